@@ -1,0 +1,48 @@
+"""Write a folder so that it is there whole or not at all."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from a2bgan.errors import InputError
+
+
+@contextmanager
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that becomes `out` when the block ends without error.
+
+    After an error in the block nothing is left; after a killed process a hidden folder
+    `.NAME.partial-*` beside `out` may be, never a half-written `out`.
+
+    Raises InputError when `out` is a file or a folder with something in it (whatever it holds
+    stays untouched), and when its parent cannot be written.
+    """
+    target = out.resolve()
+    _require_free(out, target)
+    partial = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:12]}"
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot create the folder ({error.strerror}): choose another"
+        ) from None
+    try:
+        yield partial
+        _require_free(out, target)
+        if target.exists():
+            target.rmdir()  # empty; a rename does not replace a folder on every system
+        os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _require_free(out: Path, target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InputError(f"{out}: is a file: choose a folder that does not exist yet")
+    if any(target.iterdir()):
+        raise InputError(f"{out}: is not empty: choose another folder, or empty it first")

@@ -1,0 +1,443 @@
+"""Decode and preprocess each image once; afterwards read them from one memory-mapped array.
+
+Below the cache folder:
+    images/<key>/images.npy   the preprocessed images, (N, C, H, W)
+    images/<key>/entry.json   row numbers, failures by row number, original sizes, a checksum
+    content/<set>.json        size, modification time and content hash of each original
+
+`key` is a digest of the contents, in order, and of the preprocessing, so a changed file or option
+never meets an old array. `set` is a digest of the absolute paths: while sizes and modification
+times stand, a later start reads no original. No file name is stored anywhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import platformdirs
+
+from a2bgan.data.preprocessing import DataConfig, preprocess
+from a2bgan.data.readers import (
+    ImageError,
+    find_reader,
+    image_suffix,
+    open_image_file,
+    read_image,
+)
+from a2bgan.errors import InputError
+
+# Raise it when readers or preprocessing give other pixels for the same options.
+FORMAT_VERSION = 1
+
+# What a killed process left half built is removed after this long.
+ABANDONED_AFTER_SECONDS = 24 * 3600
+
+# Average size of the files from which decoding in several threads is faster than in one.
+THREADS_PAY_ABOVE_BYTES = 16_384
+
+Progress = Callable[[int, int], None]
+
+# The memory-mapped images and the text stored beside them.
+_Entry = tuple[np.ndarray, dict[str, Any]]
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why, in a few words."""
+
+    name: str
+    reason: str
+
+
+class Original(NamedTuple):
+    """How an image was stored before preprocessing: pixels, channels (1 or 3), bits a channel."""
+
+    height: int
+    width: int
+    channels: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """Preprocessed images, ready for training.
+
+    images: read-only memory map, (N, C, H, W), uint8 or uint16.
+    index: (N,) int64; for each image the position of its file among the paths given.
+    failures: the files that are missing from `images`, in the order given.
+    originals: one for each image.
+    content: for each path given the SHA-256 of the file's bytes, None for a file that could not be
+        read at all. Equal digests are byte-identical files.
+    """
+
+    images: np.ndarray
+    index: np.ndarray
+    failures: list[Failure]
+    originals: list[Original]
+    content: list[str | None]
+
+
+def default_cache_dir() -> Path:
+    """$A2BGAN_CACHE, or the place this system keeps caches of a user."""
+    chosen = os.environ.get("A2BGAN_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("a2bgan"))
+
+
+def load_images(
+    paths: Sequence[Path],
+    names: Sequence[str],
+    config: DataConfig,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> CachedImages:
+    """Load images from the cache, filling it first where needed.
+
+    paths, names: the files and what to call them in failures, one name for each path.
+    cache_dir: `default_cache_dir()` when None; created readable by its owner alone.
+    progress: called with (steps done, steps in all) while files are read; reading a file's content
+        is one step, decoding it another.
+
+    Files that cannot be used become failures, never an exception. A file whose size or
+    modification time changed is read again. Several processes may do this at once. Raises
+    InputError when the cache folder cannot be written or its disk is too full.
+    """
+    if len(paths) != len(names):
+        raise ValueError(f"{len(paths)} paths but {len(names)} names")
+    root = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    report = progress or _no_report
+    with _cache_errors_named(root):
+        _private_folder(root)
+        contents, (images, entry) = _load_or_build(paths, config, root, report)
+    return CachedImages(
+        images=images,
+        index=np.array(entry["index"], dtype=np.int64),
+        failures=[Failure(names[row], reason) for row, reason in entry["failures"]],
+        originals=[Original(*original) for original in entry["originals"]],
+        content=[content.sha256 for content in contents],
+    )
+
+
+def _no_report(done: int, total: int) -> None:
+    pass
+
+
+def _load_or_build(
+    paths: Sequence[Path], config: DataConfig, root: Path, report: Progress
+) -> tuple[list["_Content"], _Entry]:
+    entries, index_folder = _private_folder(root / "images"), _private_folder(root / "content")
+    contents = _contents(paths, index_folder, report)
+    for _ in range(3):
+        key = _entry_key(contents, config)
+        stored = _open_entry(entries / key, config)
+        if stored is not None:
+            return contents, stored
+        built = _build_entry(paths, contents, config, entries, report)
+        # A file replaced after it was hashed must not be stored under the old content's key.
+        now = _contents(paths, index_folder, _no_report)
+        if now == contents:
+            return contents, _install_entry(built, entries / key, config)
+        shutil.rmtree(built, ignore_errors=True)
+        contents = now
+    raise InputError("image files change while they are read; start again when they are complete")
+
+
+class _Content(NamedTuple):
+    """What is in a file: the hash of its bytes, or the reason why it cannot be opened."""
+
+    sha256: str | None
+    suffix: str
+    size: int
+    reason: str
+
+
+def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Content]:
+    """Hash the files, except those whose size and modification time are as at the last time."""
+    absolute = [os.path.abspath(path) for path in paths]
+    suffixes = [image_suffix(Path(path)) for path in paths]
+    digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
+    index_file = folder / f"{digest.hexdigest()}.json"
+    known = _read_content_index(index_file, len(paths))
+    states = [_file_state(path) for path in absolute]
+    changed = [
+        k
+        for k, state in enumerate(states)
+        if state is None or known[k] is None or known[k][0] != state
+    ]
+    contents = [
+        _Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
+        for entry, suffix, state in zip(known, suffixes, states, strict=True)
+    ]
+    threads = _useful_threads([contents[k] for k in changed])
+    hashed = _in_parallel(lambda k: _hash_file(paths[k]), changed, threads)
+    for done, k in enumerate(changed, start=len(paths) - len(changed) + 1):
+        sha256, reason = next(hashed)
+        contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
+        report(done, 2 * len(paths))
+    if any(states[k] is not None for k in changed):
+        rows = [
+            None if content.sha256 is None else [state, content.sha256]
+            for state, content in zip(states, contents, strict=True)
+        ]
+        _write_atomically(index_file, json.dumps(rows))
+    return contents
+
+
+def _file_state(path: str) -> list[int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _hash_file(path: Path) -> tuple[str | None, str]:
+    try:
+        find_reader(path)
+        with open_image_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except ImageError as error:
+        return None, str(error)
+    except OSError:
+        return None, "cannot be read (input/output error)"
+
+
+def _read_content_index(index_file: Path, count: int) -> list[Any]:
+    try:
+        rows = json.loads(index_file.read_bytes())
+        intact = len(rows) == count and all(
+            row is None or (isinstance(row[0], list) and len(row[1]) == 64) for row in rows
+        )
+        return rows if intact else [None] * count
+    except (OSError, ValueError, TypeError, IndexError, KeyError):
+        return [None] * count
+
+
+def _entry_key(contents: Sequence[_Content], config: DataConfig) -> str:
+    options = config.model_dump(exclude={"window_low", "window_high"})
+    if config.window in ("percentile", "fixed"):
+        options["window_range"] = config.window_range
+    # The reader is chosen by the suffix, so equal bytes can read differently.
+    header = {"version": FORMAT_VERSION, "options": options}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for content in contents:
+        digest.update(
+            f"\n{content.sha256}{content.suffix}{content.reason}".encode(errors="backslashreplace")
+        )
+    return digest.hexdigest()
+
+
+def _build_entry(
+    paths: Sequence[Path],
+    contents: Sequence[_Content],
+    config: DataConfig,
+    entries: Path,
+    report: Progress,
+) -> Path:
+    """Decode everything into a new folder beside the entries; returns the folder."""
+    _remove_abandoned(entries)
+    shape = (len(paths), config.channels, config.size, config.size)
+    dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
+    _require_space(entries, int(np.prod(shape)) * dtype.itemsize)
+
+    # Byte-identical files are decoded once: the first row of each content stands for the others.
+    first_row: dict[tuple[str | None, str], int] = {}
+    for row, content in enumerate(contents):
+        if content.sha256 is not None:
+            first_row.setdefault((content.sha256, content.suffix), row)
+
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=entries))
+    try:
+        images = np.lib.format.open_memmap(
+            building / "images.npy", mode="w+", dtype=dtype, shape=shape
+        )
+
+        def decode(row: int) -> Original | str:
+            try:
+                image = read_image(paths[row], config.max_pixels)
+                images[row] = preprocess(image, config)
+            except ImageError as error:
+                return str(error)
+            return _describe_original(image)
+
+        decoded: dict[int, Original | str] = {}
+        rows = list(first_row.values())
+        already = len(paths) - len(rows)
+        threads = _useful_threads([contents[row] for row in rows])
+        with warnings.catch_warnings():
+            # Pillow warns about damaged files; what matters is reported as a failure.
+            warnings.simplefilter("ignore")
+            for row, result in zip(rows, _in_parallel(decode, rows, threads), strict=True):
+                decoded[row] = result
+                report(len(paths) + already + len(decoded), 2 * len(paths))
+
+        entry, sources = _describe(contents, first_row, decoded)
+        if sources != list(range(len(paths))):
+            images = _gather(images, sources, building)
+        images.flush()
+        entry["crc32"] = _checksum(images)
+        (building / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return building
+
+
+def _describe_original(image: np.ndarray) -> Original:
+    height, width = image.shape[:2]
+    return Original(height, width, 1 if image.ndim == 2 else 3, image.itemsize * 8)
+
+
+def _checksum(images: np.ndarray) -> int:
+    return zlib.crc32(images.data) if images.size else 0
+
+
+def _describe(
+    contents: Sequence[_Content],
+    first_row: dict[tuple[str | None, str], int],
+    decoded: dict[int, Original | str],
+) -> tuple[dict[str, Any], list[int]]:
+    """The text stored beside the array, and for each of its images the row it was decoded to."""
+    index: list[int] = []
+    failures: list[tuple[int, str]] = []
+    originals: list[Original] = []
+    sources: list[int] = []
+    for row, content in enumerate(contents):
+        first = first_row.get((content.sha256, content.suffix), row)
+        outcome = decoded.get(first, content.reason)
+        if isinstance(outcome, str):
+            failures.append((row, outcome))
+        else:
+            index.append(row)
+            originals.append(outcome)
+            sources.append(first)
+    return {"index": index, "failures": failures, "originals": originals}, sources
+
+
+def _gather(images: np.memmap, sources: Sequence[int], building: Path) -> np.memmap:
+    """Rewrite the array so that it holds the rows `sources`, a part at a time."""
+    gathered = np.lib.format.open_memmap(
+        building / "gathered.npy",
+        mode="w+",
+        dtype=images.dtype,
+        shape=(len(sources), *images.shape[1:]),
+    )
+    for start in range(0, len(sources), 1024):
+        gathered[start : start + 1024] = images[sources[start : start + 1024]]
+    os.replace(building / "gathered.npy", building / "images.npy")
+    return gathered
+
+
+def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
+    """The stored images and their text, or None when they are missing, partial or damaged."""
+    try:
+        entry = json.loads((folder / "entry.json").read_bytes())
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        shape = (len(entry["index"]), config.channels, config.size, config.size)
+        intact = (
+            images.shape == shape
+            and images.dtype == (np.uint8 if config.depth == 8 else np.uint16)
+            and len(entry["originals"]) == shape[0]
+            and isinstance(entry["failures"], list)
+            and _checksum(images) == entry["crc32"]
+        )
+    except (OSError, ValueError, TypeError, KeyError, EOFError):
+        return None
+    return (images, entry) if intact else None
+
+
+def _install_entry(built: Path, folder: Path, config: DataConfig) -> _Entry:
+    """Move a built entry into place, or use the one another process put there first."""
+    try:
+        for _ in range(3):
+            try:
+                os.rename(built, folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+            stored = _open_entry(folder, config)
+            if stored is not None:
+                return stored
+            # What stands there is damaged: move it away in one step, then try again.
+            damaged = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+            with suppress(FileNotFoundError):
+                os.rename(folder, damaged / "entry")
+            shutil.rmtree(damaged, ignore_errors=True)
+    finally:
+        shutil.rmtree(built, ignore_errors=True)
+    raise InputError(f"{folder}: the stored images are damaged again and again; check the disk")
+
+
+def _useful_threads(contents: Sequence[_Content]) -> int:
+    # Decoding and resizing release the interpreter lock, but small files spend most of their time
+    # in Python, where a second thread only gets in the way.
+    average = sum(content.size for content in contents) / max(1, len(contents))
+    return (os.cpu_count() or 1) if average > THREADS_PAY_ABOVE_BYTES else 1
+
+
+def _in_parallel(
+    task: Callable[[int], _Result], items: Sequence[int], threads: int
+) -> Iterator[_Result]:
+    """Results in the order of the items."""
+    if threads == 1:
+        yield from map(task, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(task, items)
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _private_folder(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _remove_abandoned(entries: Path) -> None:
+    for folder in entries.glob(".building-*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    # Writing to a memory map on a full disk kills the process, so look first.
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: the preprocessed images need {needed / 1e6:,.0f} MB and only "
+            f"{free / 1e6:,.0f} MB are free; set A2BGAN_CACHE to a folder on a larger disk"
+        )
+
+
+@contextmanager
+def _cache_errors_named(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{root}: the cache folder cannot be used ({error.strerror or error}); "
+            "set A2BGAN_CACHE to a folder that can be written"
+        ) from None

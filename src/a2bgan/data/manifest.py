@@ -1,0 +1,397 @@
+"""Which images there are, which set each belongs to, and what else is known about it."""
+
+import csv
+import hashlib
+import io
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from a2bgan.data.cache import default_cache_dir
+from a2bgan.data.readers import READERS, image_suffix
+from a2bgan.errors import InputError
+
+SPLITS = ("healthy", "mixed", "test", "extra")
+COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
+LABELS = {"": None, "0": 0, "1": 1}
+PHANTOM_FOLDER = "phantom-1-seed0"
+
+FOLDER_LAYOUT = (
+    "healthy/, mixed/ and, if there are test images, test/normal/, test/abnormal/ and test/mask/"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image.
+
+    name: path as written in the manifest, with forward slashes, relative to its folder.
+    path: the same as an absolute path.
+    split: one of SPLITS: known healthy (B), mixed (A), test, extra (used for nothing).
+    label: 1 abnormal, 0 normal, None unknown. In the mixed set it is there for analysis alone:
+        training and model selection must not read it.
+    patient_id: `name` when the manifest has none.
+    mask: absolute path of the lesion mask, of test images.
+    twin: absolute path of the same picture without its lesion, which only phantoms have.
+    """
+
+    name: str
+    path: Path
+    split: str
+    label: int | None
+    patient_id: str
+    mask: Path | None
+    twin: Path | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a data set and the folder its paths are relative to."""
+
+    rows: tuple[Row, ...]
+    root: Path
+
+    def split(self, name: str) -> tuple[Row, ...]:
+        """The rows of one of SPLITS, in order; ValueError for another name."""
+        if name not in SPLITS:
+            raise ValueError(f"no split {name!r}: one of {', '.join(SPLITS)}")
+        return tuple(row for row in self.rows if row.split == name)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows each of SPLITS has."""
+        return {name: len(self.split(name)) for name in SPLITS}
+
+    def write(self, path: Path) -> None:
+        """Write the CSV file. Its paths are relative to `root`, wherever the file is put."""
+        try:
+            Path(path).write_text(self._csv_text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the canonical CSV text: equal for equal rows, wherever the folder lies."""
+        return hashlib.sha256(self._csv_text.encode("utf-8")).hexdigest()
+
+    @cached_property
+    def _csv_text(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            writer.writerow(
+                (
+                    row.name,
+                    row.split,
+                    "" if row.label is None else row.label,
+                    "" if row.patient_id == row.name else row.patient_id,
+                    self._relative(row.mask),
+                    self._relative(row.twin),
+                )
+            )
+        return text.getvalue()
+
+    def _relative(self, path: Path | None) -> str:
+        return "" if path is None else path.relative_to(self.root).as_posix()
+
+
+def open_data(source: str | Path) -> Manifest:
+    """Open a data set, however it is given.
+
+    source: a manifest (CSV), a folder with a manifest.csv in it, a folder with the sub-folders that
+    `scan_folder` knows, or the name "phantom": generated phantoms, written below the cache folder
+    the first time. A folder that is itself called phantom is opened as "./phantom".
+    Raises InputError.
+    """
+    if source == "phantom":
+        return read_manifest(_default_phantoms())
+    path = Path(source)
+    if path.is_dir():
+        manifest = path / "manifest.csv"
+        return read_manifest(manifest) if manifest.is_file() else scan_folder(path)
+    return read_manifest(path)
+
+
+def require_training_sets(manifest: Manifest) -> None:
+    """InputError unless there are both healthy and mixed rows, which training needs."""
+    counts = manifest.counts()
+    for name, meaning in (("healthy", "known to be healthy"), ("mixed", "nobody has annotated")):
+        if not counts[name]:
+            raise InputError(
+                f"{_file_shown(manifest.root)}: no {name} images; training needs images {meaning} "
+                f"with split {name} in the manifest or in the folder {name}/"
+            )
+
+
+def read_manifest(csv_path: str | Path) -> Manifest:
+    """Read a manifest: CSV in UTF-8 with a header; `path` and `split` required.
+
+    Optional columns: label (0, 1 or empty), patient_id, mask, twin; others are ignored. Paths are
+    relative to the manifest's folder and must stay inside it, links included. Image files need not
+    exist: a missing one is reported when it is read. Raises InputError, naming file and row (the
+    header is row 1).
+    """
+    csv_path = Path(csv_path)
+    file = _file_shown(csv_path)
+    root = Path(os.path.abspath(csv_path.parent))
+    lines = _csv_lines(_read_text(csv_path), file)
+    _, header = next(lines, (0, []))
+    columns = _column_positions(header, file)
+    inside = _InsideFolder(root)
+    rows: list[Row] = []
+    row_of_name: dict[str, int] = {}
+    for number, cells in lines:
+        place = f"{file}, row {number}"
+        if len(cells) > len(header):
+            raise InputError(
+                f"{place}: {len(cells)} fields where the header has {len(header)}; "
+                "put values that contain a comma in double quotes"
+            )
+        values = {name: cells[k].strip() for name, k in columns.items() if k < len(cells)}
+        row = _parse_row(values, place, inside)
+        if row.name in row_of_name:
+            raise InputError(
+                f"{place}: path {_shown(row.name)} is already in row {row_of_name[row.name]}; "
+                "list each image once"
+            )
+        row_of_name[row.name] = number
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{file}: no rows below the header; list one image a row")
+    return Manifest(tuple(rows), root)
+
+
+def scan_folder(folder: str | Path) -> Manifest:
+    """Make a manifest of a folder with sub-folders for the sets.
+
+    healthy/ and mixed/ hold those sets; test/normal/ and test/abnormal/ the test images, which get
+    labels 0 and 1; test/mask/ lesion masks, each with the file stem of its test image. Sub-folders
+    are searched too. Every image is its own patient. Files that are no images by their suffix and
+    files and folders that start with a dot are left out. Raises InputError.
+    """
+    root = Path(os.path.abspath(folder))
+    file = _file_shown(folder)
+    if not root.is_dir():
+        raise InputError(f"{file}: no such folder")
+    inside = _InsideFolder(root)
+    masks = _masks_by_stem(root)
+    rows: list[Row] = []
+    for sub, split, label in (
+        ("healthy", "healthy", 0),
+        ("mixed", "mixed", None),
+        ("test", "test", None),
+    ):
+        for name in _image_names(root, sub):
+            place = f"{file}, {_shown(name)}"
+            mask = None
+            if split == "test":
+                part = name.split("/")[1]
+                if part == "mask":
+                    continue
+                if part not in ("normal", "abnormal"):
+                    raise InputError(f"{place}: move it into test/normal/ or test/abnormal/")
+                label = int(part == "abnormal")
+                mask = masks.pop(Path(name).stem, None)
+            path = inside.resolve(name, place)
+            mask_path = None if mask is None else inside.resolve(mask, place)
+            rows.append(Row(name, path, split, label, name, mask_path, None))
+    if not rows:
+        raise InputError(f"{file}: no images and no manifest.csv; expected {FOLDER_LAYOUT}")
+    _check_masks(masks, rows, file)
+    return Manifest(tuple(rows), root)
+
+
+def _read_text(csv_path: Path) -> str:
+    file = _file_shown(csv_path)
+    try:
+        data = csv_path.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{file}: a folder, not a manifest; give a CSV file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{file}: no such file or folder") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise InputError(f"{file}: not a valid file name") from None
+    if not data.strip():
+        raise InputError(f"{file}: empty file; a manifest has the columns path and split")
+    try:
+        # Spreadsheets put a byte-order mark before UTF-8.
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8 text; save the manifest as CSV in UTF-8") from None
+
+
+def _csv_lines(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = 0
+    try:
+        for cells in reader:
+            # A quoted field can span lines; a row is named by its first one.
+            number, first = reader.line_num, number + 1
+            if any(cell.strip() for cell in cells):
+                yield first, cells
+    except csv.Error as error:
+        raise InputError(f"{file}, row {number + 1}: not valid CSV ({error})") from None
+
+
+def _column_positions(header: Sequence[str], file: str) -> dict[str, int]:
+    names = [cell.strip().lower() for cell in header]
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            raise InputError(f"{file}, row 1: column {name} appears twice; remove one")
+    missing = [name for name in ("path", "split") if name not in names]
+    if missing:
+        wrong_separator = len(names) == 1 and any(mark in names[0] for mark in ";\t|")
+        fix = "separate columns by commas" if wrong_separator else "add them to the header"
+        raise InputError(f"{file}, row 1: missing column {' and '.join(missing)}; {fix}")
+    return {name: names.index(name) for name in COLUMNS if name in names}
+
+
+def _parse_row(values: dict[str, str], place: str, inside: "_InsideFolder") -> Row:
+    split, label = values.get("split", ""), values.get("label", "")
+    name = values.get("path", "").replace("\\", "/")
+    if not name:
+        raise InputError(f"{place}: path is empty; give the image's path")
+    if split not in SPLITS:
+        raise InputError(f"{place}: unknown split {_shown(split)}; use one of {', '.join(SPLITS)}")
+    if label not in LABELS:
+        raise InputError(
+            f"{place}: label {_shown(label)}; use 0 (normal), 1 (abnormal) or leave it empty"
+        )
+    others: dict[str, Path | None] = {}
+    for column in ("mask", "twin"):
+        other = values.get(column, "").replace("\\", "/")
+        others[column] = inside.resolve(other, place) if other else None
+    return Row(
+        name=name,
+        path=inside.resolve(name, place),
+        split=split,
+        label=LABELS[label],
+        patient_id=values.get("patient_id", "") or name,
+        mask=others["mask"],
+        twin=others["twin"],
+    )
+
+
+class _InsideFolder:
+    """Turns relative names into absolute paths and refuses those that leave the folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._real_root = os.path.realpath(root)
+        # Resolving links costs several system calls a path; most images share few folders.
+        self._real_folders: dict[str, str] = {}
+
+    def resolve(self, name: str, place: str) -> Path:
+        """The absolute path of `name`; InputError, starting with `place`, when it is outside."""
+        if any(ord(character) < 32 or ord(character) == 127 for character in name):
+            raise InputError(f"{place}: path {_shown(name)} has a control character; rename it")
+        if posixpath.isabs(name) or name[1:2] == ":":
+            raise InputError(
+                f"{place}: path {_shown(name)} is absolute; "
+                "write it relative to the manifest's folder"
+            )
+        path = os.path.normpath(os.path.join(self._root, name))
+        if not _is_below(path, self._root):
+            raise InputError(
+                f"{place}: path {_shown(name)} is outside the manifest's folder; "
+                "move the image into it or the manifest above both"
+            )
+        if not _is_below(self._real_path(path), self._real_root):
+            raise InputError(
+                f"{place}: path {_shown(name)} is a link out of the manifest's folder; "
+                "copy the image into the folder"
+            )
+        return Path(path)
+
+    def _real_path(self, path: str) -> str:
+        folder, base = os.path.split(path)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        real = os.path.join(self._real_folders[folder], base)
+        return os.path.realpath(real) if os.path.islink(real) else real
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _image_names(root: Path, sub: str) -> list[str]:
+    """Relative names of the images below one sub-folder, sorted."""
+    names: list[str] = []
+    for folder, folders, files in os.walk(root / sub):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            path = Path(folder, file)
+            if not file.startswith(".") and image_suffix(path) in READERS:
+                names.append(path.relative_to(root).as_posix())
+    return sorted(names)
+
+
+def _masks_by_stem(root: Path) -> dict[str, str]:
+    masks: dict[str, str] = {}
+    for name in _image_names(root, "test/mask"):
+        stem = Path(name).stem
+        if stem in masks:
+            raise InputError(
+                f"{_file_shown(root)}: masks {_shown(masks[stem])} and {_shown(name)} "
+                "have the same file stem; keep one"
+            )
+        masks[stem] = name
+    return masks
+
+
+def _check_masks(unused: dict[str, str], rows: Sequence[Row], file: str) -> None:
+    """InputError for a mask without its image, or one that several images could claim."""
+    for name in unused.values():
+        raise InputError(
+            f"{file}: mask {_shown(name)} has no test image with the same file stem; "
+            "rename or remove it"
+        )
+    masked = {row.path.stem: row.name for row in rows if row.mask is not None}
+    for row in rows:
+        stem = row.path.stem
+        if row.split == "test" and row.mask is None and stem in masked:
+            raise InputError(
+                f"{file}: images {_shown(masked[stem])} and {_shown(row.name)} share the file "
+                "stem of a mask; rename one or write a manifest.csv"
+            )
+
+
+def _default_phantoms() -> Path:
+    """The manifest of the default phantoms, written first when they are not there yet."""
+    folder = default_cache_dir() / PHANTOM_FOLDER
+    manifest = folder / "manifest.csv"
+    if manifest.is_file():
+        return manifest
+    # Generating takes a while and only "phantom" needs it.
+    from a2bgan.data.phantom import write_phantoms
+
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{_file_shown(folder.parent)}: cannot create the cache folder ({error.strerror}); "
+            "set A2BGAN_CACHE to a folder that can be written"
+        ) from None
+    try:
+        write_phantoms(folder)
+    except InputError:
+        # The folder appears whole or not at all; another process may have been first.
+        if not manifest.is_file():
+            raise
+    return manifest
+
+
+def _file_shown(path: str | Path) -> str:
+    return text if (text := str(path)).isprintable() else repr(text)
+
+
+def _shown(value: object) -> str:
+    """A value for a one-line message: quoted, escaped, not too long."""
+    text = str(value)
+    return repr(text if len(text) <= 200 else f"{text[:100]}...{text[-97:]}")

@@ -1,0 +1,244 @@
+"""From an image of any size and depth to the fixed-size array the networks see."""
+
+from typing import Literal, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from a2bgan.data.readers import LARGEST_PIXEL_COUNT, ImageError
+
+DEFAULT_PERCENTS = (0.5, 99.5)
+
+# ITU-R BT.601, the weights Pillow uses for its own conversion to grey.
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+class DataConfig(BaseModel):
+    """The section `data` of a configuration: how images are brought to one size and range.
+
+    size: side of the square images in pixels, a multiple of 4, at least 32.
+    channels: 1 (grey; colour is reduced by luma) or 3 (colour; grey is repeated).
+    crop_top: fraction of the height removed at the top (0 to 0.9), where X-rays carry text.
+    square: "crop" keeps the central square, "pad" adds black borders, "stretch" changes the shape.
+    window: the raw values that become black and white. "full": the range of the type (for float
+        images, of the image); "percentile": per image, from `window_low` to `window_high` percent
+        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "auto":
+        full for 8-bit images, percentile for deeper ones.
+    equalize: give every image the uniform histogram.
+    depth: bits kept of each value, 8 or 16.
+    max_pixels: larger images are refused before they are decoded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=64, ge=32)
+    channels: Literal[1, 3] = 1
+    crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
+    square: Literal["crop", "pad", "stretch"] = "crop"
+    window: Literal["auto", "full", "percentile", "fixed"] = "auto"
+    window_low: float | None = Field(default=None, allow_inf_nan=False)
+    window_high: float | None = Field(default=None, allow_inf_nan=False)
+    equalize: bool = False
+    depth: Literal[8, 16] = 8
+    max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
+
+    @field_validator("size")
+    @classmethod
+    def _size_fits_the_networks(cls, size: int) -> int:
+        if size % 4:
+            raise ValueError("size must be a multiple of 4, because the networks halve it twice")
+        return size
+
+    @model_validator(mode="after")
+    def _window_limits_fit_the_window(self) -> Self:
+        low, high = self.window_low, self.window_high
+        if self.window in ("auto", "full"):
+            if low is not None or high is not None:
+                raise ValueError("window_low and window_high need window = 'percentile' or 'fixed'")
+            return self
+        if self.window == "fixed" and (low is None or high is None):
+            raise ValueError("window = 'fixed' needs window_low and window_high, in raw values")
+        low, high = self.window_range
+        if self.window == "percentile" and (low < 0 or high > 100):
+            raise ValueError("window_low and window_high are percents: from 0 to 100")
+        if low >= high:
+            raise ValueError("window_low must be below window_high")
+        return self
+
+    @property
+    def window_range(self) -> tuple[float, float]:
+        """`window_low` and `window_high`, with the default percents where they are unset."""
+        low, high = self.window_low, self.window_high
+        return (
+            DEFAULT_PERCENTS[0] if low is None else low,
+            DEFAULT_PERCENTS[1] if high is None else high,
+        )
+
+
+def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Bring one image, as `read_image` returns it, to (channels, size, size).
+
+    image: (H, W) or (H, W, 3); uint8, uint16 or float32, finite.
+    Returns uint8 in [0, 255] or, for depth 16, uint16 in [0, 65535].
+
+    Steps: reduce channels, crop the top, make square, window to [0, 1], resize (Lanczos with
+    antialiasing), equalize, quantise. Window limits and histogram are those of the picture alone:
+    black borders are added last. Raises ImageError when cropping or windowing leaves a constant.
+    """
+    region = _region(_reduce_channels(image, config.channels), config)
+    shape = _resized_shape(region.shape[0], region.shape[1], config)
+    low, high = _window_limits(region, config)
+    if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
+        content = _resize_8_bit(region, shape)
+        constant = content.min() == content.max()
+    else:
+        values = _resize_float(_apply_window(region, low, high), shape)
+        content = _quantise(values, config.depth)
+        if config.equalize:
+            constant = values.min() == values.max()
+            content = _equalize(values, config.depth)
+        else:
+            constant = content.min() == content.max()
+    if constant:
+        raise ImageError("constant image after crop and window")
+    return _place_on_black(content, config)
+
+
+def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Bring a lesion mask (H, W), nonzero is lesion, to bool (size, size).
+
+    The geometry is that of `preprocess`. A pixel is lesion when lesion covers at least half of its
+    area, so a lesion smaller than half a pixel of the result vanishes; borders are not lesion.
+    """
+    region = _region(np.asarray(mask) != 0, config)
+    height, width = _resized_shape(region.shape[0], region.shape[1], config)
+    rows, columns = _area_weights(region.shape[0], height), _area_weights(region.shape[1], width)
+    covered = rows @ region.astype(np.float32) @ columns.T
+    # The weights sum to 1 only up to rounding; exactly half must still count as half.
+    lesion = covered >= 0.5 - 1e-4
+    placed: np.ndarray = _place_on_black(lesion, config.model_copy(update={"channels": 1}))[0]
+    return placed
+
+
+def _area_weights(before: int, after: int) -> np.ndarray:
+    """(after, before): which part of each pixel of the result each pixel of the original covers.
+
+    Pillow's box filter counts whole pixels, which moves the outline of small lesions.
+    """
+    edges = np.linspace(0, before, after + 1)[:, np.newaxis]
+    pixels = np.arange(before)
+    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    weights: np.ndarray = np.clip(overlap, 0, None) * (after / before)
+    return weights.astype(np.float32)
+
+
+def _reduce_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    if image.ndim == 2 or channels == 3:
+        return image
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).convert("L"))
+    luma: np.ndarray = image.astype(np.float32) @ LUMA_WEIGHTS
+    if image.dtype == np.uint16:
+        luma = np.rint(luma).astype(np.uint16)
+    return luma
+
+
+def _region(image: np.ndarray, config: DataConfig) -> np.ndarray:
+    """The part of the picture that is kept: a view, below the cropped top, square for "crop"."""
+    removed = min(round(config.crop_top * image.shape[0]), image.shape[0] - 1)
+    image = image[removed:]
+    if config.square != "crop":
+        return image
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _resized_shape(height: int, width: int, config: DataConfig) -> tuple[int, int]:
+    if config.square != "pad":
+        return config.size, config.size
+    scale = config.size / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float]:
+    window = config.window
+    if window == "auto":
+        window = "full" if region.dtype == np.uint8 else "percentile"
+    if window == "fixed":
+        return config.window_range
+    if window == "percentile":
+        low, high = np.percentile(region, config.window_range)
+        if low < high:
+            return float(low), float(high)
+        # More than 99 % of the picture is one value: only its extremes can show the rest.
+    elif region.dtype != np.float32:
+        return 0.0, float(np.iinfo(region.dtype).max)
+    return float(region.min()), float(region.max())
+
+
+def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
+    if low == high:
+        raise ImageError("constant image after crop and window")
+    # In double precision: differences of float images can leave the range of single.
+    values = region.astype(np.float64)
+    np.clip(values, low, high, out=values)
+    values -= low
+    values /= high - low
+    return values.astype(np.float32)
+
+
+def _is_plain_8_bit(config: DataConfig) -> bool:
+    # Ranks are taken before rounding to 8 bits, which would tie most pixels.
+    return config.depth == 8 and not config.equalize
+
+
+def _resize_8_bit(region: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(region))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
+
+
+def _resize_float(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def resize(plane: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(np.ascontiguousarray(plane))
+        return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
+
+    if values.ndim == 2:
+        resized = resize(values)
+    else:
+        resized = np.stack([resize(values[..., k]) for k in range(values.shape[2])], axis=-1)
+    # Lanczos overshoots at edges.
+    clipped: np.ndarray = np.clip(resized, 0.0, 1.0)
+    return clipped
+
+
+def _quantise(values: np.ndarray, depth: int) -> np.ndarray:
+    dtype = np.uint8 if depth == 8 else np.uint16
+    levels: np.ndarray = np.rint(values.astype(np.float64) * np.iinfo(dtype).max)
+    return levels.astype(dtype)
+
+
+def _equalize(values: np.ndarray, depth: int) -> np.ndarray:
+    """Ranks in place of values: every level of the range is used equally often, per channel.
+
+    Ties are broken by the same random order for every image, so the result is repeatable.
+    """
+    if values.ndim == 3:
+        return np.stack([_equalize(values[..., k], depth) for k in range(values.shape[2])], axis=-1)
+    # A stable sort keeps tied pixels in the order they come in: here, a random one.
+    shuffled = np.random.default_rng(0).permutation(values.size)
+    ranks = np.empty(values.size, dtype=np.int64)
+    ranks[shuffled[np.argsort(values.ravel()[shuffled], kind="stable")]] = np.arange(values.size)
+    dtype = np.uint8 if depth == 8 else np.uint16
+    return (ranks * (1 << depth) // values.size).astype(dtype).reshape(values.shape)
+
+
+def _place_on_black(content: np.ndarray, config: DataConfig) -> np.ndarray:
+    planes = content[np.newaxis] if content.ndim == 2 else np.moveaxis(content, -1, 0)
+    canvas = np.zeros((config.channels, config.size, config.size), dtype=content.dtype)
+    height, width = planes.shape[1:]
+    top, left = (config.size - height) // 2, (config.size - width) // 2
+    canvas[:, top : top + height, left : left + width] = planes
+    return canvas

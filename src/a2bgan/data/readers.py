@@ -1,0 +1,194 @@
+"""Turn one image file into an array, or say in a few words why it cannot be done."""
+
+import os
+import stat
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Below this side there is nothing to look at: such files are icons, thumbnails or mistakes.
+SMALLEST_SIDE = 8
+
+# Pillow refuses images of more pixels than this whatever we ask (its decompression-bomb limit).
+LARGEST_PIXEL_COUNT = 178_956_970
+
+
+class ImageError(Exception):
+    """One image cannot be used. The text is the reason in a few words, without the path."""
+
+
+def read_image(path: Path, max_pixels: int) -> np.ndarray:
+    """Read the image at `path` as stored, upright, without scaling its values.
+
+    Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
+    signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
+    become colours, and the EXIF orientation is applied. Colour of 16 bits a channel may be
+    reduced to 8 bits by Pillow; grey of 16 bits keeps them.
+
+    Raises only ImageError: missing, empty, truncated or damaged file, another format, constant
+    image, NaN or infinite values, several frames, a side below 8 pixels, more than `max_pixels`.
+    """
+    image = _decode(path, max_pixels)
+    if image.dtype == np.float32 and not np.isfinite(image).all():
+        raise ImageError("NaN or infinite values")
+    if all(channel.min() == channel.max() for channel in _channels(image)):
+        raise ImageError("constant image")
+    return image
+
+
+def read_mask(path: Path, max_pixels: int) -> np.ndarray:
+    """Read a lesion mask as bool (H, W); a mask of zeros is a valid empty mask.
+
+    A pixel is lesion when it is above half of the mask's largest value, so masks of 0 and 1, of 0
+    and 255 and lossy ones all read right; one that numbers several lesions must be made binary
+    first. Of a colour mask the brightest channel counts. Raises only ImageError.
+    """
+    mask = _decode(path, max_pixels)
+    brightest = mask.max(axis=-1) if mask.ndim == 3 else mask
+    if not np.isfinite(brightest).all():
+        raise ImageError("NaN or infinite values")
+    lesion: np.ndarray = brightest > max(float(brightest.max()) / 2, 0.0)
+    return lesion
+
+
+def open_image_file(path: Path) -> BufferedReader:
+    """Open `path` for reading; ImageError when it is missing, empty, unreadable or no file."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("a folder, not a file")
+        # Opening a named pipe would wait for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("not a regular file")
+        if status.st_size == 0:
+            raise ImageError("empty file")
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("missing file") from None
+    except PermissionError:
+        raise ImageError("no permission to read the file") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or 'input/output error'})") from None
+    except ValueError:
+        raise ImageError("not a valid file name") from None
+
+
+def image_suffix(path: Path) -> str:
+    """The key of READERS for this path: its lowercase suffix, ".nii.gz" taken as one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
+
+
+def find_reader(path: Path) -> Callable[[Path, int], np.ndarray]:
+    """The reader for this path's suffix; ImageError when there is none."""
+    suffix = image_suffix(path)
+    if suffix not in READERS:
+        raise ImageError(f"unknown format ({suffix[:10] or 'no suffix'}); use PNG, JPEG or TIFF")
+    return READERS[suffix]
+
+
+def _decode(path: Path, max_pixels: int) -> np.ndarray:
+    reader = find_reader(path)
+    try:
+        return reader(path, max_pixels)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError("not enough memory to decode it") from None
+    except Exception as error:
+        # Damaged files make decoders raise nearly anything (struct.error, SyntaxError, KeyError,
+        # zlib.error ...), and one bad file must not end a run over thousands.
+        text = str(error).lower()
+        cut = isinstance(error, EOFError) or "truncated" in text or "end of file" in text
+        raise ImageError("truncated file" if cut else "damaged file") from None
+
+
+def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
+    # From an open file, not a path: Pillow would map the file into memory, and a file that shrinks
+    # under a map kills the process.
+    with open_image_file(path) as file:
+        try:
+            opened = Image.open(file, formats=("PNG", "JPEG", "TIFF"))
+        except UnidentifiedImageError:
+            raise ImageError("not a PNG, JPEG or TIFF image, or a damaged one") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise ImageError(f"too large (more than {max_pixels:,} pixels)") from None
+        with opened as image:
+            _check_header(image, max_pixels)
+            image.load()
+            return _to_array(ImageOps.exif_transpose(image))
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    """Refuse by the header alone, before memory is spent on the pixels."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"too large ({width} x {height}; more than {max_pixels:,} pixels)")
+    if min(width, height) < SMALLEST_SIDE:
+        raise ImageError(f"too small ({width} x {height} pixels)")
+    # A JPEG with several pictures (MPO) carries previews of the first one, so that one is read.
+    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "TIFF") else 1
+    if frames > 1:
+        raise ImageError(f"multi-frame file ({frames} frames); split it")
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == "F":
+        return np.array(image, dtype=np.float32)
+    if image.mode == "I":
+        return _from_32_bit_integers(np.asarray(image))
+    if image.has_transparency_data:
+        return _composite_on_black(image)
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB"):
+        try:
+            image = image.convert("RGB")
+        except ValueError:
+            raise ImageError(f"unsupported colour mode ({image.mode})") from None
+    return np.array(image)
+
+
+def _from_32_bit_integers(values: np.ndarray) -> np.ndarray:
+    # Pillow uses this mode for some 16-bit files as well as for signed and 32-bit ones.
+    fits = values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max
+    return values.astype(np.uint16 if fits else np.float32)
+
+
+def _composite_on_black(image: Image.Image) -> np.ndarray:
+    grey = image.mode in ("L", "LA", "La")
+    if image.mode == "La":
+        image = image.convert("LA")
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    colour = np.array(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
+    return np.ascontiguousarray(colour[..., 0]) if grey else colour
+
+
+def _channels(image: np.ndarray) -> list[Any]:
+    return [image] if image.ndim == 2 else [image[..., k] for k in range(image.shape[2])]
+
+
+def _unsupported(format_name: str) -> Callable[[Path, int], np.ndarray]:
+    def refuse(path: Path, max_pixels: int) -> np.ndarray:
+        raise ImageError(f"{format_name} is not supported by this version; convert to PNG or TIFF")
+
+    return refuse
+
+
+# One reader for each lowercase suffix: (path, most pixels allowed) -> array as in `read_image`.
+READERS: dict[str, Callable[[Path, int], np.ndarray]] = {
+    ".png": _read_with_pillow,
+    ".jpg": _read_with_pillow,
+    ".jpeg": _read_with_pillow,
+    ".tif": _read_with_pillow,
+    ".tiff": _read_with_pillow,
+    ".dcm": _unsupported("DICOM"),
+    ".nii": _unsupported("NIfTI"),
+    ".nii.gz": _unsupported("NIfTI"),
+}

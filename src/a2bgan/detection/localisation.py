@@ -1,0 +1,161 @@
+"""Pixel-level metrics: does the map point at the lesion, and is the healthy twin the right one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# Lesion pixels touching by side or corner are one region; images of a stack never touch.
+_SAME_IMAGE_8_CONNECTED = np.zeros((3, 3, 3), dtype=bool)
+_SAME_IMAGE_8_CONNECTED[1] = True
+
+
+def pixel_auroc(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+    """AUROC of the maps' pixels, over all images together.
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal; ties count half.
+        masks: (N, H, W), True where there is lesion; images without any take part too.
+
+    Returns:
+        A value in [0, 1], or None where all pixels are of one kind.
+    """
+    if not _both_kinds(maps, masks):
+        return None
+    lesion = masks.ravel().astype(bool)
+    found, false = _counts_by_threshold(maps, lesion, ~lesion)
+    return float(np.trapezoid(found / found[-1], false / false[-1]))
+
+
+def pixel_ap(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+    """Average precision of the maps' pixels, over all images together.
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal.
+        masks: (N, H, W), True where there is lesion; images without any take part too.
+
+    Returns:
+        A value in (0, 1], or None where all pixels are of one kind. Chance level is the share of
+        lesion pixels.
+    """
+    if not _both_kinds(maps, masks):
+        return None
+    lesion = masks.ravel().astype(bool)
+    found, false = _counts_by_threshold(maps, lesion, ~lesion)
+    precision = found[1:] / (found[1:] + false[1:])
+    return float(np.sum(np.diff(found) * precision) / found[-1])
+
+
+def aupro(maps: NDArray[Any], masks: NDArray[Any], fpr_limit: float = 0.3) -> float | None:
+    """Area under the per-region overlap curve (Bergmann et al., "MVTec AD", IJCV 2021).
+
+    Per-region overlap is the share of a lesion's pixels above the threshold, averaged over lesions,
+    so that a small lesion counts as much as a large one. It is integrated over the false positive
+    rate (share of pixels outside every lesion, in all images, above the threshold) from 0 to the
+    limit, linearly between thresholds, and divided by the limit. Lesions are the connected
+    components of each mask, pixels that touch by a corner included.
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal.
+        masks: (N, H, W), True where there is lesion; images without any take part too.
+        fpr_limit: in (0, 1].
+
+    Returns:
+        A value in [0, 1], or None where all pixels are of one kind. A random map gives
+        `fpr_limit` / 2.
+    """
+    if not _both_kinds(maps, masks):
+        return None
+    regions, count = ndimage.label(masks, structure=_SAME_IMAGE_8_CONNECTED)
+    region = regions.ravel()
+    share = 1 / (count * np.bincount(region).astype(np.float64))
+    share[0] = 0  # label 0 is everything outside the lesions
+    overlap, false = _counts_by_threshold(maps, share[region], region == 0)
+    rate = false / false[-1]
+    inside = rate <= fpr_limit
+    rates = np.append(rate[inside], fpr_limit)
+    overlaps = np.append(overlap[inside], np.interp(fpr_limit, rate, overlap))
+    return float(np.trapezoid(overlaps, rates) / fpr_limit)
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any], where: NDArray[Any]) -> float | None:
+    """Peak signal-to-noise ratio in dB, ``-10 log10(mean (a - b)^2)``, over chosen pixels.
+
+    Args:
+        a: (N, C, H, W) in [0, 1].
+        b: of the same shape and range.
+        where: (N, H, W), True for the pixels that count; all of them are pooled into one mean.
+
+    Returns:
+        Decibels, higher is closer and infinity is equal; None where no pixel is chosen.
+    """
+    if not where.any():
+        return None
+    chosen = np.broadcast_to(where[:, None].astype(bool), a.shape)
+    error = np.mean(np.square(a[chosen] - b[chosen], dtype=np.float64))
+    return float(-10 * np.log10(error)) if error > 0 else float("inf")
+
+
+def twin_error(
+    images: NDArray[Any],
+    twins_true: NDArray[Any],
+    translated: NDArray[Any],
+    masks: NDArray[Any],
+) -> dict[str, float | None]:
+    """How close the healthy twins are to the true ones (known for phantoms only).
+
+    Args:
+        images: the inputs, (N, C, H, W) in [0, 1].
+        twins_true: the exact healthy twins, of the same shape and range; for a healthy image the
+            image itself.
+        translated: the method's healthy twins, of the same shape and range.
+        masks: (N, H, W), True where there is lesion; a healthy image has none.
+
+    Returns:
+        A dictionary of values that are None where there is no pixel to compute them from:
+
+        - ``psnr_inside``: PSNR in dB of the translation inside the lesions.
+        - ``psnr_inside_input``: PSNR in dB of the untouched input there, which the translation
+          has to beat.
+        - ``psnr_outside``: PSNR in dB of the translation outside the lesions, healthy images
+          included.
+        - ``healthy_change``: mean absolute change of the healthy images, as a fraction of the
+          intensity range; the best is 0.
+    """
+    lesion = masks.astype(bool)
+    healthy = ~lesion.any(axis=(1, 2))
+    change = np.abs(images[healthy] - translated[healthy])
+    return {
+        "psnr_inside": psnr(translated, twins_true, lesion),
+        "psnr_inside_input": psnr(images, twins_true, lesion),
+        "psnr_outside": psnr(translated, twins_true, ~lesion),
+        "healthy_change": float(change.mean(dtype=np.float64)) if healthy.any() else None,
+    }
+
+
+def _both_kinds(maps: NDArray[Any], masks: NDArray[Any]) -> bool:
+    if maps.ndim != 3 or maps.shape != masks.shape:
+        raise ValueError(
+            f"maps and masks must share one (N, H, W) shape; got {maps.shape} and {masks.shape}"
+        )
+    return bool(masks.any() and not masks.all())
+
+
+def _counts_by_threshold(
+    maps: NDArray[Any], first: NDArray[Any], second: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sums of two pixel weights above each distinct threshold, from the highest to the lowest.
+
+    Both start with 0, for a threshold above every pixel. Equal values enter together, so that no
+    order among them is made up.
+    """
+    values = maps.ravel()
+    order = np.argsort(-values)
+    ordered = values[order]
+    tie_ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    above = [
+        np.append(0, np.cumsum(weight[order], dtype=np.float64)[tie_ends])
+        for weight in (first, second)
+    ]
+    return above[0], above[1]

@@ -1,0 +1,73 @@
+"""Image-level detection metrics: how well scores separate abnormal from normal images."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Area under the ROC curve: the chance that an abnormal image scores above a normal one.
+
+    Args:
+        labels: (N,), 1 abnormal, 0 normal.
+        scores: (N,), higher is more abnormal; ties between the classes count half.
+
+    Returns:
+        A value in [0, 1], or None where the labels hold one class only.
+    """
+    labels, scores = _arrays(labels, scores)
+    return float(roc_auc_score(labels, scores)) if _both_classes(labels) else None
+
+
+def auprc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Area under the precision-recall curve, as average precision (no interpolation).
+
+    Args:
+        labels: (N,), 1 abnormal, 0 normal.
+        scores: (N,), higher is more abnormal.
+
+    Returns:
+        A value in (0, 1], or None where the labels hold one class only. Chance level is the share
+        of abnormal images.
+    """
+    labels, scores = _arrays(labels, scores)
+    return float(average_precision_score(labels, scores)) if _both_classes(labels) else None
+
+
+def sensitivity_at_specificity(
+    labels: ArrayLike, scores: ArrayLike, specificity: float = 0.95
+) -> float | None:
+    """Highest sensitivity at a threshold that keeps at least the given specificity.
+
+    An image is called abnormal when its score is above the threshold, and the threshold is the
+    lowest one with ``normal images not called / normal images >= specificity``. Only operating
+    points that a real threshold reaches count: nothing is interpolated, and images tied with the
+    threshold, abnormal ones too, are not called.
+
+    Args:
+        labels: (N,), 1 abnormal, 0 normal.
+        scores: (N,), higher is more abnormal.
+        specificity: in (0, 1].
+
+    Returns:
+        A value in [0, 1], or None where the labels hold one class only.
+    """
+    labels, scores = _arrays(labels, scores)
+    if not _both_classes(labels):
+        return None
+    normal = np.sort(scores[labels == 0])[::-1]
+    # The small term undoes rounding: (1 - 0.9) * 10 is just below 1 in floating point.
+    false_alarms = math.floor((1 - specificity) * len(normal) + 1e-9)
+    threshold = normal[false_alarms]
+    return float(np.mean(scores[labels == 1] > threshold))
+
+
+def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.asarray(labels), np.asarray(scores)
+
+
+def _both_classes(labels: NDArray[Any]) -> bool:
+    return bool((labels == 1).any() and (labels == 0).any())

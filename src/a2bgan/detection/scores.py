@@ -1,0 +1,101 @@
+"""Image-level anomaly scores: one number for each difference map, higher means more abnormal."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from a2bgan.errors import InputError
+
+SMOOTHING = 1 / 32
+"""Sigma of `smooth-max`, as a fraction of the map's shorter side (2 pixels at 64 x 64)."""
+
+TOP_FRACTION = 0.05
+"""Share of a map's pixels that `top-k` averages."""
+
+_KERNEL_REACH = 4.0  # the Gaussian is cut off at this many sigmas
+
+
+def mean(difference: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over all pixels: the paper's score (section 3.3)."""
+    return difference.mean(dim=(1, 2))
+
+
+def smooth_max(difference: Tensor, mask: Tensor | None) -> Tensor:
+    """Maximum of the map after Gaussian smoothing, with sigma = shorter side / 32.
+
+    Smoothing keeps one noisy pixel from deciding the score; a compact lesion is not diluted by the
+    healthy rest of the image, as it is in the mean. Borders are mirrored, so that a lesion at the
+    edge counts like any other.
+    """
+    sigma = SMOOTHING * min(difference.shape[1:])
+    radius = int(_KERNEL_REACH * sigma + 0.5)
+    steps = torch.arange(-radius, radius + 1, dtype=difference.dtype, device=difference.device)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = functional.pad(difference[:, None], (radius,) * 4, mode="reflect")
+    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    smooth = functional.conv2d(rows, kernel.view(1, 1, -1, 1))
+    return smooth.amax(dim=(1, 2, 3))
+
+
+def top_k(difference: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of the highest 5 % of the pixels (rounded up to whole pixels)."""
+    pixels = difference.flatten(start_dim=1)
+    count = math.ceil(TOP_FRACTION * pixels.shape[1])
+    return pixels.topk(count, dim=1, sorted=False).values.mean(dim=1)
+
+
+def mask_weighted(difference: Tensor, mask: Tensor | None) -> Tensor:
+    """``sum(m * d) / sum(m)``: mean difference over the region the generator chose to repaint.
+
+    0 where the mask is zero everywhere: nothing was repainted, so nothing is abnormal.
+
+    Raises:
+        InputError: there is no mask (the method's generator does not make one).
+    """
+    if mask is None:
+        raise InputError(
+            "score 'mask-weighted' needs a method with a mask, and this one has none: "
+            "choose another score"
+        )
+    weight = mask.sum(dim=(1, 2))
+    weighted = (mask * difference).sum(dim=(1, 2))
+    return weighted / weight.clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+SCORES: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+    "mean": mean,
+    "smooth-max": smooth_max,
+    "top-k": top_k,
+    "mask-weighted": mask_weighted,
+}
+"""Scores by name; each takes a difference map (N, H, W) in [0, 1] and the generator's mask of the
+same shape and range, or None, and returns (N,) in [0, 1]."""
+
+
+def image_scores(name: str, difference: Tensor, mask: Tensor | None) -> Tensor:
+    """Score every image by the score called `name`.
+
+    Args:
+        name: a key of `SCORES`.
+        difference: difference maps, (N, H, W), in [0, 1].
+        mask: the generator's masks, (N, H, W), in [0, 1]; None where the method has none.
+
+    Returns:
+        (N,) in [0, 1], higher is more abnormal.
+
+    Raises:
+        InputError: no score has that name, or it needs a mask and there is none.
+        ValueError: the shapes are not (N, H, W), or differ.
+    """
+    if name not in SCORES:
+        raise InputError(f"unknown score {name!r}: choose one of {', '.join(SCORES)}")
+    if difference.ndim != 3 or (mask is not None and mask.shape != difference.shape):
+        raise ValueError(
+            f"difference and mask must share one (N, H, W) shape; got {tuple(difference.shape)} "
+            f"and {None if mask is None else tuple(mask.shape)}"
+        )
+    return SCORES[name](difference, mask)

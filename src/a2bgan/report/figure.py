@@ -1,0 +1,177 @@
+"""The paper's figures 3 and 4: test images, their healthy twins and what differs, in one grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from a2bgan.errors import InputError
+from a2bgan.report.pictures import DEFAULT_VMAX, colour_bar, paint_difference, to_rgb
+
+_COLUMNS = ("input", "healthy twin", "difference")
+
+# Inches; at 150 dots per inch two blocks are 1200 pixels wide.
+_DPI = 150
+_PANEL = 1.12
+_GAP = 0.04  # between the panels of one case
+_BLOCK_GAP = 0.22
+_SCORE = 0.24  # under each case
+_HEADER = 0.52
+_FOOTER = 0.3
+_MARGIN = 0.1
+_BAR_ROOM = 0.8
+_BAR_WIDTH = 0.11
+_BAR_HEIGHT = 2.4  # at most; the bar of a long grid stays this short
+
+_OUTLINE = "#00e5ff"
+_FAINT_INK = "#606060"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureCase:
+    """One test image of the figure.
+
+    Attributes:
+        image: (C, H, W) in [0, 1], C is 1 or 3.
+        twin: its healthy twin, of the same shape and range.
+        difference: (H, W) in [0, 1].
+        mask: (H, W), True where an annotator saw lesion; None where nobody annotated.
+        score: the image's anomaly score.
+    """
+
+    image: NDArray[Any]
+    twin: NDArray[Any]
+    difference: NDArray[Any]
+    mask: NDArray[Any] | None
+    score: float
+
+
+def write_figure(
+    path: Path,
+    abnormal: Sequence[FigureCase],
+    normal: Sequence[FigureCase],
+    *,
+    unlabelled: Sequence[FigureCase] = (),
+    vmax: float = DEFAULT_VMAX,
+) -> None:
+    """Draw a grid with a row of input, healthy twin and difference for each case.
+
+    Abnormal cases are the left block and normal ones the right; a class without cases is left out,
+    and the only block left, if it has several cases, fills both halves. The difference is painted
+    over the input on one scale for all cases; where there is a mask, its outline is drawn on top.
+
+    Args:
+        path: file to write; its suffix says the format (.png, .pdf, .svg).
+        abnormal: abnormal test images, in the order of their rows.
+        normal: normal test images.
+        unlabelled: test images that nobody has labelled, as a block titled "Test images".
+        vmax: top of the difference scale, in (0, 1].
+
+    Raises:
+        InputError: there is no case at all, or `vmax` is out of range.
+    """
+    titled = {
+        "Abnormal test images": abnormal,
+        "Normal test images": normal,
+        "Test images": unlabelled,
+    }
+    blocks = {title: cases for title, cases in titled.items() if cases}
+    if not blocks:
+        raise InputError("no test image to draw: the figure needs at least one")
+    lanes = [list(cases) for cases in blocks.values()]
+    if len(lanes) == 1 and len(lanes[0]) > 1:
+        lanes = [lanes[0][0::2], lanes[0][1::2]]
+
+    rows = max(len(lane) for lane in lanes)
+    lane_width = 3 * _PANEL + 2 * _GAP
+    grid_width = len(lanes) * lane_width + (len(lanes) - 1) * _BLOCK_GAP
+    grid_height = rows * (_PANEL + _SCORE)
+    outlined = any(case.mask is not None and case.mask.any() for lane in lanes for case in lane)
+    page = _Page(
+        width=_MARGIN + grid_width + _BAR_ROOM,
+        height=_HEADER + grid_height + (_FOOTER if outlined else _MARGIN),
+    )
+    lefts = [_MARGIN + index * (lane_width + _BLOCK_GAP) for index in range(len(lanes))]
+    centres = [left + lane_width / 2 for left in lefts]
+    if len(blocks) == 1:
+        centres = [_MARGIN + grid_width / 2]
+    for title, centre in zip(blocks, centres, strict=True):
+        page.text(centre, 0.16, title, size=10, weight="bold")
+    for left, lane in zip(lefts, lanes, strict=True):
+        for column, name in enumerate(_COLUMNS):
+            page.text(left + column * (_PANEL + _GAP) + _PANEL / 2, 0.4, name, size=8)
+        for row, case in enumerate(lane):
+            _draw_case(page, left, _HEADER + row * (_PANEL + _SCORE), case, vmax)
+
+    _draw_colour_bar(page, _MARGIN + grid_width + 0.14, grid_height - _SCORE, vmax)
+    if outlined:
+        _draw_legend(page, _HEADER + grid_height + _FOOTER / 2)
+    page.figure.savefig(path, dpi=_DPI)
+
+
+class _Page:
+    """A white figure on which things are placed in inches from its upper left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), facecolor="white")
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        bottom = self.height - top - height
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        self.figure.text(
+            x / self.width, 1 - y / self.height, text, ha="center", va="center", **style
+        )
+
+
+def _draw_case(page: _Page, left: float, top: float, case: FigureCase, vmax: float) -> None:
+    painted = paint_difference(case.image, case.difference, vmax)
+    for column, pixels in enumerate((to_rgb(case.image), to_rgb(case.twin), painted)):
+        axes = page.axes(left + column * (_PANEL + _GAP), top, _PANEL, _PANEL)
+        axes.imshow(pixels)
+        axes.set_axis_off()
+    if case.mask is not None and case.mask.any():
+        # One pixel of background around it closes the outline of a lesion at the border; the
+        # limits keep the panel from growing by that pixel.
+        limits = axes.get_xlim(), axes.get_ylim()
+        mask = np.pad(case.mask.astype(float), 1)
+        rows, columns = (np.arange(side) - 1 for side in mask.shape)
+        axes.contour(columns, rows, mask, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
+        axes.set(xlim=limits[0], ylim=limits[1])
+    page.text(left + 1.5 * _PANEL + _GAP, top + _PANEL + 0.09, f"score {case.score:.4f}", size=7.5)
+
+
+def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float) -> None:
+    """Draw the one scale of all difference panels, centred beside the first rows."""
+    height = min(room, _BAR_HEIGHT)
+    axes = page.axes(left, _HEADER, _BAR_WIDTH, height)
+    axes.imshow(colour_bar(vmax), aspect="auto", extent=(0, 1, 0, vmax))
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_yticks([0, vmax / 2, vmax], ["0", f"{vmax / 2:.3g}", f"≥ {vmax:.3g}"])
+    axes.tick_params(labelsize=7, length=2, width=0.5)
+    axes.set_ylabel("fraction of range", fontsize=7, color=_FAINT_INK, labelpad=2)
+    for spine in axes.spines.values():
+        spine.set_linewidth(0.5)
+
+
+def _draw_legend(page: _Page, y: float) -> None:
+    page.figure.legend(
+        handles=[Line2D([], [], color=_OUTLINE, linewidth=1.4, label="annotated lesion")],
+        loc="center left",
+        bbox_to_anchor=((_MARGIN - 0.05) / page.width, 1 - y / page.height),
+        fontsize=7.5,
+        frameon=False,
+        handlelength=1.6,
+    )

@@ -1,0 +1,156 @@
+"""One picture per image: the input, its healthy twin, and the difference painted over the input.
+
+All pictures of a run share one difference scale, 0 to `vmax`, so that the same colour is the same
+difference in each of them.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from a2bgan.errors import InputError
+
+DEFAULT_VMAX = 0.3
+"""Top of the difference scale, as a fraction of the intensity range: a lesion that stands out to
+the eye differs by 0.1 to 0.3, and whatever differs more gets the same, brightest colour."""
+
+_DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen on a dark background
+_OPAQUE_FROM = 0.5  # share of the scale at which the colour hides the input entirely
+
+_PANEL = 320  # least height of a panel in pixels; smaller images are enlarged by a whole factor
+_MARGIN = 16
+_HEADER = 44
+_CAPTION = 30
+_BAR_WIDTH = 18
+_BAR_ROOM = 100  # colour bar with its numbers and title
+_INK = (32, 32, 32)
+_FAINT_INK = (96, 96, 96)
+
+
+def paint_difference(
+    image: NDArray[Any], difference: NDArray[Any], vmax: float = DEFAULT_VMAX
+) -> NDArray[np.float64]:
+    """Paint a difference map over the image it belongs to.
+
+    The colours are the upper three quarters of matplotlib's inferno, from purple to pale yellow.
+    They are transparent where the difference is 0 and opaque from half of `vmax`.
+
+    Args:
+        image: (C, H, W) in [0, 1], C is 1 or 3.
+        difference: (H, W) in [0, 1].
+        vmax: difference that gets the brightest colour, in (0, 1]; greater ones get it too.
+
+    Returns:
+        (H, W, 3) in [0, 1].
+
+    Raises:
+        InputError: `vmax` is out of range.
+    """
+    if not 0 < vmax <= 1:
+        raise InputError(
+            f"vmax is {vmax:g}: the top of the difference scale must be above 0 and at most 1"
+        )
+    level = np.clip(difference / vmax, 0, 1)
+    colours = matplotlib.colormaps["inferno"](_DARKEST + (1 - _DARKEST) * level)[..., :3]
+    opacity = np.clip(level / _OPAQUE_FROM, 0, 1)[..., None]
+    painted: NDArray[np.float64] = opacity * colours + (1 - opacity) * to_rgb(image)
+    return painted
+
+
+def colour_bar(vmax: float = DEFAULT_VMAX) -> NDArray[np.float64]:
+    """The difference colours from `vmax` (first row) to 0 (last row), over mid-grey.
+
+    Returns:
+        (256, 1, 3) in [0, 1].
+    """
+    return paint_difference(np.full((1, 256, 1), 0.5), np.linspace(vmax, 0, 256)[:, None], vmax)
+
+
+def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Turn a (C, H, W) image in [0, 1], C 1 or 3, into (H, W, 3); values outside are cut off."""
+    pixels = np.clip(np.moveaxis(image, 0, -1), 0, 1).astype(np.float64)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
+def write_triptych(
+    path: Path,
+    image: NDArray[Any],
+    twin: NDArray[Any],
+    difference: NDArray[Any],
+    *,
+    score: float,
+    vmax: float = DEFAULT_VMAX,
+    title: str = "",
+) -> None:
+    """Write input, healthy twin and difference over the input side by side, with a colour bar.
+
+    The picture names no file and no patient unless `title` does.
+
+    Args:
+        path: PNG to write; its folder exists.
+        image: (C, H, W) in [0, 1], C is 1 or 3.
+        twin: its healthy twin, of the same shape and range.
+        difference: (H, W) in [0, 1].
+        score: the image's anomaly score, written in the heading.
+        vmax: top of the difference scale, in (0, 1]; give all pictures of a run the same.
+        title: text put before the score.
+
+    Raises:
+        InputError: `vmax` is out of range.
+    """
+    panels = {
+        "Input": to_rgb(image),
+        "Healthy twin": to_rgb(twin),
+        "Difference": paint_difference(image, difference, vmax),
+    }
+    factor = math.ceil(_PANEL / difference.shape[0])
+    height, width = (side * factor for side in difference.shape)
+    canvas = Image.new(
+        "RGB",
+        (3 * (width + _MARGIN) + _MARGIN + _BAR_ROOM, _HEADER + height + _CAPTION),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
+    draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
+    for position, (caption, pixels) in enumerate(panels.items()):
+        left = _MARGIN + position * (width + _MARGIN)
+        panel = _to_pil(pixels).resize((width, height), Image.Resampling.NEAREST)
+        canvas.paste(panel, (left, _HEADER))
+        middle = (left + width / 2, _HEADER + height + _CAPTION / 2)
+        draw.text(middle, caption, _INK, _font(15), anchor="mm")
+    _draw_colour_bar(canvas, 3 * (width + _MARGIN) + _MARGIN, _HEADER, height, vmax)
+    canvas.save(path, format="PNG")
+
+
+def _draw_colour_bar(canvas: Image.Image, left: int, top: int, height: int, vmax: float) -> None:
+    """Draw the bar with its scale into the room right of the panels."""
+    draw = ImageDraw.Draw(canvas)
+    bar = _to_pil(colour_bar(vmax)).resize((_BAR_WIDTH, height), Image.Resampling.BILINEAR)
+    canvas.paste(bar, (left, top))
+    for share, text in ((0.0, "0"), (0.5, f"{vmax / 2:.3g}"), (1.0, f"≥ {vmax:.3g}")):
+        y = top + (1 - share) * (height - 1)
+        anchor = {0.0: "lb", 0.5: "lm", 1.0: "lt"}[share]
+        draw.text((left + _BAR_WIDTH + 6, y), text, _INK, _font(13), anchor=anchor)
+    text = "fraction of intensity range"
+    _, _, width, line = (int(side) for side in _font(12).getbbox(text))
+    label = Image.new("RGB", (width, line + 4), "white")
+    ImageDraw.Draw(label).text((0, 0), text, _FAINT_INK, _font(12))
+    label = label.rotate(90, expand=True)
+    canvas.paste(label, (left + _BAR_ROOM - _MARGIN - label.width, top + (height - width) // 2))
+
+
+def _to_pil(pixels: NDArray[np.float64]) -> Image.Image:
+    return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as matplotlib ships it, so that pictures look alike on every machine."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)

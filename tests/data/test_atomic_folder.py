@@ -1,0 +1,55 @@
+import pytest
+
+from a2bgan.data.atomic_folder import atomic_folder
+from a2bgan.errors import InputError
+
+
+def test_the_folder_appears_only_when_the_block_has_ended(tmp_path):
+    out = tmp_path / "deep" / "set"
+    with atomic_folder(out) as folder:
+        (folder / "file").write_text("content")
+        assert not out.exists()
+        assert folder.parent == out.parent
+    assert (out / "file").read_text() == "content"
+    assert [path.name for path in out.parent.iterdir()] == ["set"]
+
+
+def test_an_error_in_the_block_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="half way"), atomic_folder(tmp_path / "set") as folder:
+        (folder / "file").write_text("content")
+        raise RuntimeError("half way")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_replaced(tmp_path):
+    (tmp_path / "set").mkdir()
+    with atomic_folder(tmp_path / "set") as folder:
+        (folder / "file").write_text("content")
+    assert (tmp_path / "set" / "file").exists()
+
+
+def test_a_folder_in_use_stays_as_it_is(tmp_path):
+    (tmp_path / "precious").write_text("old")
+    with pytest.raises(InputError, match="is not empty: choose another"), atomic_folder(tmp_path):
+        raise AssertionError("the block must not run")
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_folder_filled_meanwhile_stays_as_it_is(tmp_path):
+    out = tmp_path / "set"
+    with pytest.raises(InputError, match="is not empty"), atomic_folder(out) as folder:
+        (folder / "file").write_text("new")
+        out.mkdir()
+        (out / "file").write_text("old")
+    assert (out / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("set", "set: is a file: choose a folder"), ("set/below", "cannot create the folder")],
+)
+def test_a_file_in_the_way_is_named(tmp_path, place, message):
+    (tmp_path / "set").write_text("a file")
+    with pytest.raises(InputError, match=message), atomic_folder(tmp_path / place):
+        raise AssertionError("the block must not run")

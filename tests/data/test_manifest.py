@@ -1,0 +1,273 @@
+"""Manifests: what they hold, their round trip, and one clear line for each mistake."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from a2bgan.data.manifest import (
+    Manifest,
+    Row,
+    open_data,
+    read_manifest,
+    require_training_sets,
+    scan_folder,
+)
+from a2bgan.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    def write_csv(content: str | bytes) -> Path:
+        path = tmp_path / "data.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_csv
+
+
+def make_image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(path)
+
+
+def test_rows_hold_what_the_file_says(write: Callable[[str], Path], tmp_path: Path) -> None:
+    path = write(
+        "note,Path,split,label,patient_id,mask,twin\n"
+        "x,a/1.png,healthy,0,p1,,\n"
+        "\n"
+        'y,"a/2, left.png",mixed,,,,\n'
+        "z,b\\3.png,test,1,p3,m/3.png,t/3.png\n"
+    )
+    manifest = read_manifest(path)
+    assert manifest.root == tmp_path
+    assert manifest.rows == (
+        Row("a/1.png", tmp_path / "a/1.png", "healthy", 0, "p1", None, None),
+        Row(
+            "a/2, left.png", tmp_path / "a/2, left.png", "mixed", None, "a/2, left.png", None, None
+        ),
+        Row(
+            "b/3.png",
+            tmp_path / "b/3.png",
+            "test",
+            1,
+            "p3",
+            tmp_path / "m/3.png",
+            tmp_path / "t/3.png",
+        ),
+    )
+    assert manifest.counts() == {"healthy": 1, "mixed": 1, "test": 1, "extra": 0}
+    assert manifest.split("mixed") == manifest.rows[1:2]
+    with pytest.raises(ValueError, match="one of healthy, mixed, test, extra"):
+        manifest.split("train")
+
+
+def test_spreadsheet_exports_are_read(write: Callable[[bytes], Path]) -> None:
+    content = "\ufeffpath,split,patient_id\r\nbild_ä.png,healthy, 007 \r\n"
+    (row,) = read_manifest(write(content.encode("utf-8"))).rows
+    assert (row.name, row.patient_id) == ("bild_ä.png", "007")
+
+
+def test_round_trip(tiny_set: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(tiny_set / "manifest.csv")
+    manifest.write(tiny_set / "again.csv")
+    again = read_manifest(tiny_set / "again.csv")
+    assert again == manifest
+    assert again.sha256 == manifest.sha256
+    moved = tmp_path / "moved"
+    tiny_set.rename(moved)
+    assert read_manifest(moved / "again.csv").sha256 == manifest.sha256
+    assert Manifest(manifest.rows[1:], manifest.root).sha256 != manifest.sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "empty file"),
+        ("\n\n", "empty file"),
+        ("path,split\n", "no rows below the header"),
+        ("file,split\na.png,mixed\n", "row 1: missing column path; add"),
+        ("file,label\na.png,1\n", "row 1: missing column path and split; add"),
+        ("path;split\na.png;mixed\n", "row 1: missing column path and split; separate"),
+        ("path,split,path\na,mixed,b\n", "row 1: column path appears twice"),
+        ("path,split\na.png,mixed\nb.png,train\n", "row 3: unknown split 'train'; use one of"),
+        ("path,split\n\n\na.png,\n", "row 4: unknown split ''"),
+        ('path,split,n\na,mixed,"x\ny"\nb,foo,\n', "row 4: unknown split 'foo'"),
+        ("path,split\n,mixed\n", "row 2: path is empty"),
+        ("path,split,label\na.png,test,2\n", "row 2: label '2'; use 0"),
+        ("path,split,label\na.png,test,yes\n", "row 2: label 'yes'; use 0"),
+        ("path,split\n/etc/a.png,mixed\n", "row 2: path '/etc/a.png' is absolute"),
+        ("path,split\nC:\\a.png,mixed\n", "row 2: path 'C:/a.png' is absolute"),
+        ("path,split\na/../../b.png,mixed\n", "row 2: path 'a/../../b.png' is outside"),
+        ("path,split\n.,mixed\n", "row 2: path '.' is outside"),
+        ("path,split,mask\na.png,test,../m.png\n", "row 2: path '../m.png' is outside"),
+        ("path,split,twin\na.png,test,/m.png\n", "row 2: path '/m.png' is absolute"),
+        ("path,split\na.png,mixed\na.png,test\n", "row 3: path 'a.png' is already in row 2"),
+        ("path,split\na,b.png,mixed\n", "row 2: 3 fields where the header has 2; put"),
+        ('path,split\n"a.png,mixed\n', "row 2: not valid CSV"),
+        ('path,split\n"a\nb.png",mixed\n', "row 2: path 'a\\nb.png' has a control character"),
+        ("path,split\na\0.png,mixed\n", "row 2: "),
+        ("path,split\nbild_ä.png,mixed\n".encode("latin-1"), "not UTF-8 text; save"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not UTF-8 text; save"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(
+    write: Callable[[str | bytes], Path], content: str | bytes, message: str
+) -> None:
+    path = write(content)
+    with pytest.raises(InputError) as caught:
+        read_manifest(path)
+    text = str(caught.value)
+    assert text.startswith(str(path))
+    assert message in text
+    assert len(text.splitlines()) == 1
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.csv: no such file or folder"):
+        open_data(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="a folder, not a manifest"):
+        read_manifest(tmp_path)
+    with pytest.raises(InputError, match="not a valid file name"):
+        read_manifest("a\0.csv")
+    with pytest.raises(InputError, match=r"no images and no manifest\.csv; expected healthy/"):
+        open_data(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        scan_folder(tmp_path / "absent")
+
+
+def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
+    make_image(tmp_path / "outside" / "a.png")
+    inside = tmp_path / "inside"
+    make_image(inside / "real" / "a.png")
+    (inside / "file.png").symlink_to(tmp_path / "outside" / "a.png")
+    (inside / "folder").symlink_to(tmp_path / "outside")
+    (inside / "near.png").symlink_to("real/a.png")
+    csv = inside / "m.csv"
+    for name in ("file.png", "folder/a.png"):
+        csv.write_text(f"path,split\nreal/a.png,mixed\n{name},mixed\n")
+        with pytest.raises(InputError, match=f"row 3: path '{name}' is a link out of"):
+            read_manifest(csv)
+    csv.write_text("path,split\nnear.png,mixed\n")
+    assert read_manifest(csv).rows[0].path == inside / "near.png"
+    (tmp_path / "link").symlink_to(inside)
+    assert read_manifest(tmp_path / "link" / "m.csv").rows[0].name == "near.png"
+
+
+def test_a_missing_image_is_no_mistake_of_the_manifest(write: Callable[[str], Path]) -> None:
+    manifest = read_manifest(write("path,split\nnowhere.png,mixed\n"))
+    assert not manifest.rows[0].path.exists()
+
+
+def test_training_needs_both_sets(write: Callable[[str], Path]) -> None:
+    both = read_manifest(write("path,split\na.png,mixed\nb.png,healthy\n"))
+    require_training_sets(both)
+    for missing in ("healthy", "mixed"):
+        rows = tuple(row for row in both.rows if row.split != missing)
+        with pytest.raises(InputError, match=f"no {missing} images") as caught:
+            require_training_sets(Manifest(rows, both.root))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    for name in (
+        "healthy/b.png",
+        "healthy/deep/a.JPG",
+        "mixed/c.tiff",
+        "test/normal/n.png",
+        "test/abnormal/x.png",
+        "test/mask/x.tif",
+        "healthy/.hidden.png",
+        "other/z.png",
+    ):
+        make_image(folder / name)
+    (folder / "healthy" / "notes.txt").write_text("x")
+    return folder
+
+
+def test_scan_folder(layout: Path) -> None:
+    manifest = open_data(layout)
+    assert [(row.name, row.split, row.label) for row in manifest.rows] == [
+        ("healthy/b.png", "healthy", 0),
+        ("healthy/deep/a.JPG", "healthy", 0),
+        ("mixed/c.tiff", "mixed", None),
+        ("test/abnormal/x.png", "test", 1),
+        ("test/normal/n.png", "test", 0),
+    ]
+    assert [row.mask for row in manifest.rows] == [None] * 3 + [layout / "test/mask/x.tif", None]
+    assert all(row.patient_id == row.name and row.path.is_file() for row in manifest.rows)
+    manifest.write(layout / "manifest.csv")
+    assert open_data(str(layout)) == manifest
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("test/stray.png", "'test/stray.png': move it into test/normal/ or test/abnormal/"),
+        ("test/mask/y.png", "mask 'test/mask/y.png' has no test image"),
+        ("test/mask/x.png", "have the same file stem; keep one"),
+        ("test/normal/x.png", "share the file stem of a mask"),
+    ],
+)
+def test_scan_folder_refuses_what_it_would_guess(layout: Path, name: str, message: str) -> None:
+    make_image(layout / name)
+    with pytest.raises(InputError) as caught:
+        scan_folder(layout)
+    assert message in str(caught.value)
+
+
+def test_phantoms_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+
+    def write_few(out: Path) -> Path:
+        make_image(out / "a.png")
+        (out / "manifest.csv").write_text("path,split\na.png,healthy\n")
+        written.append(out)
+        return out / "manifest.csv"
+
+    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", write_few)
+    first, second = open_data("phantom"), open_data("phantom")
+    assert first == second
+    assert first.root.parent == tmp_path / "cache"
+    assert written == [first.root]
+
+
+def test_phantoms_of_another_process_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_race(out: Path) -> Path:
+        make_image(out / "a.png")
+        (out / "manifest.csv").write_text("path,split\na.png,healthy\n")
+        raise InputError(f"{out}: is not empty")
+
+    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", lose_the_race)
+    assert open_data("phantom").counts()["healthy"] == 1
+
+
+def test_phantoms_that_cannot_be_written_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="set A2BGAN_CACHE to a folder"):
+        open_data("phantom")
+
+    def fail(out: Path) -> Path:
+        raise InputError(f"{out}: disk full")
+
+    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", fail)
+    with pytest.raises(InputError, match="disk full"):
+        open_data("phantom")
+
+
+def test_real_manifests(shared_data: Path) -> None:
+    manifest = open_data(shared_data / "chestxray8" / "pneumonia.csv")
+    assert manifest.counts() == {"healthy": 227, "mixed": 200, "test": 300, "extra": 273}
+    assert all(row.path.is_file() for row in manifest.rows)
