@@ -126,17 +126,17 @@ def require_training_sets(manifest: Manifest) -> None:
             )
 
 
-def read_manifest(csv_path: str | Path) -> Manifest:
+def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
     """Read a manifest: CSV in UTF-8 with a header; `path` and `split` required.
 
     Optional columns: label (0, 1 or empty), patient_id, mask, twin; others are ignored. Paths are
-    relative to the manifest's folder and must stay inside it, links included. Image files need not
+    relative to `root`, by default the manifest's folder, and must stay inside it, links included. Image files need not
     exist: a missing one is reported when it is read. Raises InputError, naming file and row (the
     header is row 1).
     """
     csv_path = Path(csv_path)
     file = _file_shown(csv_path)
-    root = Path(os.path.abspath(csv_path.parent))
+    root = Path(os.path.abspath(csv_path.parent if root is None else root))
     lines = _csv_lines(_read_text(csv_path), file)
     _, header = next(lines, (0, []))
     columns = _column_positions(header, file)

@@ -1,0 +1,1 @@
+"""Losses, methods and the loop that trains them into a run folder."""

@@ -1,0 +1,36 @@
+"""The discriminator D: a patch critic without normalisation."""
+
+import math
+
+from torch import Tensor, nn
+
+
+def discriminator_depth(size: int, depth: int | None) -> int:
+    """Strided convolutions for images of ``size`` pixels a side.
+
+    None follows the size, leaving a 4x4 grid of patches (6 at 256, as in the paper). A given
+    depth is cut to what the size allows (at least one patch).
+    """
+    halvings = int(math.log2(size))
+    return min(halvings - 2, 6) if depth is None else min(depth, halvings)
+
+
+class Discriminator(nn.Module):
+    """PatchGAN: 4x4 stride-2 convolutions doubling the width, LeakyReLU(0.01), then 3x3 to one.
+
+    With ``width=64, depth=6`` the paper's D: 64 doubling to 2048 channels.
+    """
+
+    def __init__(self, channels: int = 1, width: int = 64, depth: int = 6) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        cin = channels
+        for i in range(depth):
+            layers += [nn.Conv2d(cin, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
+            cin = width * 2**i
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Conv2d(cin, 1, 3, 1, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] to patch outputs (N, 1, h, w); high means healthy and real."""
+        return self.head(self.body(x))  # type: ignore[no-any-return]

@@ -1,0 +1,138 @@
+"""Checkpoints: weights and optimiser state as safetensors, written whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from a2bgan.errors import InputError
+from a2bgan.training.methods.method import Method
+
+PREFIX = "step-"
+STATES_KEPT = 2
+"""Older checkpoints keep their weights and lose the optimiser state, which only --resume needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a training was: steps done and seconds spent training."""
+
+    step: int
+    seconds: float
+
+
+def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
+    """Write ``folder/step-NNNNNNNN`` and return it.
+
+    The files are written beside it first and renamed together, so that a full disk or a kill
+    leaves earlier checkpoints whole. Raises InputError when the disk is full.
+    """
+    target = folder / f"{PREFIX}{position.step:08d}"
+    temporary = folder / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for name, network in method.networks.items():
+            save_file(_contiguous(network.state_dict()), temporary / f"{name}.safetensors")
+        tensors, groups = _optimizer_tensors(method)
+        save_file(tensors, temporary / "optimizers.safetensors", {"groups": json.dumps(groups)})
+        progress = {"step": position.step, "seconds": round(position.seconds, 3)}
+        (temporary / "progress.json").write_text(json.dumps(progress) + "\n")
+        _flush(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(
+            f"{target}: checkpoint not written ({reason}); earlier ones are whole: "
+            "make room and go on with --resume"
+        ) from error
+    for old in list_checkpoints(folder)[:-STATES_KEPT]:
+        (old / "optimizers.safetensors").unlink(missing_ok=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, the latest last."""
+    found = (path for path in folder.glob(f"{PREFIX}*") if (path / "progress.json").is_file())
+    return sorted(found, key=lambda path: path.name)
+
+
+def find_checkpoint(folder: Path, name: str = "last") -> Path:
+    """A checkpoint by name (``last``, ``step-00000500`` or ``500``). Raises InputError."""
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        raise InputError(f"{folder}: no checkpoint yet; train first")
+    if name == "last":
+        return checkpoints[-1]
+    wanted = f"{PREFIX}{int(name):08d}" if name.isdigit() else name
+    for checkpoint in checkpoints:
+        if checkpoint.name == wanted:
+            return checkpoint
+    names = ", ".join(path.name for path in checkpoints)
+    raise InputError(f"{folder}: no checkpoint {name!r}; there are: {names}")
+
+
+def read_position(checkpoint: Path) -> Position:
+    return Position(**json.loads((checkpoint / "progress.json").read_text()))
+
+
+def load_weights(checkpoint: Path, method: Method) -> None:
+    """Put a checkpoint's weights into the method's networks. Raises InputError if they don't fit."""
+    for name, network in method.networks.items():
+        file = checkpoint / f"{name}.safetensors"
+        try:
+            network.load_state_dict(load_file(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{file}: weights cannot be loaded ({reason})") from None
+
+
+def load_optimizers(checkpoint: Path, method: Method) -> None:
+    """Put a checkpoint's optimiser state back; the method must have been prepared."""
+    file = checkpoint / "optimizers.safetensors"
+    states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in method.optimizers}
+    try:
+        with safe_open(file, "pt") as opened:
+            groups = json.loads(opened.metadata()["groups"])
+            for key in opened.keys():  # noqa: SIM118 (not a dictionary)
+                name, parameter, field = key.split("/")
+                states[name].setdefault(int(parameter), {})[field] = opened.get_tensor(key)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file}: optimiser state cannot be loaded ({error})") from None
+    for name, optimizer in method.optimizers.items():
+        optimizer.load_state_dict({"state": states[name], "param_groups": groups[name]})
+
+
+def _optimizer_tensors(method: Method) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, groups = {}, {}
+    for name, optimizer in method.optimizers.items():
+        state = optimizer.state_dict()
+        groups[name] = state["param_groups"]
+        for parameter, fields in state["state"].items():
+            for field, tensor in fields.items():
+                tensors[f"{name}/{parameter}/{field}"] = tensor
+    return _contiguous(tensors), groups
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk say now, not later, that it is full."""
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+

@@ -1,0 +1,201 @@
+"""The training loop, for every method."""
+
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from a2bgan.data.batches import RandomBatches, augment
+from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import (
+    Position,
+    find_checkpoint,
+    list_checkpoints,
+    load_optimizers,
+    load_weights,
+    read_position,
+    save_checkpoint,
+)
+from a2bgan.training.config import Config, TrainConfig
+from a2bgan.training.methods.method import Method, Moment
+from a2bgan.training.run_folder import RunFolder
+from a2bgan.training.samples import write_samples
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the loop tells whoever watches it, every ``train.log_every`` steps.
+
+    step: steps done; fraction: of the training that is over; steps_per_second: since the last
+    report; averages: of the method's numbers since the last report; warning: in words, or None.
+    """
+
+    step: int
+    fraction: float
+    steps_per_second: float
+    averages: dict[str, float]
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training ended: the method with its last weights, and whether it was interrupted."""
+
+    method: Method
+    position: Position
+    interrupted: bool
+
+
+def train(
+    config: Config,
+    healthy: np.ndarray,  # set B: (N, C, H, W) uint8 or uint16, N >= 1, usually memory-mapped
+    mixed: np.ndarray,  # set A: the same; nothing else is ever known of it
+    run: RunFolder,  # where metrics, samples and checkpoints go
+    *,
+    resume: bool = False,  # go on from the run's last checkpoint, if it has one
+    watch: Callable[[Report], None] = lambda report: None,  # called every train.log_every steps
+) -> Outcome:
+    """Train ``config.method`` on B and A until ``train.steps`` or ``train.minutes`` are over.
+
+    Everything random is a function of the seed and the step, so a run that was killed and resumed
+    ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
+    SIGTERM end it after the current step, with a checkpoint. Raises InputError when a checkpoint
+    cannot be written or read, or the losses are no longer finite.
+    """
+    settings = config.train
+    fabric = _launch(settings)
+    method = config.build_method()
+    method.prepare(fabric)
+    position = Position(step=0, seconds=0.0)
+    if resume and list_checkpoints(run.checkpoints):
+        checkpoint = find_checkpoint(run.checkpoints)
+        load_weights(checkpoint, method)
+        load_optimizers(checkpoint, method)
+        position = read_position(checkpoint)
+
+    batches_b, batches_a = (
+        RandomBatches(
+            images,
+            settings.batch_size,
+            seed=2 * settings.seed + number,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        for number, images in enumerate((healthy, mixed))
+    )
+    generator = torch.Generator(fabric.device)
+    if fabric.is_global_zero:
+        run.truncate_metrics(position.step)
+    writer = SummaryWriter(run.tensorboard, purge_step=position.step)  # type: ignore[no-untyped-call]
+    sums: dict[str, list[Tensor]] = defaultdict(list)
+    step, started = position.step, time.monotonic() - position.seconds
+    logged_step, logged_at = step, time.monotonic()
+
+    with _interruption() as interrupted:
+        while (fraction := _fraction(settings, step, time.monotonic() - started)) < 1:
+            if interrupted.is_set():
+                break
+
+            # One batch of each set, each image with its own random change.
+            generator.manual_seed(_step_seed(settings.seed, step, fabric.global_rank))
+            b, a = (
+                augment(batch(step).to(fabric.device), settings.augment, generator).contiguous(
+                    memory_format=torch.channels_last
+                )
+                for batch in (batches_b, batches_a)
+            )
+            numbers = method.step(b, a, Moment(step, fraction, generator))
+            for name, number in numbers.items():
+                sums[name].append(number)
+            step += 1
+
+            now = time.monotonic()
+            fraction = _fraction(settings, step, now - started)
+            over = fraction >= 1
+            if step % settings.log_every == 0 or over:
+                averages = {name: torch.stack(n).mean().item() for name, n in sums.items()}
+                sums.clear()
+                rate = (step - logged_step) / max(now - logged_at, 1e-9)
+                logged_step, logged_at = step, now
+                _stop_if_not_finite(averages, step)
+                if fabric.is_global_zero:
+                    record = {"step": step, "seconds": round(now - started, 3), **averages}
+                    run.append_metrics({**record, "steps_per_second": rate})
+                    for name, number in averages.items():
+                        writer.add_scalar(name, number, step)  # type: ignore[no-untyped-call]
+                    watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
+            if fabric.is_global_zero and not over:
+                if step % settings.sample_every == 0:
+                    write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
+                if step % settings.checkpoint_every == 0:
+                    save_checkpoint(run.checkpoints, method, Position(step, now - started))
+
+        position = Position(step, time.monotonic() - started)
+        if fabric.is_global_zero:
+            write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
+            save_checkpoint(run.checkpoints, method, position)
+    writer.close()  # type: ignore[no-untyped-call]
+    return Outcome(method, position, interrupted.is_set())
+
+
+def _launch(settings: TrainConfig) -> Fabric:
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices if settings.accelerator != "auto" else "auto",
+            precision=settings.precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+    except (ValueError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"train.accelerator, devices or precision: {reason}") from None
+    return fabric
+
+
+def _fraction(settings: TrainConfig, step: int, seconds: float) -> float:
+    if settings.steps is not None:
+        return step / settings.steps
+    assert settings.minutes is not None
+    return seconds / (60 * settings.minutes)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:
+    broken = [name for name, number in averages.items() if not np.isfinite(number)]
+    if broken:
+        raise InputError(
+            f"step {step}: {', '.join(broken)} no longer finite; lower the learning rates or use "
+            "--set train.precision=32-true, then --resume from the last checkpoint"
+        )
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, instead of ending the process, inside the block."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals belong to the main thread; only it may catch them
+        return
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

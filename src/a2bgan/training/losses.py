@@ -1,0 +1,82 @@
+"""The objective, one pure function an equation. Means are over everything unless said otherwise."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Adversarial = Literal["wgan-gp", "logistic", "hinge"]
+
+
+def discriminator_adversarial(kind: Adversarial, real: Tensor, fake: Tensor) -> Tensor:
+    """What D minimises, from its outputs (any shape) on healthy and on other images.
+
+    ``wgan-gp`` is equation 3, mean D(G(A)) - mean D(B); `gradient_penalty` (eq. 4) comes on top.
+    ``logistic`` is the non-saturating loss of Goodfellow 2014, ``hinge`` that of Lim & Ye 2017.
+    """
+    if kind == "wgan-gp":
+        return fake.mean() - real.mean()
+    if kind == "logistic":
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def translator_adversarial(kind: Adversarial, fake: Tensor) -> Tensor:
+    """What G minimises, from D's outputs on one translated set: a term of equation 5's sum.
+
+    ``-mean D`` for ``wgan-gp`` and ``hinge``; softplus(-D) for ``logistic``.
+    """
+    return F.softplus(-fake).mean() if kind == "logistic" else -fake.mean()
+
+
+def gradient_penalty(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor
+) -> Tensor:
+    """The penalty of equation 4: mean (||grad D(x)||_2 - 1)^2 at x = mix real + (1 - mix) fake.
+
+    Args:
+        discriminator: D; its outputs are summed over each image's patches.
+        real, fake: (N, C, H, W).
+        mix: (N, 1, 1, 1), uniform in [0, 1].
+    """
+    x = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    norm = gradient.flatten(1).norm(dim=1)
+    return (norm - 1).square().mean()
+
+
+def real_gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """R1 of Mescheder 2018: mean over images of ||grad D(x)||^2 at healthy images (N, C, H, W)."""
+    x = real.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean()
+
+
+def identity(intermediate: Tensor, healthy: Tensor) -> Tensor:
+    """Equation 6: mean |b_B - B| on the intermediate image of a healthy one."""
+    return (intermediate - healthy).abs().mean()
+
+
+def reconstruction(mixed: Tensor, reconstructed: Tensor) -> Tensor:
+    """Equation 7: mean |A - r_A|, with r from equation 2."""
+    return (mixed - reconstructed).abs().mean()
+
+
+def mask_size(mask: Tensor, power: Literal[1, 2] = 2) -> Tensor:
+    """Size term of equation 8: the mask's mean over an image, to a power, averaged over images.
+
+    The paper prints power 1; its released code squares. ``mask`` is (N, 1, H, W).
+    """
+    return mask.mean(dim=(1, 2, 3)).pow(power).mean()
+
+
+def mask_indecision(mask: Tensor) -> Tensor:
+    """Second term of equation 8: mean 1 / (|m - 0.5| + 0.01), large where a mask is undecided."""
+    return (1 / ((mask - 0.5).abs() + 0.01)).mean()
+
+
+def change(x: Tensor, healthy: Tensor) -> Tensor:
+    """Mean |x' - x|: a price on every change, for translators without a mask (not in the paper)."""
+    return (healthy - x).abs().mean()

@@ -1,0 +1,8 @@
+"""Every method there is, by name."""
+
+from a2bgan.training.methods.a2bgan import A2BGAN
+from a2bgan.training.methods.method import Method
+
+METHODS: dict[str, type[Method]] = {
+    "a2bgan": A2BGAN,
+}

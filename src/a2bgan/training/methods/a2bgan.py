@@ -1,0 +1,272 @@
+"""A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
+
+import copy
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from a2bgan.models.blend import masked_reconstruction
+from a2bgan.models.discriminator import Discriminator, discriminator_depth
+from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
+from a2bgan.training import losses
+from a2bgan.training.methods.method import Method, MethodConfig, Moment
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TranslatorConfig(_Section):
+    """Section ``method.translator``: the network G and how it learns."""
+
+    width: int = Field(ge=2)
+    blocks: int = Field(ge=0)
+    upsampling: Upsampling
+    intermediate: Intermediate
+    mask: Mask
+    mask_start: float | None = Field(gt=0, lt=1)
+    learning_rate: float = Field(gt=0)
+    ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
+
+
+class DiscriminatorConfig(_Section):
+    """Section ``method.discriminator``: the network D and how it learns."""
+
+    width: int = Field(ge=2)
+    depth: int | None = Field(ge=1, description="null follows the image size")
+    learning_rate: float = Field(gt=0)
+    steps: int = Field(ge=1, description="D steps for each G step")
+    warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
+    warmup_learning_rate: float = Field(gt=0)
+    replay: bool = Field(description="D keeps seeing A itself beside translated A")
+
+
+class LossConfig(_Section):
+    """Section ``method.loss``: the objective (eqs. 3-10); a weight of 0 leaves a term out."""
+
+    adversarial: losses.Adversarial
+    gradient_penalty: float = Field(ge=0, description="lambda_gp, eq. 4; for wgan-gp")
+    real_gradient_penalty: float = Field(ge=0, description="R1 at healthy images; not the paper's")
+    identity: float = Field(ge=0, description="lambda_id, eq. 6")
+    reconstruction: float = Field(ge=0, description="lambda_rec, eq. 7")
+    focus: float = Field(ge=0, description="lambda_f, eq. 10")
+    focus_size: float = Field(ge=0, description="lambda_fs, eq. 8")
+    focus_size_power: Literal[1, 2]
+    focus_indecision: float = Field(ge=0, description="lambda_fz, eq. 8")
+    change: float = Field(ge=0, description="price of |x' - x|; not the paper's")
+
+
+class A2BGANConfig(MethodConfig):
+    """Section ``method`` for A2B-GAN."""
+
+    name: Literal["a2bgan"]
+    translator: TranslatorConfig
+    discriminator: DiscriminatorConfig
+    loss: LossConfig
+    adam_betas: tuple[float, float]
+    decay_from: float = Field(
+        ge=0, le=1, description="share of training after which rates fall linearly to zero"
+    )
+
+
+WARMUP_SHARE = 0.25
+"""A short training gives at most this share of itself to the warm-up."""
+
+
+class A2BGAN(Method):
+    """Translator G and discriminator D, trained by equations 1 to 10.
+
+    Args:
+        config: section ``method`` of the configuration.
+        channels: of the images, 1 or 3.
+        size: side of the images in pixels.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = A2BGANConfig
+
+    def __init__(self, config: A2BGANConfig, channels: int, size: int) -> None:
+        g, d = config.translator, config.discriminator
+        self.config = config
+        self.translator: nn.Module = Translator(
+            channels, g.width, g.blocks, g.upsampling, g.intermediate, g.mask, g.mask_start
+        )
+        self.discriminator: nn.Module = Discriminator(
+            channels, d.width, discriminator_depth(size, d.depth)
+        )
+        self.networks = {"translator": self.translator, "discriminator": self.discriminator}
+        if g.ema > 0:
+            self.networks["translator_ema"] = copy.deepcopy(self.translator)
+        for network in self.networks.values():
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizers = {}
+
+    def prepare(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        rates = {
+            "translator": self.config.translator.learning_rate,
+            "discriminator": self.config.discriminator.learning_rate,
+        }
+        for name, rate in rates.items():
+            network = self.networks[name]
+            adam = torch.optim.Adam(
+                network.parameters(), rate, self.config.adam_betas, fused=True
+            )
+            wrapped, self.optimizers[name] = fabric.setup(network, adam)
+            setattr(self, name, wrapped)
+        if "translator_ema" in self.networks:
+            self.networks["translator_ema"].to(fabric.device).requires_grad_(False)
+
+    def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """One D step and, every ``discriminator.steps``-th time, one G step.
+
+        The translations of one forward pass serve both: G does not change in between.
+        """
+        d = self.config.discriminator
+        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE
+        translating = not warming and (moment.step + 1) % d.steps == 0
+        self._set_learning_rates(warming, moment.fraction)
+
+        if warming:
+            return self._discriminator_step(healthy, [mixed], moment)
+        with torch.set_grad_enabled(translating):
+            both = torch.cat([mixed, healthy])
+            translation: Translation = self.translator(both)
+        fake = translation.healthy[: len(mixed)].detach()
+        report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
+        if translating:
+            report |= self._translator_step(both, len(mixed), translation)
+        return report
+
+    def _discriminator_step(
+        self, healthy: Tensor, others: list[Tensor], moment: Moment
+    ) -> dict[str, Tensor]:
+        """Equation 9: D learns healthy images as real, all others as fake."""
+        loss = self.config.loss
+        fake = torch.cat(others)
+        out = self.discriminator(torch.cat([healthy, fake]))
+        real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
+        adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
+        total = adversarial
+        report = {
+            "d_adversarial": adversarial.detach(),
+            "d_gap": (real_out.mean() - fake_out.mean()).detach(),
+        }
+        if loss.gradient_penalty > 0:
+            mix = torch.rand(
+                len(healthy), 1, 1, 1, generator=moment.generator, device=healthy.device
+            )
+            penalty = losses.gradient_penalty(
+                self.discriminator, healthy, fake[-len(healthy) :], mix
+            )
+            total = total + loss.gradient_penalty * penalty
+            report["d_gradient_penalty"] = penalty.detach()
+        if loss.real_gradient_penalty > 0:
+            penalty = losses.real_gradient_penalty(self.discriminator, healthy)
+            total = total + loss.real_gradient_penalty / 2 * penalty
+            report["d_real_gradient_penalty"] = penalty.detach()
+        self._descend("discriminator", total)
+        return report
+
+    def _translator_step(
+        self, both: Tensor, n_mixed: int, translation: Translation
+    ) -> dict[str, Tensor]:
+        """Equation 10: G makes A and B look healthy, keeps B and rebuilds A."""
+        w = self.config.loss
+        twin, b, m = translation
+        mixed, healthy = both[:n_mixed], both[n_mixed:]
+        self.discriminator.requires_grad_(False)
+        out = self.discriminator(twin)
+        terms = {
+            "adversarial": losses.translator_adversarial(w.adversarial, out[:n_mixed])
+            + losses.translator_adversarial(w.adversarial, out[n_mixed:]),
+            "identity": losses.identity(b[n_mixed:], healthy),
+            "reconstruction": losses.reconstruction(
+                mixed, masked_reconstruction(mixed, b[:n_mixed], m[:n_mixed])
+            ),
+            "focus_size": (
+                losses.mask_size(m[:n_mixed], w.focus_size_power)
+                + losses.mask_size(m[n_mixed:], w.focus_size_power)
+            )
+            / 2,
+            "focus_indecision": (
+                losses.mask_indecision(m[:n_mixed]) + losses.mask_indecision(m[n_mixed:])
+            )
+            / 2,
+            "change": losses.change(both, twin),
+        }
+        focus = w.focus_size * terms["focus_size"] + w.focus_indecision * terms["focus_indecision"]
+        total = (
+            terms["adversarial"]
+            + w.identity * terms["identity"]
+            + w.reconstruction * terms["reconstruction"]
+            + w.focus * focus
+            + w.change * terms["change"]
+        )
+        self._descend("translator", total)
+        self.discriminator.requires_grad_(True)
+        self._average_weights()
+        return {f"g_{name}": term.detach() for name, term in terms.items()} | {
+            "mask_mean": m.detach().mean()
+        }
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        self.fabric.backward(loss)
+        optimizer.step()
+
+    def _set_learning_rates(self, warming: bool, fraction: float) -> None:
+        start = self.config.decay_from
+        decay = min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
+        d = self.config.discriminator
+        rates = {
+            "translator": self.config.translator.learning_rate * decay,
+            "discriminator": d.warmup_learning_rate if warming else d.learning_rate * decay,
+        }
+        for name, rate in rates.items():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = rate
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        if "translator_ema" in self.networks:
+            torch._foreach_lerp_(
+                list(self.networks["translator_ema"].parameters()),
+                list(self.networks["translator"].parameters()),
+                1 - self.config.translator.ema,
+            )
+
+    @torch.no_grad()
+    def translate(self, x: Tensor) -> Translation:
+        best: Any = self.networks.get("translator_ema", self.networks["translator"])
+        twin, b, m = best(x.contiguous(memory_format=torch.channels_last))
+        return Translation(twin.clamp(-1, 1), b, m)
+
+    def diagnose(self, averages: dict[str, float]) -> str | None:
+        mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
+        if self.config.translator.mask == "learned" and mask is not None:
+            if mask < 0.002:
+                return (
+                    f"the mask has closed (mean {mask:.4f}): nothing is translated any more; try a "
+                    "smaller method.loss.focus_size or method.loss.focus"
+                )
+            if mask > 0.98:
+                return (
+                    f"the mask is open everywhere (mean {mask:.4f}) and points at nothing; try a "
+                    "larger method.loss.focus_size"
+                )
+        logistic = self.config.loss.adversarial == "logistic"
+        if mask is not None and abs(gap) < 1e-3:
+            return (
+                "the discriminator no longer tells healthy from translated images; try a larger "
+                "method.discriminator.learning_rate or more warmup_steps"
+            )
+        if mask is not None and logistic and averages["d_adversarial"] < 1e-3:
+            return (
+                "the discriminator is always right and teaches the translator nothing; try a "
+                "smaller method.discriminator.learning_rate or stronger train.augment"
+            )
+        return None

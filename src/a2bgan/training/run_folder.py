@@ -1,0 +1,123 @@
+"""A run folder: where everything about one training lies."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a2bgan.data.manifest import Manifest, read_manifest
+from a2bgan.errors import InputError
+from a2bgan.training.config import Config, read_config, write_config
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    ``config.yaml`` resolved configuration; ``manifest.csv`` and ``manifest.json`` (its source
+    folder and hash); ``environment.json``; ``metrics.jsonl``; ``tensorboard/``;
+    ``checkpoints/step-NNNNNNNN/``; ``samples/``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.manifest_file = path / "manifest.csv"
+        self.manifest_source_file = path / "manifest.json"
+        self.environment_file = path / "environment.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+
+    @classmethod
+    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> "RunFolder":
+        """A new run. Raises InputError if the folder holds anything and ``overwrite`` is off.
+
+        Only a folder that is a run is ever emptied.
+        """
+        run = cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not run.config_file.exists():
+                raise InputError(f"{path}: exists and is not a run; choose another --out")
+            if not overwrite:
+                raise InputError(
+                    f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"
+                )
+            shutil.rmtree(path)
+        try:
+            for folder in (path, run.checkpoints, run.samples):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+        write_config(config, run.config_file)
+        run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run. Raises InputError if there is none."""
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise InputError(f"{path}: not a run (no config.yaml); `a2bgan train --out` makes one")
+        return run
+
+    def config(self) -> Config:
+        return read_config(self.config_file)
+
+    def keep_manifest(self, manifest: Manifest) -> None:
+        """Copy the manifest, and note its folder (the paths in it are relative to that) and hash."""
+        manifest.write(self.manifest_file)
+        source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
+        self.manifest_source_file.write_text(json.dumps(source, indent=2) + "\n")
+
+    def manifest(self) -> Manifest:
+        """The manifest the run was trained on. Raises InputError if its images have moved."""
+        try:
+            source = json.loads(self.manifest_source_file.read_text())
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.path}: trained on arrays, without a manifest; give --data"
+            ) from None
+        root = Path(source["root"])
+        if not root.is_dir():
+            raise InputError(f"{root}: the images of this run are gone; give --data")
+        return read_manifest(self.manifest_file, root=root)
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Forget what was logged after a step: a resumed run logs it again."""
+        if self.metrics_file.exists():
+            kept = [line for line in self.metrics() if line["step"] <= last_step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            temporary = self.metrics_file.with_suffix(".tmp")
+            temporary.write_text(text)
+            os.replace(temporary, self.metrics_file)
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Logged lines; a half-written last one is passed over."""
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("a2bgan", "torch", "lightning-fabric", "numpy", "pillow", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": {name: version(name) for name in packages},
+    }
