@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter  # type: ignore[import-untyped]
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 
 from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.errors import InputError

@@ -96,7 +96,7 @@ def train(
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
         run.truncate_metrics(position.step)
-    writer = SummaryWriter(run.tensorboard, purge_step=position.step)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(run.tensorboard, purge_step=position.step)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, time.monotonic() - position.seconds
     logged_step, logged_at = step, time.monotonic()
@@ -115,8 +115,8 @@ def train(
                 for batch in (batches_b, batches_a)
             )
             numbers = method.step(b, a, Moment(step, fraction, generator))
-            for name, number in numbers.items():
-                sums[name].append(number)
+            for name, value in numbers.items():
+                sums[name].append(value)
             step += 1
 
             now = time.monotonic()
@@ -132,7 +132,7 @@ def train(
                     record = {"step": step, "seconds": round(now - started, 3), **averages}
                     run.append_metrics({**record, "steps_per_second": rate})
                     for name, number in averages.items():
-                        writer.add_scalar(name, number, step)  # type: ignore[no-untyped-call]
+                        writer.add_scalar(name, number, step)
                     watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
             if fabric.is_global_zero and not over:
                 if step % settings.sample_every == 0:
@@ -144,7 +144,7 @@ def train(
         if fabric.is_global_zero:
             write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             save_checkpoint(run.checkpoints, method, position)
-    writer.close()  # type: ignore[no-untyped-call]
+    writer.close()
     return Outcome(method, position, interrupted.is_set())
 
 
@@ -152,14 +152,23 @@ def _launch(settings: TrainConfig) -> Fabric:
     try:
         fabric = Fabric(
             accelerator=settings.accelerator,
-            devices=settings.devices if settings.accelerator != "auto" else "auto",
-            precision=settings.precision,  # type: ignore[arg-type]
+            devices=settings.devices,
+            precision=_precision(settings),  # type: ignore[arg-type]
         )
         fabric.launch()
     except (ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"train.accelerator, devices or precision: {reason}") from None
     return fabric
+
+
+def _precision(settings: TrainConfig) -> str:
+    """Bfloat16 where ``auto`` finds hardware for it: elsewhere it is emulated, slowly."""
+    if settings.precision != "auto":
+        return settings.precision
+    if settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
 def _fraction(settings: TrainConfig, step: int, seconds: float) -> float:

@@ -44,7 +44,8 @@ def gradient_penalty(
     x = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
     norm = gradient.flatten(1).norm(dim=1)
-    return (norm - 1).square().mean()
+    penalty: Tensor = (norm - 1).square().mean()
+    return penalty
 
 
 def real_gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:

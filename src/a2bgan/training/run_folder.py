@@ -35,22 +35,28 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
 
+    @staticmethod
+    def refuse_occupied(path: Path, *, overwrite: bool) -> None:
+        """Raises InputError if a new run must not go there: something else, or a run, is there.
+
+        ``overwrite`` permits a run, and only a run, to be replaced.
+        """
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        if not RunFolder(path).config_file.exists():
+            raise InputError(f"{path}: exists and is not a run; choose another --out")
+        if not overwrite:
+            raise InputError(
+                f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"
+            )
+
     @classmethod
     def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> "RunFolder":
-        """A new run. Raises InputError if the folder holds anything and ``overwrite`` is off.
-
-        Only a folder that is a run is ever emptied.
-        """
+        """A new run; an old one in its place is deleted if ``overwrite``. Raises InputError."""
+        cls.refuse_occupied(path, overwrite=overwrite)
         run = cls(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not run.config_file.exists():
-                raise InputError(f"{path}: exists and is not a run; choose another --out")
-            if not overwrite:
-                raise InputError(
-                    f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"
-                )
-            shutil.rmtree(path)
         try:
+            shutil.rmtree(path, ignore_errors=not path.exists())
             for folder in (path, run.checkpoints, run.samples):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -78,16 +84,22 @@ class RunFolder:
 
     def manifest(self) -> Manifest:
         """The manifest the run was trained on. Raises InputError if its images have moved."""
+        root = Path(self._manifest_source()["root"])
+        if not root.is_dir():
+            raise InputError(f"{root}: the images of this run are gone; give --data")
+        return read_manifest(self.manifest_file, root=root)
+
+    def manifest_sha256(self) -> str:
+        return self._manifest_source()["sha256"]
+
+    def _manifest_source(self) -> dict[str, str]:
         try:
-            source = json.loads(self.manifest_source_file.read_text())
+            source: dict[str, str] = json.loads(self.manifest_source_file.read_text())
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: trained on arrays, without a manifest; give --data"
             ) from None
-        root = Path(source["root"])
-        if not root.is_dir():
-            raise InputError(f"{root}: the images of this run are gone; give --data")
-        return read_manifest(self.manifest_file, root=root)
+        return source
 
     def truncate_metrics(self, last_step: int) -> None:
         """Forget what was logged after a step: a resumed run logs it again."""

@@ -100,7 +100,7 @@ class A2BGAN(Method):
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
@@ -111,9 +111,7 @@ class A2BGAN(Method):
         }
         for name, rate in rates.items():
             network = self.networks[name]
-            adam = torch.optim.Adam(
-                network.parameters(), rate, self.config.adam_betas, fused=True
-            )
+            adam = torch.optim.Adam(network.parameters(), rate, self.config.adam_betas, fused=True)
             wrapped, self.optimizers[name] = fabric.setup(network, adam)
             setattr(self, name, wrapped)
         if "translator_ema" in self.networks:

@@ -1,0 +1,38 @@
+"""The command `a2bgan` and its entry point."""
+
+import logging
+import sys
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli import data, detection, training
+from a2bgan.cli.console import errors
+from a2bgan.errors import InputError
+
+app = typer.Typer(
+    help="Find what is not healthy in medical images, from a healthy and an unannotated mixed set."
+    " For research; not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.command("train")(training.train)
+app.command("evaluate")(detection.evaluate)
+app.command("predict")(detection.predict)
+app.command("figure")(detection.figure)
+
+
+def main() -> None:
+    """Run the command. What the user can mend is said in one line; exit code 1."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        app()
+    except InputError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

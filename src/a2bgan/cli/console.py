@@ -1,0 +1,23 @@
+"""The two consoles: results to standard output, everything else to standard error."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+output = Console()
+errors = Console(stderr=True)
+
+LISTED = 10
+"""Failures listed one by one; the rest are counted."""
+
+
+def list_failures(failures: Sequence[tuple[str, str]], consequence: str) -> None:
+    """One line for each (name, reason), and a count."""
+    for name, reason in failures[:LISTED]:
+        errors.print(f"[yellow]{escape(name)}[/]: {escape(reason)}", soft_wrap=True)
+    if len(failures) > LISTED:
+        errors.print(f"... and {len(failures) - LISTED} more")
+    if failures:
+        noun = "image" if len(failures) == 1 else "images"
+        errors.print(f"[yellow]{len(failures)} {noun} {consequence}[/]")

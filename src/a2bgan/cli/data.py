@@ -1,0 +1,126 @@
+"""`a2bgan data`: look at images before training, and make sets with a known answer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from a2bgan.cli.console import list_failures, output
+
+if TYPE_CHECKING:
+    from a2bgan.data.check import DataCheck
+
+app = typer.Typer(
+    help="Look at data before training; make sets with a known answer.", no_args_is_help=True
+)
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="Manifest (.csv), folder, or 'phantom'.")],
+    preset: Annotated[str, typer.Option(help="Preset whose preprocessing is used.")] = "fast",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as data.size=128.")
+    ] = None,
+    sheet: Annotated[Path, typer.Option(help="Contact sheet to write.")] = Path("data-check.png"),
+) -> None:
+    """Counts, sizes, intensities, unreadable files, duplicates and shared patients."""
+    from a2bgan.data.check import check_data, contact_sheet
+    from a2bgan.data.manifest import open_data
+    from a2bgan.training.config import load_config
+
+    result = check_data(open_data(data), load_config(preset, None, set_ or []).data)
+    _print_check(result)
+    if result.images:
+        contact_sheet(result.images, sheet)
+        output.print(f"-> {sheet}", soft_wrap=True)
+    failed = [(f.name, f.reason) for failures in result.failures.values() for f in failures]
+    list_failures(failed, "cannot be read")
+    for warning in result.warnings:
+        output.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+    for error in result.errors:
+        output.print(f"[red]error:[/] {error}", soft_wrap=True)
+    if result.errors or failed:
+        raise typer.Exit(1)
+    output.print("[green]ready to train[/]")
+
+
+@app.command()
+def simulate(
+    images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    size: Annotated[int, typer.Option(min=32, help="Side of the images, a multiple of 4.")] = 128,
+    square: Annotated[int, typer.Option(min=1, help="Side of the squares.")] = 40,
+    healthy: Annotated[int, typer.Option(min=1, help="Images of the healthy set.")] = 5000,
+    mixed_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the mixed set.")] = 3500,
+    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 1500,
+    test_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the test set.")] = 2500,
+    test_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 2500,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """The paper's simulated anomalies: a square, somewhere, replaced by its mean."""
+    from a2bgan.data.simulate import simulate_squares
+
+    made = simulate_squares(
+        images,
+        out,
+        size=size,
+        square=square,
+        healthy=healthy,
+        mixed_normal=mixed_normal,
+        mixed_abnormal=mixed_abnormal,
+        test_normal=test_normal,
+        test_abnormal=test_abnormal,
+        seed=seed,
+    )
+    list_failures(made.skipped, "skipped")
+    output.print(f"-> {made.manifest}", soft_wrap=True)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 128,
+    healthy: Annotated[int, typer.Option(min=1, help="Images of the healthy set.")] = 1000,
+    mixed_normal: Annotated[int, typer.Option(min=0, help="Healthy, in the mixed set.")] = 500,
+    mixed_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 500,
+    test_normal: Annotated[int, typer.Option(min=0, help="Healthy, in the test set.")] = 200,
+    test_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Chest-like images with several diseases, their masks and exact healthy twins."""
+    from a2bgan.data.phantom import write_phantoms
+
+    manifest = write_phantoms(
+        out,
+        size=size,
+        healthy=healthy,
+        mixed_normal=mixed_normal,
+        mixed_abnormal=mixed_abnormal,
+        test_normal=test_normal,
+        test_abnormal=test_abnormal,
+        seed=seed,
+    )
+    output.print(f"-> {manifest}", soft_wrap=True)
+
+
+def _print_check(result: "DataCheck") -> None:
+    from rich.table import Table
+
+    table = Table("split", "images", "mean", "sd", "1 %", "99 %", box=None)
+    for split, count in result.counts.items():
+        i = result.intensity.get(split)
+        values = (
+            ("",) * 4
+            if i is None
+            else tuple(f"{v:.3g}" for v in (i.mean, i.sd, i.percentile_1, i.percentile_99))
+        )
+        table.add_row(split, str(count), *values)
+    output.print(table)
+    if result.sizes is not None:
+        common = ", ".join(f"{w} x {h} ({n})" for (w, h), n in result.sizes.most_common)
+        (w0, h0), (w1, h1) = result.sizes.smallest, result.sizes.largest
+        output.print(f"original sizes: {w0} x {h0} to {w1} x {h1}; most common: {common}")
+    depths = ", ".join(f"{name} ({n})" for name, n in result.depths.items())
+    labels = ", ".join(f"{n} {name}" for name, n in result.test_labels.items() if n)
+    output.print(f"formats: {depths or 'none'}; test labels: {labels or 'none'}")

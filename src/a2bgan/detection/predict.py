@@ -1,0 +1,91 @@
+"""Score any files: images, folders of images, or a manifest."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.data.manifest import read_manifest
+from a2bgan.data.preprocessing import preprocess
+from a2bgan.data.readers import READERS, ImageError, image_suffix, read_image
+from a2bgan.detection.detect import BATCH_SIZE, detect
+from a2bgan.detection.trained import Trained
+from a2bgan.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An image to score: the name it gets in the results, where it lies, whose it is."""
+
+    name: str
+    path: Path
+    patient_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One scored image, or the reason why it could not be.
+
+    image, twin: (C, H, W) in [0, 1]; difference: (H, W) in [0, 1]; all None with an error.
+    """
+
+    input: Input
+    score: float | None = None
+    image: np.ndarray | None = None
+    twin: np.ndarray | None = None
+    difference: np.ndarray | None = None
+    error: str = ""
+
+
+def find_inputs(sources: Sequence[Path]) -> list[Input]:
+    """What to score: files as they are given, images below folders, rows of manifests (.csv).
+
+    Folders are searched for files with the suffix of an image; a file that is named is always
+    tried. The patient of an image outside a manifest is unknown (""). Raises InputError.
+    """
+    inputs: list[Input] = []
+    for source in sources:
+        if source.is_dir():
+            files = sorted(Path(f, name) for f, _, names in os.walk(source) for name in names)
+            images = [path for path in files if image_suffix(path) in READERS]
+            if not images:
+                raise InputError(f"{source}: no images in this folder")
+            inputs += [Input(str(path), path, "") for path in images]
+        elif source.suffix.lower() == ".csv":
+            rows = read_manifest(source).rows
+            inputs += [Input(row.name, row.path, row.patient_id) for row in rows]
+        else:
+            inputs.append(Input(str(source), source, ""))
+    return inputs
+
+
+def predict(trained: Trained, inputs: Sequence[Input], score: str = "mean") -> Iterator[Prediction]:
+    """Score inputs in order, reading a batch at a time. A file that cannot be read is a
+    Prediction with an error; it never stops the others."""
+    config = trained.config.data
+    for start in range(0, len(inputs), BATCH_SIZE):
+        group = inputs[start : start + BATCH_SIZE]
+        images: list[np.ndarray] = []
+        errors: dict[int, str] = {}
+        for i, item in enumerate(group):
+            try:
+                images.append(preprocess(read_image(item.path, config.max_pixels), config))
+            except ImageError as error:
+                errors[i] = str(error)
+        found: Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = iter(())
+        if images:
+            (batch,) = detect(trained.method, np.stack(images), score, BATCH_SIZE)
+            found = zip(
+                batch.scores.tolist(),
+                ((batch.x + 1) / 2).numpy(),
+                ((batch.twin + 1) / 2).numpy(),
+                batch.difference.numpy(),
+                strict=True,
+            )
+        for i, item in enumerate(group):
+            if i in errors:
+                yield Prediction(item, error=errors[i])
+            else:
+                yield Prediction(item, *next(found))

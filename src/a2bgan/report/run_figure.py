@@ -1,0 +1,72 @@
+"""The paper's figures 3 and 4 for a run: test images, their healthy twins and the differences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.data.cache import load_images
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.preprocessing import preprocess_mask
+from a2bgan.data.readers import ImageError, read_mask
+from a2bgan.detection.detect import detect
+from a2bgan.detection.trained import Trained
+from a2bgan.errors import InputError
+from a2bgan.report.figure import FigureCase, write_figure
+from a2bgan.report.pictures import DEFAULT_VMAX
+
+
+def write_run_figure(
+    trained: Trained,
+    manifest: Manifest,
+    path: Path,
+    *,
+    split: str = "test",
+    count: int = 4,
+    seed: int = 0,
+    score: str = "mean",
+    vmax: float = DEFAULT_VMAX,
+) -> None:
+    """Draw ``count`` images of each label, drawn at random, not by how well they came out.
+
+    Abnormal and normal images make a block each; images without a label a third. Raises
+    InputError if the split has no image that can be read.
+    """
+    rng = np.random.default_rng(seed)
+    blocks: dict[int | None, list[FigureCase]] = {}
+    for label in (1, 0, None):
+        rows = [row for row in manifest.split(split) if row.label == label]
+        order = rng.permutation(len(rows))
+        blocks[label] = _cases(trained, [rows[i] for i in order[:count]], score)
+    if not any(blocks.values()):
+        raise InputError(f"split {split}: no image that can be read")
+    write_figure(path, blocks[1], blocks[0], unlabelled=blocks[None], vmax=vmax)
+
+
+def _cases(trained: Trained, rows: Sequence[Row], score: str) -> list[FigureCase]:
+    config = trained.config.data
+    loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
+    cases: list[FigureCase] = []
+    read = [rows[i] for i in loaded.index]
+    for batch in detect(trained.method, loaded.images, score):
+        for i in range(len(batch.x)):
+            cases.append(
+                FigureCase(
+                    image=((batch.x[i] + 1) / 2).numpy(),
+                    twin=((batch.twin[i] + 1) / 2).numpy(),
+                    difference=batch.difference[i].numpy(),
+                    mask=_mask(read[len(cases)], trained),
+                    score=float(batch.scores[i]),
+                )
+            )
+    return cases
+
+
+def _mask(row: Row, trained: Trained) -> np.ndarray | None:
+    if row.mask is None:
+        return None
+    config = trained.config.data
+    try:
+        return preprocess_mask(read_mask(row.mask, config.max_pixels), config)
+    except ImageError:
+        return None
