@@ -130,9 +130,9 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
     """Read a manifest: CSV in UTF-8 with a header; `path` and `split` required.
 
     Optional columns: label (0, 1 or empty), patient_id, mask, twin; others are ignored. Paths are
-    relative to `root`, by default the manifest's folder, and must stay inside it, links included. Image files need not
-    exist: a missing one is reported when it is read. Raises InputError, naming file and row (the
-    header is row 1).
+    relative to `root`, by default the manifest's folder, and must stay inside it, links included.
+    Image files need not exist: a missing one is reported when it is read. Raises InputError, naming
+    file and row (the header is row 1).
     """
     csv_path = Path(csv_path)
     file = _file_shown(csv_path)

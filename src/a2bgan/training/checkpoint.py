@@ -85,7 +85,7 @@ def read_position(checkpoint: Path) -> Position:
 
 
 def load_weights(checkpoint: Path, method: Method) -> None:
-    """Put a checkpoint's weights into the method's networks. Raises InputError if they don't fit."""
+    """Put a checkpoint's weights into the networks. Raises InputError if they don't fit."""
     for name, network in method.networks.items():
         file = checkpoint / f"{name}.safetensors"
         try:

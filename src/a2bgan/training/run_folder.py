@@ -77,7 +77,7 @@ class RunFolder:
         return read_config(self.config_file)
 
     def keep_manifest(self, manifest: Manifest) -> None:
-        """Copy the manifest, and note its folder (the paths in it are relative to that) and hash."""
+        """Copy the manifest; note its hash and the folder that its paths are relative to."""
         manifest.write(self.manifest_file)
         source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
         self.manifest_source_file.write_text(json.dumps(source, indent=2) + "\n")
