@@ -1,6 +1,5 @@
 """The command `a2bgan` and its entry point."""
 
-import logging
 import sys
 
 import typer
@@ -26,7 +25,6 @@ app.command("figure")(detection.figure)
 
 def main() -> None:
     """Run the command. What the user can mend is said in one line; exit code 1."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         app()
     except InputError as error:

@@ -1,5 +1,6 @@
 """`a2bgan train`."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ def train(
 
     from a2bgan.training.loop import train as train_loop
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
     healthy, mixed = (_load(manifest, split, settings.data) for split in ("healthy", "mixed"))
     output.print(f"{len(healthy)} healthy and {len(mixed)} mixed images -> {run.path}")
     with _progress(settings) as watch:
