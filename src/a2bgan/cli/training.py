@@ -112,7 +112,10 @@ def _load(manifest: "Manifest", split: str, config: "DataConfig") -> "np.ndarray
 
 @contextmanager
 def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
-    """A bar with steps/s, what is left, and the losses; warnings in words above it."""
+    """A bar with steps/s, what is left, and the losses; warnings in words above it.
+
+    Where there is no terminal, a line for every tenth of the training instead.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -122,10 +125,12 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
         TextColumn("{task.fields[numbers]}"),
     )
     said = set[str]()
-    with Progress(*columns, console=errors) as bar:
+    tenths = 0
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=1.0, numbers="")
 
         def watch(report: "Report") -> None:
+            nonlocal tenths
             losses = {
                 "D": report.averages.get("d_adversarial"),
                 "G": report.averages.get("g_adversarial"),
@@ -135,6 +140,9 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
             shown = " ".join(f"{k} {v:.3f}" for k, v in losses.items() if v is not None)
             numbers = f"{report.steps_per_second:.1f} it/s  step {report.step}  {shown}"
             bar.update(task, completed=report.fraction, numbers=numbers)
+            if not errors.is_terminal and int(10 * report.fraction) > tenths:
+                tenths = int(10 * report.fraction)
+                errors.print(f"{min(report.fraction, 1):4.0%}  {numbers}", soft_wrap=True)
             if report.warning is not None and report.warning.split("(")[0] not in said:
                 said.add(report.warning.split("(")[0])
                 errors.print(f"[yellow]warning:[/] {report.warning}", soft_wrap=True)

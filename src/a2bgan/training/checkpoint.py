@@ -34,8 +34,9 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
     leaves earlier checkpoints whole. Raises InputError when the disk is full.
     """
     target = folder / f"{PREFIX}{position.step:08d}"
-    temporary = folder / f".{target.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder / f".{target.name}"
+    for half_written in folder.glob(f".{PREFIX}*"):
+        shutil.rmtree(half_written, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         for name, network in method.networks.items():

@@ -56,7 +56,8 @@ class RunFolder:
         cls.refuse_occupied(path, overwrite=overwrite)
         run = cls(path)
         try:
-            shutil.rmtree(path, ignore_errors=not path.exists())
+            if path.exists():
+                shutil.rmtree(path)
             for folder in (path, run.checkpoints, run.samples):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
