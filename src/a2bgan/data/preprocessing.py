@@ -1,12 +1,13 @@
 """From an image of any size and depth to the fixed-size array the networks see."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from a2bgan.data.readers import LARGEST_PIXEL_COUNT, ImageError
+from a2bgan.data.readers import LARGEST_PIXEL_COUNT, ImageError, read_image, read_mask
 
 DEFAULT_PERCENTS = (0.5, 99.5)
 
@@ -103,6 +104,16 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
     if constant:
         raise ImageError("constant image after crop and window")
     return _place_on_black(content, config)
+
+
+def load_image(path: Path, config: DataConfig) -> np.ndarray:
+    """Read and preprocess one image file. Raises ImageError only."""
+    return preprocess(read_image(path, config.max_pixels), config)
+
+
+def load_mask(path: Path, config: DataConfig) -> np.ndarray:
+    """Read and preprocess one lesion mask: bool (size, size). Raises ImageError only."""
+    return preprocess_mask(read_mask(path, config.max_pixels), config)
 
 
 def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig, preprocess_mask
-from a2bgan.data.readers import ImageError, read_mask
+from a2bgan.data.preprocessing import DataConfig, load_mask
+from a2bgan.data.readers import ImageError
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.detect import detect
 from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
@@ -54,8 +54,24 @@ def evaluate(
     masks, failures = _lesion_masks(rows, config)
     failures = [*loaded.failures, *failures]
 
-    batches = list(detect(trained.method, loaded.images, score))
-    scores = np.concatenate([batch.scores.numpy() for batch in batches]).astype(np.float64)
+    # Maps and twins are kept only where there is a mask to compare them with.
+    masked = [i for i, mask in enumerate(masks) if mask is not None]
+    lesions = np.array([masks[i] for i in masked])
+    localising = bool(lesions.any())
+    twins = _true_twins([rows[i] for i in masked], config, cache_dir) if localising else None
+    parts: list[np.ndarray] = []
+    maps: list[np.ndarray] = []
+    translated: list[np.ndarray] = []
+    for batch in detect(trained.method, loaded.images, score):
+        first = sum(map(len, parts))
+        parts.append(batch.scores.numpy())
+        for k in range(len(batch.scores) if localising else 0):
+            if masks[first + k] is not None:
+                maps.append(batch.difference[k].numpy())
+                if twins is not None:
+                    translated.append(((batch.twin[k] + 1) / 2).numpy())
+
+    scores = np.concatenate(parts).astype(np.float64)
     labels = np.array([row.label for row in rows])
     interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
     metrics: dict[str, Any] = {
@@ -71,31 +87,29 @@ def evaluate(
         "checkpoint": trained.checkpoint,
         "manifest_sha256": manifest.sha256,
     }
-    masked = [i for i, mask in enumerate(masks) if mask is not None]
-    lesions = np.array([masks[i] for i in masked])
-    if lesions.any():
-        maps = np.concatenate([batch.difference.numpy() for batch in batches])[masked]
-        metrics["pixel_auroc"] = pixel_auroc(maps, lesions)
-        metrics["pixel_ap"] = pixel_ap(maps, lesions)
-        metrics["aupro"] = aupro(maps, lesions)
-    if all(rows[i].twin is not None for i in masked) and lesions.any():
-        to_share = np.float32(np.iinfo(loaded.images.dtype).max)
-        translated = np.concatenate([batch.twin.numpy() for batch in batches])[masked]
-        twins = load_images(
-            [rows[i].twin or rows[i].path for i in masked],
-            [rows[i].name for i in masked],
-            config,
-            cache_dir,
+    if localising:
+        measured = np.stack(maps)
+        metrics["pixel_auroc"] = pixel_auroc(measured, lesions)
+        metrics["pixel_ap"] = pixel_ap(measured, lesions)
+        metrics["aupro"] = aupro(measured, lesions)
+    if twins is not None:
+        white = np.float32(np.iinfo(twins.dtype).max)
+        error = twin_error(
+            loaded.images[masked] / white, twins / white, np.stack(translated), lesions
         )
-        if not twins.failures:
-            error = twin_error(
-                loaded.images[masked] / to_share,
-                twins.images / to_share,
-                (translated + 1) / 2,
-                lesions,
-            )
-            metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
+        metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return Evaluation(metrics, rows, scores, failures)
+
+
+def _true_twins(
+    rows: Sequence[Row], config: DataConfig, cache_dir: Path | None
+) -> np.ndarray | None:
+    """The exact healthy twins of all these images, which only phantoms have."""
+    paths = [row.twin for row in rows if row.twin is not None]
+    if len(paths) < len(rows):
+        return None
+    loaded = load_images(paths, [row.name for row in rows], config, cache_dir)
+    return None if loaded.failures else loaded.images
 
 
 def _lesion_masks(
@@ -107,7 +121,7 @@ def _lesion_masks(
     for row in rows:
         if row.mask is not None:
             try:
-                mask = preprocess_mask(read_mask(row.mask, config.max_pixels), config)
+                mask = load_mask(row.mask, config)
             except ImageError as error:
                 failures.append(Failure(row.name, f"mask: {error}"))
                 mask = None

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.manifest import read_manifest
-from a2bgan.data.preprocessing import preprocess
-from a2bgan.data.readers import READERS, ImageError, image_suffix, read_image
+from a2bgan.data.preprocessing import load_image
+from a2bgan.data.readers import READERS, ImageError, image_suffix
 from a2bgan.detection.detect import BATCH_SIZE, detect
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -71,7 +71,7 @@ def predict(trained: Trained, inputs: Sequence[Input], score: str = "mean") -> I
         errors: dict[int, str] = {}
         for i, item in enumerate(group):
             try:
-                images.append(preprocess(read_image(item.path, config.max_pixels), config))
+                images.append(load_image(item.path, config))
             except ImageError as error:
                 errors[i] = str(error)
         found: Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = iter(())

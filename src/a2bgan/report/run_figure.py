@@ -7,8 +7,8 @@ import numpy as np
 
 from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import preprocess_mask
-from a2bgan.data.readers import ImageError, read_mask
+from a2bgan.data.preprocessing import load_mask
+from a2bgan.data.readers import ImageError
 from a2bgan.detection.detect import detect
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -65,8 +65,7 @@ def _cases(trained: Trained, rows: Sequence[Row], score: str) -> list[FigureCase
 def _mask(row: Row, trained: Trained) -> np.ndarray | None:
     if row.mask is None:
         return None
-    config = trained.config.data
     try:
-        return preprocess_mask(read_mask(row.mask, config.max_pixels), config)
+        return load_mask(row.mask, trained.config.data)
     except ImageError:
         return None
