@@ -1,1 +1,17 @@
 """Medical image anomaly detection from healthy and unannotated mixed scans (A2B-GAN)."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from a2bgan.detection.detector import Detector
+
+__all__ = ["Detector"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Detector, and with it PyTorch, when it is asked for: the command starts faster."""
+    if name == "Detector":
+        from a2bgan.detection.detector import Detector
+
+        return Detector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
