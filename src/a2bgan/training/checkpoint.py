@@ -109,6 +109,13 @@ def load_optimizers(checkpoint: Path, method: Method) -> None:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file}: optimiser state cannot be loaded ({error})") from None
     for name, optimizer in method.optimizers.items():
+        # Files hold plain order; fused optimisers need the memory layout of the parameters.
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for number, fields in states[name].items():
+            like = parameters[number]
+            for field, tensor in fields.items():
+                if tensor.shape == like.shape:
+                    fields[field] = torch.empty_like(like).copy_(tensor)
         optimizer.load_state_dict({"state": states[name], "param_groups": groups[name]})
 
 

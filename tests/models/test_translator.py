@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import nn
+
+from a2bgan.models.translator import Translator
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def papers_parameters(w: int, channels: int, blocks: int) -> int:
+    """Convolutions without bias, instance norm with two numbers a channel, by the paper's list."""
+    stem = 49 * channels * w + 2 * w
+    down = 16 * w * 2 * w + 4 * w + 16 * 2 * w * 4 * w + 8 * w
+    residual = blocks * 2 * (9 * (4 * w) ** 2 + 8 * w)
+    up = 16 * 4 * w * 2 * w + 4 * w + 16 * 2 * w * w + 2 * w
+    head = 49 * w * (channels + 1)
+    return stem + down + residual + up + head
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_papers_network_has_its_parameters(channels):
+    network = Translator(channels, width=64, blocks=6)
+    assert count(network) == papers_parameters(64, channels, 6)
+    assert 8.3e6 < count(network) < 8.5e6
+
+
+@pytest.mark.parametrize("size", [32, 36, 64, 100])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_shapes_and_ranges(size, channels, upsampling):
+    network = Translator(channels, width=4, blocks=1, upsampling=upsampling)
+    x = torch.rand(2, channels, size, size) * 2 - 1
+    twin, b, m = network(x)
+    assert twin.shape == b.shape == x.shape
+    assert m.shape == (2, 1, size, size)
+    assert b.abs().max() <= 1
+    assert 0 <= m.min() <= m.max() <= 1
+
+
+@pytest.mark.parametrize("mask", ["learned", "none"])
+def test_a_residual_translator_starts_as_the_identity(mask):
+    network = Translator(width=4, blocks=1, intermediate="residual", mask=mask, mask_start=0.5)
+    x = torch.rand(2, 1, 32, 32) * 2 - 1
+    twin, b, m = network(x)
+    torch.testing.assert_close(b, x)
+    torch.testing.assert_close(twin, x)
+    assert m.mean().item() == pytest.approx(0.5 if mask == "learned" else 1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("intermediate", ["residual", "tanh"])
+@pytest.mark.parametrize("start", [0.05, 0.5, 0.9])
+def test_the_mask_starts_where_it_is_told(start, intermediate):
+    torch.manual_seed(0)
+    network = Translator(width=4, blocks=1, intermediate=intermediate, mask_start=start)
+    mask = network(torch.rand(4, 1, 32, 32)).mask
+    assert mask.mean().item() == pytest.approx(start, abs=0.05)

@@ -1,0 +1,187 @@
+"""The training step against a plain one, written out from the equations in float64."""
+
+import copy
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from a2bgan.training.config import load_config
+from a2bgan.training.methods.a2bgan import A2BGAN
+from a2bgan.training.methods.method import Moment
+
+SMALL = (
+    "data.size=32",
+    "data.crop_top=0",
+    "method.translator.width=3",
+    "method.translator.blocks=1",
+    "method.discriminator.width=3",
+    "method.discriminator.depth=2",
+)
+
+
+def make(preset: str, *settings: str) -> A2BGAN:
+    """A small method of a preset in float64."""
+    method = load_config(preset, None, [*SMALL, *settings]).build_method()
+    assert isinstance(method, A2BGAN)
+    for network in method.networks.values():
+        network.double()
+    method.prepare(Fabric(accelerator="cpu", devices=1))
+    return method
+
+
+def batches(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(100 + step)
+    b, a = torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+    return b, a
+
+
+def moment(step: int, fraction: float = 0.3) -> Moment:
+    return Moment(step, fraction, torch.Generator().manual_seed(step))
+
+
+class Plain:
+    """Separate passes for everything, as the paper writes it."""
+
+    def __init__(self, method: A2BGAN, rate_g: float, rate_d: float) -> None:
+        self.g = copy.deepcopy(method.networks["translator"])
+        self.d = copy.deepcopy(method.networks["discriminator"])
+        self.adam_g = torch.optim.Adam(self.g.parameters(), rate_g, (0.5, 0.999), foreach=False)
+        self.adam_d = torch.optim.Adam(self.d.parameters(), rate_d, (0.5, 0.999), foreach=False)
+
+    def descend(self, adam: torch.optim.Adam, loss: Tensor) -> None:
+        self.adam_g.zero_grad()
+        self.adam_d.zero_grad()
+        loss.backward()
+        adam.step()
+
+    def translate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, b, m = self.g(x)
+        return b * m + x * (1 - m), b, m
+
+
+def paper_step(plain: Plain, b: Tensor, a: Tensor, step: int, focus_size: float) -> None:
+    mix = torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(step))
+    fake = plain.translate(a)[0].detach()
+    between = (mix * b + (1 - mix) * fake).requires_grad_(True)
+    gradient = torch.autograd.grad(plain.d(between).sum(), between, create_graph=True)[0]
+    penalty = ((gradient.reshape(4, -1).pow(2).sum(1).sqrt() - 1) ** 2).mean()
+    plain.descend(plain.adam_d, plain.d(fake).mean() - plain.d(b).mean() + 10 * penalty)
+    if step % 2 == 0:
+        return
+    twin_a, inter_a, m_a = plain.translate(a)
+    twin_b, inter_b, m_b = plain.translate(b)
+    focus = 0
+    for m in (m_a, m_b):
+        size = (m.flatten(1).mean(1) ** 2).mean()
+        focus = focus + (focus_size * size + (1 / ((m - 0.5).abs() + 0.01)).mean()) / 2
+    loss = -plain.d(twin_a).mean() - plain.d(twin_b).mean()
+    loss = loss + F.l1_loss(inter_b, b) + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.1 * focus
+    plain.descend(plain.adam_g, loss)
+
+
+def assert_same_weights(method: A2BGAN, plain: Plain) -> None:
+    for name, network in (("translator", plain.g), ("discriminator", plain.d)):
+        for p, q in zip(method.networks[name].parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("preset", "focus_size"), [("paper", 1.0), ("paper-simulated", 0.001)])
+def test_the_papers_step(preset, focus_size):
+    method = make(preset)
+    plain = Plain(method, 1e-4, 1e-4)
+    before = [p.clone() for p in plain.g.parameters()]
+    for step in range(4):
+        b, a = batches(step)
+        method.step(b, a, moment(step))
+        paper_step(plain, b, a, step, focus_size)
+        if step == 0:  # one G step for every two D steps, and the first of them is D's alone
+            assert all(
+                torch.equal(p, q)
+                for p, q in zip(before, method.networks["translator"].parameters(), strict=True)
+            )
+    assert not torch.equal(before[0], next(iter(plain.g.parameters())))
+    assert_same_weights(method, plain)
+
+
+def test_the_fast_step_with_warm_up_and_replay():
+    method = make("fast", "method.discriminator.warmup_steps=2")
+    plain = Plain(method, 2e-4, 5e-4)
+    for step in range(5):
+        b, a = batches(step)
+        method.step(b, a, moment(step, fraction=step / 20))
+        softplus = nn.functional.softplus
+        if step < 2:
+            loss = softplus(-plain.d(b)).mean() + softplus(plain.d(a)).mean()
+            plain.descend(plain.adam_d, loss)
+            continue
+        plain.adam_d.param_groups[0]["lr"] = 1e-4
+        fake = plain.translate(a)[0].detach()
+        others = (softplus(plain.d(a)).mean() + softplus(plain.d(fake)).mean()) / 2
+        plain.descend(plain.adam_d, softplus(-plain.d(b)).mean() + others)
+        twin_a, inter_a, m_a = plain.translate(a)
+        twin_b, inter_b, m_b = plain.translate(b)
+        m = torch.cat([m_a, m_b])
+        focus = 0.1 * (m.flatten(1).mean(1) ** 2).mean() + (1 / ((m - 0.5).abs() + 0.01)).mean()
+        loss = softplus(-plain.d(twin_a)).mean() + softplus(-plain.d(twin_b)).mean()
+        loss = loss + 10 * F.l1_loss(inter_b, b)
+        loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
+        plain.descend(plain.adam_g, loss)
+    assert_same_weights(method, plain)
+
+
+def test_rates_are_constant_then_fall_to_zero():
+    method = make("paper")
+    b, a = batches(0)
+    rates = []
+    for fraction in (0.0, 0.5, 0.75, 0.875, 0.9999):
+        method.step(b, a, moment(0, fraction))
+        rates.append({o.param_groups[0]["lr"] for o in method.optimizers.values()})
+    expected = (1e-4, 1e-4, 1e-4, 0.5e-4, 0.0004e-4)
+    for found, wanted in zip(rates, expected, strict=True):
+        assert list(found) == [pytest.approx(wanted)]
+
+
+def test_the_average_follows_the_translator():
+    method = make("fast", "method.discriminator.warmup_steps=0", "method.translator.ema=0.9")
+    average = copy.deepcopy(method.networks["translator_ema"])
+    for step in range(3):
+        method.step(*batches(step), moment(step))
+        weights = method.networks["translator"].parameters()
+        for p, q in zip(average.parameters(), weights, strict=True):
+            p.data = 0.9 * p.data + 0.1 * q.data
+    found = method.networks["translator_ema"].parameters()
+    for p, q in zip(average.parameters(), found, strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_twins_come_from_the_average_and_stay_in_range():
+    method = make("fast")
+    method.networks["translator_ema"].head.bias.data[:] = 0.7
+    twin = method.translate(batches(0)[0]).healthy
+    assert twin.max() == 1
+    assert not twin.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("averages", "word"),
+    [
+        ({"mask_mean": 0.001, "d_gap": 1.0, "d_adversarial": 1.0}, "closed"),
+        ({"mask_mean": 0.99, "d_gap": 1.0, "d_adversarial": 1.0}, "open everywhere"),
+        ({"mask_mean": 0.3, "d_gap": 0.0, "d_adversarial": 1.4}, "no longer tells"),
+        ({"mask_mean": 0.3, "d_gap": 9.0, "d_adversarial": 1e-4}, "always right"),
+    ],
+)
+def test_a_collapse_is_said_in_words_with_what_to_try(averages, word):
+    warning = make("fast").diagnose(averages)
+    assert warning is not None
+    assert word in warning
+    assert "method." in warning
+
+
+def test_a_healthy_training_is_left_in_peace():
+    method = make("fast")
+    assert method.diagnose({"mask_mean": 0.1, "d_gap": 0.5, "d_adversarial": 1.2}) is None
+    assert method.diagnose({"d_gap": 0.0, "d_adversarial": 1.4}) is None  # still warming up

@@ -1,0 +1,148 @@
+import errno
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from a2bgan.errors import InputError
+from a2bgan.training import checkpoint as module
+from a2bgan.training.checkpoint import (
+    Position,
+    find_checkpoint,
+    list_checkpoints,
+    load_optimizers,
+    load_weights,
+    read_position,
+    save_checkpoint,
+)
+from a2bgan.training.config import load_config
+from a2bgan.training.methods.method import Method, Moment
+
+SMALL = ("data.size=32", "method.translator.width=3", "method.discriminator.width=3")
+
+
+def make(seed: int = 0, steps: int = 2) -> Method:
+    config = load_config("fast", None, [*SMALL, f"train.seed={seed}"])
+    method = config.build_method()
+    method.prepare(Fabric(accelerator="cpu", devices=1))
+    for step in range(steps):
+        b, a = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(step))
+        method.step(b, a, Moment(step, 0.5, torch.Generator()))
+    return method
+
+
+def tensors(method: Method) -> dict[str, torch.Tensor]:
+    found = {
+        f"{name}/{key}": value
+        for name, network in method.networks.items()
+        for key, value in network.state_dict().items()
+    }
+    for name, optimizer in method.optimizers.items():
+        for parameter, fields in optimizer.state_dict()["state"].items():
+            found |= {f"{name}/{parameter}/{field}": value for field, value in fields.items()}
+    return found
+
+
+def test_weights_and_optimizers_round_trip(tmp_path):
+    saved = make()
+    path = save_checkpoint(tmp_path, saved, Position(7, 1.5))
+    other = make(seed=1, steps=0)
+    load_weights(path, other)
+    load_optimizers(path, other)
+    assert read_position(path) == Position(7, 1.5)
+    expected = tensors(saved)
+    found = tensors(other)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for optimizer in other.optimizers.values():  # what fused optimisers rely on
+        for parameter, fields in optimizer.state.items():
+            assert fields["exp_avg"].stride() == parameter.stride()
+    groups = [o.state_dict()["param_groups"] for o in saved.optimizers.values()]
+    restored = [o.state_dict()["param_groups"] for o in other.optimizers.values()]
+    assert json.dumps(restored) == json.dumps(groups)
+    assert {file.suffix for file in path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_checkpoints_are_found_by_name_and_by_step(tmp_path):
+    method = make()
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        find_checkpoint(tmp_path)
+    paths = [save_checkpoint(tmp_path, method, Position(step, 0)) for step in (5, 100, 20)]
+    assert find_checkpoint(tmp_path).name == "step-00000100"
+    assert find_checkpoint(tmp_path, "20") == find_checkpoint(tmp_path, paths[2].name) == paths[2]
+    with pytest.raises(InputError, match="no checkpoint '7'; there are: step-00000005"):
+        find_checkpoint(tmp_path, "7")
+
+
+def test_only_the_latest_keep_the_optimizers(tmp_path):
+    method = make()
+    for step in range(4):
+        save_checkpoint(tmp_path, method, Position(step, 0))
+    kept = [(path / "optimizers.safetensors").exists() for path in list_checkpoints(tmp_path)]
+    assert kept == [False, False, True, True]
+
+
+def test_a_disk_that_fills_up_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch):
+    method = make()
+    first = save_checkpoint(tmp_path, method, Position(1, 0))
+    before = {file.name: file.read_bytes() for file in first.iterdir()}
+    calls = []
+
+    def full_at_the_second_file(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*args, **kwargs)
+
+    original = module.save_file
+    monkeypatch.setattr(module, "save_file", full_at_the_second_file)
+    with pytest.raises(InputError, match=r"not written \(No space left on device\)") as caught:
+        save_checkpoint(tmp_path, method, Position(2, 0))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert {file.name: file.read_bytes() for file in first.iterdir()} == before
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_checkpoint as t
+method = t.make()
+t.save_checkpoint(Path(sys.argv[1]), method, t.Position(1, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    t.save_checkpoint(Path(sys.argv[1]), method, t.Position(2, 0))
+except t.InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no file size limit here")
+def test_a_write_that_the_system_refuses(tmp_path):
+    here = str(Path(__file__).parent)
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), here], capture_output=True, text=True
+    )
+    assert "not written" in result.stdout, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    load_weights(tmp_path / "step-00000001", make(seed=1, steps=0))
+
+
+def test_damaged_or_foreign_weights_are_named(tmp_path):
+    path = save_checkpoint(tmp_path, make(), Position(1, 0))
+    larger = load_config("fast", None, [*SMALL, "method.translator.width=4"]).build_method()
+    with pytest.raises(InputError, match=r"translator.safetensors: weights cannot be loaded"):
+        load_weights(path, larger)
+    (path / "discriminator.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"discriminator.safetensors: weights cannot be loaded"):
+        load_weights(path, make(steps=0))
+    (path / "optimizers.safetensors").unlink()
+    with pytest.raises(InputError, match="optimiser state cannot be loaded"):
+        load_optimizers(path, make(steps=0))

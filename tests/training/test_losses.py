@@ -1,0 +1,95 @@
+"""Each loss against a second computation, in float64, with numpy."""
+
+import numpy as np
+import pytest
+import torch
+
+from a2bgan.training import losses
+
+RNG = np.random.default_rng(0)
+REAL, FAKE = RNG.normal(size=(2, 5, 1, 4, 4))
+MASK = RNG.uniform(size=(5, 1, 6, 6))
+X, Y = RNG.uniform(-1, 1, (2, 5, 3, 6, 6))
+
+
+def t(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array)
+
+
+def test_equation_3():
+    expected = np.mean(FAKE) - np.mean(REAL)
+    assert losses.discriminator_adversarial("wgan-gp", t(REAL), t(FAKE)).item() == pytest.approx(
+        expected
+    )
+
+
+def test_logistic_and_hinge_discriminator_losses():
+    def sigmoid(v):
+        return 1 / (1 + np.exp(-v))
+
+    logistic = -np.mean(np.log(sigmoid(REAL))) - np.mean(np.log(1 - sigmoid(FAKE)))
+    hinge = np.mean(np.maximum(0, 1 - REAL)) + np.mean(np.maximum(0, 1 + FAKE))
+    for kind, expected in (("logistic", logistic), ("hinge", hinge)):
+        found = losses.discriminator_adversarial(kind, t(REAL), t(FAKE)).item()
+        assert found == pytest.approx(expected)
+
+
+def test_equation_5_and_its_logistic_form():
+    assert losses.translator_adversarial("wgan-gp", t(FAKE)).item() == pytest.approx(-FAKE.mean())
+    assert losses.translator_adversarial("hinge", t(FAKE)).item() == pytest.approx(-FAKE.mean())
+    expected = -np.mean(np.log(1 / (1 + np.exp(-FAKE))))
+    assert losses.translator_adversarial("logistic", t(FAKE)).item() == pytest.approx(expected)
+
+
+def quadratic(x: torch.Tensor) -> torch.Tensor:
+    """sum x^2 / 2, whose gradient is x itself."""
+    return (x.square() / 2).sum(dim=(1, 2, 3))
+
+
+def test_equation_4_where_the_gradient_is_known():
+    mix = RNG.uniform(size=(5, 1, 1, 1))
+    between = mix * X + (1 - mix) * Y
+    norms = np.sqrt((between**2).sum(axis=(1, 2, 3)))
+    found = losses.gradient_penalty(quadratic, t(X), t(Y), t(mix))
+    assert found.item() == pytest.approx(np.mean((norms - 1) ** 2))
+
+
+def test_equation_4_against_finite_differences():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.LeakyReLU(0.01), torch.nn.Conv2d(4, 1, 3)
+    ).double()
+    mix = RNG.uniform(size=(5, 1, 1, 1))
+    between = mix * X + (1 - mix) * Y
+    step = 1e-6
+    penalties = []
+    for image in between:
+        gradient = np.zeros_like(image)
+        for place in np.ndindex(image.shape):
+            moved = np.stack([image, image])
+            moved[0][place] += step
+            moved[1][place] -= step
+            high, low = network(t(moved)).sum(dim=(1, 2, 3)).tolist()
+            gradient[place] = (high - low) / (2 * step)
+        penalties.append((np.linalg.norm(gradient) - 1) ** 2)
+    found = losses.gradient_penalty(network, t(X), t(Y), t(mix))
+    assert found.item() == pytest.approx(np.mean(penalties), rel=1e-5)
+
+
+def test_r1_where_the_gradient_is_known():
+    expected = np.mean((X**2).sum(axis=(1, 2, 3)))
+    assert losses.real_gradient_penalty(quadratic, t(X)).item() == pytest.approx(expected)
+
+
+def test_equations_6_and_7_and_the_change():
+    expected = np.abs(X - Y).mean()
+    for loss in (losses.identity, losses.reconstruction, losses.change):
+        assert loss(t(X), t(Y)).item() == pytest.approx(expected)
+
+
+def test_equation_8():
+    areas = MASK.reshape(5, -1).mean(axis=1)
+    assert losses.mask_size(t(MASK), 2).item() == pytest.approx(np.mean(areas**2))
+    assert losses.mask_size(t(MASK), 1).item() == pytest.approx(np.mean(areas))
+    expected = np.mean(1 / (np.abs(MASK - 0.5) + 0.01))
+    assert losses.mask_indecision(t(MASK)).item() == pytest.approx(expected)

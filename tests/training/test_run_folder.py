@@ -1,0 +1,55 @@
+import pytest
+
+from a2bgan.data.manifest import open_data
+from a2bgan.errors import InputError
+from a2bgan.training.config import load_config
+from a2bgan.training.run_folder import RunFolder
+
+CONFIG = load_config("fast")
+
+
+def test_a_run_is_refused_resumed_or_replaced_but_never_overwritten_by_chance(tmp_path):
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    (run.samples / "old.png").write_text("x")
+    with pytest.raises(InputError, match="--resume goes on with it, --overwrite replaces it"):
+        RunFolder.create(run.path, CONFIG)
+    RunFolder.create(run.path, CONFIG, overwrite=True)
+    assert not (run.samples / "old.png").exists()
+
+
+def test_a_folder_that_is_no_run_is_never_emptied(tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="exists and is not a run"):
+        RunFolder.create(tmp_path, CONFIG, overwrite=True)
+    with pytest.raises(InputError, match="exists and is not a run"):
+        RunFolder.create(tmp_path / "thesis.txt", CONFIG, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_manifest_is_kept_with_its_hash_and_its_folder(tiny_set, tmp_path):
+    manifest = open_data(tiny_set)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    run.keep_manifest(manifest)
+    assert run.manifest() == manifest
+    assert run.manifest_sha256() == manifest.sha256
+    tiny_set.rename(tiny_set.with_name("moved"))
+    with pytest.raises(InputError, match="the images of this run are gone; give --data"):
+        run.manifest()
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(InputError, match="not a run"):
+        RunFolder.open(tmp_path)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    with pytest.raises(InputError, match="without a manifest; give --data"):
+        run.manifest()
+
+
+def test_metrics_after_a_step_are_forgotten_and_half_a_line_is_passed_over(tmp_path):
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    for step in (1, 2, 3):
+        run.append_metrics({"step": step})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 4')
+    run.truncate_metrics(2)
+    assert list(run.metrics()) == [{"step": 1}, {"step": 2}]
