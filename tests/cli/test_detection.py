@@ -1,0 +1,121 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from a2bgan.data.manifest import open_data
+
+
+def read_scores(folder):
+    with (folder / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_evaluate_writes_every_measure(run, a2bgan):
+    result = a2bgan("evaluate", run)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((run / "metrics.json").read_text())
+    low, high = metrics["auroc_ci"]
+    assert 0 <= low <= metrics["auroc"] <= high <= 1
+    assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 6)
+    assert (metrics["score"], metrics["checkpoint"]) == ("mean", "step-00000006")
+    for name in ("auprc", "sensitivity_at_95_specificity", "pixel_auroc", "pixel_ap", "aupro"):
+        assert 0 <= metrics[name] <= 1
+    assert metrics["twin_psnr_inside"] > 0
+    assert "auroc" in result.output
+
+
+def test_evaluate_says_what_it_cannot(run, tiny_set, a2bgan, says, tmp_path):
+    assert "no labelled images" in says(a2bgan("evaluate", run, "--split", "extra"))
+    assert "unknown score" in says(a2bgan("evaluate", run, "--score", "magic"))
+    assert "no checkpoint '9'" in says(a2bgan("evaluate", run, "--checkpoint", "9"))
+
+
+def test_one_class_only_has_no_auroc(run, tiny_set, a2bgan, tmp_path):
+    text = (tiny_set / "manifest.csv").read_text().splitlines()
+    kept = [row for row in text if ",test,1" not in row]
+    (tiny_set / "normal.csv").write_text("\n".join(kept) + "\n")
+    out = tmp_path / "metrics.json"
+    result = a2bgan("evaluate", run, "--data", tiny_set / "normal.csv", "--out", out)
+    assert result.exit_code == 0
+    metrics = json.loads(out.read_text())
+    assert metrics["auroc"] is None
+    assert metrics["auroc_ci"] is None
+
+
+def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
+    good = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    Image.fromarray(good).save(inputs / "good.png")
+    Image.fromarray(good).save(inputs / "deep.tiff")
+    Image.fromarray(np.full((40, 40), 7, np.uint8)).save(inputs / "flat.png")
+    Image.fromarray(np.full((40, 40), np.nan, np.float32)).save(inputs / "nan.tiff")
+    Image.new("L", (400, 400)).save(inputs / "huge.png")
+    (inputs / "empty.jpg").touch()
+    (inputs / "cut.png").write_bytes((inputs / "good.png").read_bytes()[:500])
+    (inputs / "text.png").write_text("not an image")
+    (inputs / "scan.dcm").write_bytes(b"DICM")
+    (inputs / "notes.txt").write_text("not tried: no image by its name")
+    out = tmp_path / "out"
+    result = a2bgan("predict", run, inputs, tmp_path / "gone.png", "--out", out)
+    assert result.exit_code == 1
+    assert "8 images could not be scored" in result.output
+    rows = {row["path"].rsplit("/", 1)[-1]: row for row in read_scores(out)}
+    reasons = {name: row["error"] for name, row in rows.items() if row["error"]}
+    assert {name: reason.split(" (")[0] for name, reason in reasons.items()} == {
+        "flat.png": "constant image",
+        "nan.tiff": "NaN or infinite values",
+        "huge.png": "too large",
+        "empty.jpg": "empty file",
+        "cut.png": "truncated file",
+        "text.png": "not a PNG, JPEG or TIFF image, or a damaged one",
+        "scan.dcm": "DICOM is not supported by this version; convert to PNG or TIFF",
+        "gone.png": "missing file",
+    }
+    assert rows["good.png"]["score"] == rows["deep.tiff"]["score"] != ""
+    for name in ("good.png", "deep.tiff"):
+        assert Image.open(out / rows[name]["picture"]).size[0] > 900
+
+
+def test_predict_agrees_with_evaluate(run, phantoms, a2bgan, tmp_path):
+    result = a2bgan("predict", run, phantoms, "--out", tmp_path / "out", "--no-pictures")
+    assert result.exit_code == 0, result.output
+    rows = read_scores(tmp_path / "out")
+    manifest = open_data(phantoms)
+    assert [row["path"] for row in rows] == [row.name for row in manifest.rows]
+    assert [row["patient_id"] for row in rows] == [row.patient_id for row in manifest.rows]
+    labels = {row.name: row.label for row in manifest.split("test")}
+    scores = {row["path"]: float(row["score"]) for row in rows if row["path"] in labels}
+    wins = [
+        (scores[a] > scores[n]) + (scores[a] == scores[n]) / 2
+        for a in labels
+        for n in labels
+        if labels[a] == 1 and labels[n] == 0
+    ]
+    assert a2bgan("evaluate", run).exit_code == 0
+    auroc = json.loads((run / "metrics.json").read_text())["auroc"]
+    assert np.mean(wins) == pytest.approx(auroc, abs=0.03)  # scores.csv rounds to six places
+
+
+def test_images_of_the_same_name_keep_their_own_pictures(run, a2bgan, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        image = Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8))
+        image.save(tmp_path / folder / "scan.png")
+    a2bgan("predict", run, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+    pictures = [row["picture"] for row in read_scores(tmp_path / "out")]
+    assert pictures == ["pictures/scan.png", "pictures/scan-2.png"]
+
+
+def test_figure_is_drawn_in_the_format_of_its_name(run, a2bgan, says, tmp_path):
+    assert a2bgan("figure", run, "--out", tmp_path / "f.png", "--count", 2).exit_code == 0
+    assert Image.open(tmp_path / "f.png").size[0] >= 1000
+    assert a2bgan("figure", run, "--out", tmp_path / "f.pdf", "--split", "mixed").exit_code == 0
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
+    assert "no image that can be read" in says(
+        a2bgan("figure", run, "--out", tmp_path / "g.png", "--split", "extra")
+    )
