@@ -107,7 +107,7 @@ def titles(
     text = path.read_text()
     return [
         title
-        for title in ("Abnormal test images", "Normal test images", "Test images")
+        for title in ("Abnormal images", "Normal images", "Unlabelled images")
         if f"<!-- {title} -->" in text
     ]
 
@@ -115,11 +115,11 @@ def titles(
 def test_blocks_are_titled_by_what_they_hold(tmp_path: Path) -> None:
     cases = [case(lesion=False)]
     assert titles(tmp_path, abnormal=cases, normal=cases) == [
-        "Abnormal test images",
-        "Normal test images",
+        "Abnormal images",
+        "Normal images",
     ]
-    assert titles(tmp_path, normal=cases) == ["Normal test images"]
-    assert titles(tmp_path, unlabelled=cases) == ["Test images"]
+    assert titles(tmp_path, normal=cases) == ["Normal images"]
+    assert titles(tmp_path, unlabelled=cases) == ["Unlabelled images"]
 
 
 def test_score_under_each_case(tmp_path: Path) -> None:

@@ -70,16 +70,16 @@ def write_figure(
         path: file to write; its suffix says the format (.png, .pdf, .svg).
         abnormal: abnormal test images, in the order of their rows.
         normal: normal test images.
-        unlabelled: test images that nobody has labelled, as a block titled "Test images".
+        unlabelled: test images that nobody has labelled, as a block titled "Unlabelled images".
         vmax: top of the difference scale, in (0, 1].
 
     Raises:
         InputError: there is no case at all, or `vmax` is out of range.
     """
     titled = {
-        "Abnormal test images": abnormal,
-        "Normal test images": normal,
-        "Test images": unlabelled,
+        "Abnormal images": abnormal,
+        "Normal images": normal,
+        "Unlabelled images": unlabelled,
     }
     blocks = {title: cases for title, cases in titled.items() if cases}
     if not blocks:
