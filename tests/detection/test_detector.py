@@ -6,10 +6,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from a2bgan import Detector
 from a2bgan.errors import InputError
+
+# Networks this small learn nothing in a few steps, which a Detector says.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 SETTINGS = {
     "method.translator.width": 4,
@@ -80,10 +83,18 @@ def test_every_layout_of_the_same_images_scores_the_same(fitted):
     x = pictures(4, 3)
     expected = fitted.score(x)
     for same in (x[..., None], x[:, None], torch.from_numpy(x), list(x), np.stack([x] * 3, -1)):
-        if isinstance(same, list):
-            same = np.stack(same)
         np.testing.assert_allclose(fitted.score(same), expected, atol=1e-3)
+    floats = torch.from_numpy(x / 255.0).requires_grad_()
     np.testing.assert_allclose(fitted.score(x / 255.0), expected, atol=2e-4)
+    np.testing.assert_allclose(fitted.score(floats), expected, atol=2e-4)
+    for coarse in (floats.detach().numpy().astype(np.float16), floats.bfloat16()):
+        np.testing.assert_allclose(fitted.score(coarse), expected, atol=2e-2)
+
+
+def test_images_of_several_sizes_come_as_a_list(fitted):
+    images = [pictures(1, i, (40 + i, 48))[0] for i in range(3)]
+    expected = [fitted.score(image[None])[0] for image in images]
+    np.testing.assert_allclose(fitted.score(images), expected, atol=1e-4)
 
 
 def test_files_and_folders_score_like_their_arrays(fitted, tmp_path):
@@ -108,14 +119,56 @@ def test_files_and_folders_score_like_their_arrays(fitted, tmp_path):
         (np.full((3, 40, 40), np.nan), r"healthy: floats must be in \[0, 1\]"),
         (pictures(3, 0).astype(float), r"healthy: floats must be in \[0, 1\]"),
         (pictures(3, 0).astype(np.int64), "healthy: expected uint8, uint16 or floats, got int64"),
-        (np.zeros((3, 40, 40), np.uint8), "healthy: constant image"),
+        (np.zeros((3, 40, 40), np.uint8), "healthy: image 0: constant image"),
+        (pictures(3, 0, (2, 2)), "healthy: images must have 8 pixels or more a side"),
+        ([pictures(1, 0)[0], "a.png"], "healthy: image 1 is no array but str"),
+        (None, "healthy: expected an array, a folder or files, got NoneType"),
+        (7, "healthy: expected an array, a folder or files, got int"),
         ("nowhere.png", "healthy: nowhere.png: missing file"),
+        ("all/manifest.csv", "healthy: all/manifest.csv: a manifest; give a folder"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(healthy, message):
     with pytest.raises(InputError, match=message) as caught:
         make().fit(healthy=healthy, mixed=pictures(3, 1))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minutes": 1}, "give either steps or minutes"),
+        ({"score_name": "best"}, "unknown score_name 'best': choose one of mean"),
+        ({"settings": ["data.equalize"]}, "settings: expected a dictionary"),
+        ({"settings": {"data.size": 64}}, "settings: data.size is the parameter size"),
+        ({"settings": {"data.equalize": object()}}, "data.equalize: cannot be <object"),
+        ({"settings": {"data.sise": 64}}, "data.sise: unknown setting"),
+        ({"size": 63}, "data.size"),
+        ({"preset": "fastest"}, "fastest"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_said_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make(**changes).fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_may_be_numbers_of_numpy(fitted):
+    detector = make(size=np.int64(32), seed=np.int32(0)).fit(pictures(10, 0), pictures(8, 1))
+    np.testing.assert_array_equal(detector.score(pictures(3, 2)), fitted.score(pictures(3, 2)))
+
+
+def test_a_loaded_detector_obeys_new_parameters(fitted, tmp_path):
+    fitted.save(tmp_path / "run")
+    loaded = Detector.load(tmp_path / "run")
+    assert (loaded.size, loaded.steps, loaded.minutes, loaded.seed) == (32, 8, None, 0)
+    loaded.set_params(steps=3, seed=5).fit(pictures(10, 0), pictures(8, 1))
+    assert (loaded.position_.step, loaded.trained_.config.train.seed) == (3, 5)
+
+
+def test_a_training_that_went_wrong_is_a_warning():
+    with pytest.warns(ConvergenceWarning, match="healthy from translated"):
+        make().fit(healthy=pictures(10, 0), mixed=pictures(8, 1))
 
 
 def test_importing_the_package_leaves_pytorch_alone():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,3 +57,40 @@ def test_the_mask_starts_where_it_is_told(start, intermediate):
     network = Translator(width=4, blocks=1, intermediate=intermediate, mask_start=start)
     mask = network(torch.rand(4, 1, 32, 32)).mask
     assert mask.mean().item() == pytest.approx(start, abs=0.05)
+
+
+def test_the_papers_layers():
+    network = Translator(channels=3, width=64, blocks=6)
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    layers = [layer for layer in network.modules() if isinstance(layer, kinds)]
+    found = [
+        (type(c) is nn.ConvTranspose2d, c.in_channels, c.out_channels, c.kernel_size, c.stride)
+        for c in layers
+    ]
+    one, two, three, four, seven = ((n, n) for n in (1, 2, 3, 4, 7))
+    assert found == [
+        (False, 3, 64, seven, one),
+        (False, 64, 128, four, two),
+        (False, 128, 256, four, two),
+        *[(False, 256, 256, three, one)] * 12,
+        (True, 256, 128, four, two),
+        (True, 128, 64, four, two),
+        (False, 64, 4, seven, one),
+    ]
+    assert all(layer.bias is None for layer in layers)
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.InstanceNorm2d)]
+    assert [norm.num_features for norm in norms] == [c.out_channels for c in layers[:-1]]
+    assert all(norm.affine for norm in norms)
+    assert sum(isinstance(layer, nn.ReLU) for layer in network.modules()) == 5 + 6
+
+
+def test_the_papers_output_is_equation_1_of_the_heads_two_parts():
+    torch.manual_seed(0)
+    network = Translator(channels=3, width=4, blocks=1).double()
+    x = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    twin, b, m = network(x)
+    raw = network.head(network.body(x)).detach().numpy()
+    image, mask = np.tanh(raw[:, :3]), (np.tanh(raw[:, 3:]) + 1) / 2
+    np.testing.assert_allclose(b.detach(), image)
+    np.testing.assert_allclose(m.detach(), mask)
+    np.testing.assert_allclose(twin.detach(), image * mask + x.numpy() * (1 - mask))

@@ -59,12 +59,34 @@ def test_one_length_replaces_the_other(setting, steps, minutes):
         assert (train.steps, train.minutes) == (steps, minutes)
 
 
+def test_the_last_of_two_settings_counts_and_values_are_yaml():
+    config = load_config(
+        "fast",
+        None,
+        [
+            "train.steps=7",
+            "train.minutes=2",
+            "method.translator.mask_start=null",
+            "train.augment.flip=false",
+            "method.adam_betas=[0, 0.9]",
+            "data.size=96",
+            "data.size=128",
+        ],
+    )
+    assert (config.train.steps, config.train.minutes) == (None, 2)
+    assert config.method.translator.mask_start is None
+    assert config.train.augment.flip is False
+    assert config.method.adam_betas == (0, 0.9)
+    assert config.data.size == 128
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["data.sise=64"], "data.sise: unknown setting"),
         (["train.stepz=4"], "train.stepz: unknown setting"),
-        (["method.loss.idd=4"], "loss.idd: unknown setting"),
+        (["method.loss.idd=4"], "configuration: method.loss.idd: unknown setting"),
+        (["method.adam_betas=[0.5,1]"], r"method.adam_betas.1: .*less than 1"),
         (["data.size=70"], "data.size: size must be a multiple of 4"),
         (["data.size=big"], "data.size: .*'big'"),
         (["method.name=magic"], "unknown method 'magic'; there are: a2bgan"),

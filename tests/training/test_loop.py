@@ -1,4 +1,6 @@
+import errno
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -9,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from a2bgan.cli.app import app
 from a2bgan.data.manifest import read_manifest
 from a2bgan.errors import InputError
+from a2bgan.training import loop
 from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
@@ -87,29 +93,50 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     assert weights(runs[0])["translator.safetensors"] != weights(runs[2])["translator.safetensors"]
 
 
+def run_command(arguments: list[str]) -> None:
+    torch.set_num_threads(1)
+    app(arguments)
+
+
 def test_killed_at_random_and_resumed_bit_for_bit(tiny_set, tmp_path):
-    settings = settings_of(*SMALL, "train.steps=60")
+    # Every process is a fork of one that has imported everything, as imports take most of the time.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["a2bgan.cli.app", "a2bgan.training.loop"])
+    new = ["--data", str(tiny_set), *settings_of(*SMALL, "train.steps=200")]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    data = ("--data", tiny_set)
-    subprocess.run(command("train", *data, "--out", whole, *settings), check=True, env=ONE_THREAD)
+    metrics = killed / "metrics.jsonl"
+
+    def begin(*arguments: str):
+        process = processes.Process(target=run_command, args=(["train", *arguments],))
+        process.start()
+        return process
+
+    def logged() -> int:
+        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+    process = begin("--out", str(whole), *new)
+    process.join()
+    assert process.exitcode == 0
+
     rng = random.Random(0)
-    arguments: tuple[object, ...] = ("train", *data, "--out", killed, *settings)
-    for _ in range(3):
-        process = subprocess.Popen(command(*arguments), env=ONE_THREAD)
-        metrics = killed / "metrics.jsonl"
-        wanted = (metrics.read_bytes().count(b"\n") if metrics.exists() else 0) + 3
-        while process.poll() is None and (
-            not metrics.exists() or metrics.read_bytes().count(b"\n") < wanted
-        ):
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        arguments = ("train", "--out", killed, "--resume")
-    subprocess.run(command(*arguments), check=True, env=ONE_THREAD)
+    arguments = ["--out", str(killed), *new]
+    kills = 0
+    for _ in range(6):
+        process = begin(*arguments)
+        wanted = logged() + rng.randint(1, 8)
+        while process.is_alive() and logged() < wanted:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        arguments = ["--out", str(killed), "--resume"]
+    assert kills >= 3
+    process = begin(*arguments)
+    process.join()
+    assert process.exitcode == 0
     assert weights(killed) == weights(whole)
-    steps = [line["step"] for line in RunFolder(killed).metrics()]
-    assert steps == list(range(2, 61, 2))
+    assert [line["step"] for line in RunFolder(killed).metrics()] == list(range(2, 201, 2))
 
 
 def test_an_interrupt_leaves_a_checkpoint_and_says_how_to_go_on(tiny_set, tmp_path):
@@ -150,9 +177,10 @@ def test_labels_of_the_mixed_set_change_nothing(tiny_set, tmp_path):
         manifest = tiny_set / f"manifest-{i}.csv"
         manifest.write_text(body + "\n")
         run = tmp_path / str(i)
-        arguments = ("train", "--data", manifest, "--out", run)
+        arguments = ["train", "--data", str(manifest), "--out", str(run)]
         settings = settings_of(*SMALL, "train.steps=8")
-        subprocess.run(command(*arguments, *settings), check=True, env=ONE_THREAD)
+        result = CliRunner().invoke(app, [*arguments, *settings])
+        assert result.exit_code == 0, result.output
         found.append(weights(run))
     labels = {
         tuple(row.label for row in read_manifest(tiny_set / f"manifest-{i}.csv").split("mixed"))
@@ -177,10 +205,88 @@ def test_sets_smaller_than_a_batch(tmp_path):
 
 
 def test_losses_that_are_no_longer_finite_end_the_run_in_words(tmp_path):
-    with pytest.raises(InputError, match="no longer finite; lower the learning rates"):
+    with pytest.raises(InputError, match="no longer finite; start a new run with lower"):
         run_training(tmp_path / "run", "train.steps=60", "method.translator.learning_rate=1e30")
 
 
-def test_an_accelerator_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"train.accelerator, devices or precision"):
-        run_training(tmp_path / "run", "train.steps=3", "train.accelerator=warp")
+@pytest.mark.parametrize(
+    "setting",
+    ["train.accelerator=warp", "train.precision=quadruple", "train.devices=0", "train.devices=x"],
+)
+def test_a_machine_that_is_not_there(setting, tmp_path):
+    with pytest.raises(InputError, match=r"train.accelerator, devices or precision: ") as caught:
+        run_training(tmp_path / "run", "train.steps=3", setting)
+    assert "\n" not in str(caught.value)
+
+
+class Crash(Exception):
+    """Stands for whatever ends a process."""
+
+
+def test_crashes_at_any_step_change_nothing(tmp_path):
+    settings = ("train.steps=24", "train.log_every=1", "train.checkpoint_every=3")
+    whole, _ = run_training(tmp_path / "whole", *settings)
+    run = start(tmp_path / "crashed", *settings)
+
+    def crash_at(step: int):
+        def watch(report):
+            if report.step == step:
+                raise Crash
+
+        return watch
+
+    # Before the first checkpoint, at one, after one, twice in the same place, at the last step.
+    for step in (2, 3, 8, 8, 15, 16, 23, 24):
+        with pytest.raises(Crash):
+            train(run.config(), images(9, 0), images(7, 1), run, resume=True, watch=crash_at(step))
+    train(run.config(), images(9, 0), images(7, 1), run, resume=True)
+    assert weights(run.path) == weights(whole.path)
+    assert [line["step"] for line in run.metrics()] == list(range(1, 25))
+
+
+def test_an_interrupt_ends_the_step_and_resuming_is_as_if_nothing_was(tmp_path):
+    settings = ("train.steps=14", "train.checkpoint_every=100")
+    whole, _ = run_training(tmp_path / "whole", *settings)
+    run = start(tmp_path / "stopped", *settings)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    for number, step in ((signal.SIGINT, 4), (signal.SIGTERM, 8)):
+
+        def send(report, number=number, step=step):
+            if report.step == step:
+                os.kill(os.getpid(), number)
+
+        sets = images(9, 0), images(7, 1)
+        outcome = train(run.config(), *sets, run, resume=True, watch=send)
+        assert (outcome.interrupted, outcome.position.step) == (True, step)
+        assert find_checkpoint(run.checkpoints).name == f"step-{step:08d}"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    outcome = train(run.config(), images(9, 0), images(7, 1), run, resume=True)
+    assert (outcome.interrupted, outcome.position.step) == (False, 14)
+    assert weights(run.path) == weights(whole.path)
+
+
+def test_resuming_what_is_finished_changes_nothing(tmp_path):
+    run, _ = run_training(tmp_path / "run", "train.steps=6")
+    before, lines = weights(run.path), list(run.metrics())
+    outcome = train(run.config(), images(9, 0), images(7, 1), run, resume=True)
+    assert outcome.position.step == 6
+    assert weights(run.path) == before
+    assert list(run.metrics()) == lines
+
+
+@pytest.mark.parametrize("what", ["append_metrics", "write_samples"])
+def test_a_disk_that_fills_up_between_checkpoints_is_said_in_words(what, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", "train.steps=20", "train.sample_every=7")
+
+    def full(*arguments, **options):
+        if len(list_checkpoints(run.checkpoints)) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder if what == "append_metrics" else loop, what, full)
+    with pytest.raises(
+        InputError, match=r"cannot be written \(No space left on device\); make room"
+    ):
+        train(run.config(), images(9, 0), images(7, 1), run)
+    monkeypatch.undo()
+    outcome = train(run.config(), images(9, 0), images(7, 1), run, resume=True)
+    assert outcome.position.step == 20

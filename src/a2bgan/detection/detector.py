@@ -1,34 +1,46 @@
 """The Python interface: an estimator in scikit-learn's manner."""
 
 import json
-import shutil
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import SMALLEST_SIDE, ImageError
 from a2bgan.detection.detect import Detection, detect
 from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Trained, load_trained
 from a2bgan.errors import InputError
-from a2bgan.training.checkpoint import find_checkpoint
-from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
+from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
+from a2bgan.training.config import Config, load_config
+from a2bgan.training.loop import Report, train
 from a2bgan.training.run_folder import RunFolder
 
-Images = np.ndarray | torch.Tensor | str | Path | Sequence[str | Path]
+Array = np.ndarray | torch.Tensor
+Images = Array | str | Path | Sequence[Array] | Sequence[str | Path]
 """Images however they are at hand.
 
-Arrays: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; uint8, uint16, or floats in [0, 1].
-Tensors: the same. Otherwise a folder, or files by their paths.
+Arrays: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, or a sequence of such images without
+the N, each of its own size; uint8, uint16, or floats in [0, 1], which are taken as 16-bit values.
+Tensors: the same. Otherwise a folder, which is searched, or image files by their paths.
 """
+
+OWN_PARAMETERS = {
+    "data.size": "size",
+    "train.steps": "steps",
+    "train.minutes": "minutes",
+    "train.seed": "seed",
+}
+"""Settings that are parameters of the Detector, with their names there."""
 
 
 class Detector(BaseEstimator):  # type: ignore[misc]
@@ -37,13 +49,14 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     Args:
         preset: settings to start from, such as "fast" or "paper".
         size: side in pixels that images are brought to; None keeps the preset's.
-        steps, minutes: length of training, one of them; None keeps the preset's.
+        steps, minutes: length of training, at most one of them; None keeps the preset's.
         seed: of everything random.
         score_name: how a difference map becomes a score, see `a2bgan.detection.scores`.
         settings: any others, by their dotted name: ``{"data.equalize": True}``.
 
     Attributes:
         trained_: the trained method, its configuration and the name of its checkpoint.
+        position_: steps and seconds it was trained for.
 
     Parameters are checked in `fit`, which raises InputError (a ValueError) in one line.
     """
@@ -70,31 +83,27 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def fit(self, healthy: Images, mixed: Images) -> Self:
         """Train on healthy images (B) and images nobody has annotated (A).
 
-        Raises InputError if a set is empty, a file cannot be read, or an array is none of `Images`.
+        Warns (ConvergenceWarning) when the training looks sick at its end. Raises InputError if a
+        parameter or a set cannot be used; a file that cannot be read is named.
         """
-        named = {
-            "data.size": self.size,
-            "train.steps": self.steps,
-            "train.minutes": self.minutes,
-            "train.seed": self.seed,
-        }
-        chosen = {key: value for key, value in named.items() if value is not None}
-        chosen |= self.settings or {}
-        # JSON is YAML, which settings are written in.
-        settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-        config = load_config(self.preset, None, settings)
+        config = self._config()
         healthy_pixels = _preprocessed(healthy, config.data, "healthy")
         mixed_pixels = _preprocessed(mixed, config.data, "mixed")
-        # Sample grids show training images: only configuration and weights outlive this folder.
-        self._forget()
-        self._folder = tempfile.TemporaryDirectory(prefix="a2bgan-")
-        run = RunFolder.create(Path(self._folder.name), config)
-        outcome = train(config, healthy_pixels, mixed_pixels, run)
-        shutil.rmtree(run.samples)
-        if outcome.interrupted:
-            self._forget()
-            raise KeyboardInterrupt
-        self.trained_ = load_trained(run)
+        last: list[Report] = []
+
+        def watch(report: Report) -> None:
+            last[:] = [report]
+
+        # The run holds sample grids, which show training images: it does not outlive the fit.
+        with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
+            run = RunFolder.create(Path(folder), config)
+            outcome = train(config, healthy_pixels, mixed_pixels, run, watch=watch)
+            if outcome.interrupted:
+                raise KeyboardInterrupt
+            self.trained_ = load_trained(run)
+            self.position_ = outcome.position
+        if last and last[0].warning is not None:
+            warnings.warn(last[0].warning, ConvergenceWarning, stacklevel=2)
         return self
 
     def score(self, images: Images) -> np.ndarray:
@@ -118,9 +127,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         It holds configuration and weights, no images. Raises InputError if anything is there.
         """
         check_is_fitted(self, "trained_")
-        target = RunFolder.create(Path(folder), self.trained_.config)
-        checkpoint = find_checkpoint(self._run.checkpoints, self.trained_.checkpoint)
-        shutil.copytree(checkpoint, target.checkpoints / checkpoint.name)
+        run = RunFolder.create(Path(folder), self.trained_.config)
+        save_checkpoint(run.checkpoints, self.trained_.method, self.position_)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -128,26 +136,42 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         run = RunFolder.open(Path(folder))
         trained = load_trained(run)
         settings = _by_dotted_name(trained.config.model_dump(mode="json"))
-        detector = cls(seed=trained.config.train.seed, settings=settings)
+        own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
+        detector = cls(**own, settings=settings)
         detector.trained_ = trained
-        detector._loaded_from = run
+        detector.position_ = read_position(find_checkpoint(run.checkpoints, trained.checkpoint))
         return detector
 
-    @property
-    def _run(self) -> RunFolder:
-        loaded: RunFolder | None = getattr(self, "_loaded_from", None)
-        return loaded if loaded is not None else RunFolder(Path(self._folder.name))
+    def _config(self) -> Config:
+        if self.score_name not in SCORES:
+            raise InputError(
+                f"unknown score_name {self.score_name!r}: choose one of {', '.join(SCORES)}"
+            )
+        if self.steps is not None and self.minutes is not None:
+            raise InputError("give either steps or minutes")
+        if not isinstance(self.settings, Mapping | None):
+            raise InputError('settings: expected a dictionary, such as {"data.equalize": True}')
+        chosen = dict(self.settings or {})
+        for key, name in OWN_PARAMETERS.items():
+            if key in chosen:
+                raise InputError(f"settings: {key} is the parameter {name}; give it there")
+            if getattr(self, name) is not None:
+                chosen[key] = getattr(self, name)
+        return load_config(self.preset, None, [f"{k}={_as_yaml(k, v)}" for k, v in chosen.items()])
 
-    def _forget(self) -> None:
-        for name in ("trained_", "_loaded_from", "_folder"):
-            if hasattr(self, name):
-                delattr(self, name)
-
-    def _detect(self, images: Images) -> list[Detection]:
+    def _detect(self, images: Images) -> Iterator[Detection]:
         check_is_fitted(self, "trained_")
         trained: Trained = self.trained_
         pixels = _preprocessed(images, trained.config.data, "images")
-        return list(detect(trained.method, pixels, self.score_name))
+        return detect(trained.method, pixels, self.score_name)
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    """A value as a setting is written; NumPy's numbers are written as Python's."""
+    try:
+        return json.dumps(value, default=lambda number: number.item())  # JSON is YAML
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(f"{key}: cannot be {value!r}") from None
 
 
 def _by_dotted_name(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -162,21 +186,40 @@ def _by_dotted_name(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _preprocessed(images: Images, config: DataConfig, name: str) -> np.ndarray:
     """(N, C, S, S) uint8 or uint16. Raises InputError that starts with ``name``."""
-    if isinstance(images, np.ndarray | torch.Tensor):
-        return _from_array(np.asarray(images), config, name)
-    paths = [images] if isinstance(images, str | Path) else list(images)
+    if isinstance(images, Array):
+        loaded = _from_array(_as_numpy(images), config, name)
+    elif isinstance(images, str | Path):
+        loaded = _from_files([images], config, name)
+    elif not isinstance(images, Sequence):
+        raise InputError(f"{name}: expected an array, a folder or files, got {_type(images)}")
+    elif all(isinstance(image, str | Path) for image in images):
+        loaded = _from_files(images, config, name)  # type: ignore[arg-type]
+    else:
+        loaded = []
+        for number, image in enumerate(images):
+            if not isinstance(image, Array):
+                raise InputError(f"{name}: image {number} is no array but {_type(image)}")
+            loaded += _from_array(_as_numpy(image)[np.newaxis], config, f"{name}: image {number}")
+    if not loaded:
+        raise InputError(f"{name}: no images were given")
+    return np.stack(loaded)
+
+
+def _from_files(paths: Sequence[str | Path], config: DataConfig, name: str) -> list[np.ndarray]:
+    for path in map(Path, paths):
+        if path.suffix.lower() == ".csv":
+            # Its rows of all splits, test images too, would end in one set.
+            raise InputError(f"{name}: {path}: a manifest; give a folder or image files")
     loaded = []
     for item in find_inputs([Path(path) for path in paths]):
         try:
             loaded.append(load_image(item.path, config))
         except ImageError as error:
             raise InputError(f"{name}: {item.name}: {error}") from None
-    if not loaded:
-        raise InputError(f"{name}: no images were given")
-    return np.stack(loaded)
+    return loaded
 
 
-def _from_array(array: np.ndarray, config: DataConfig, name: str) -> np.ndarray:
+def _from_array(array: np.ndarray, config: DataConfig, name: str) -> list[np.ndarray]:
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
         array = array.transpose(0, 2, 3, 1)
     if array.ndim == 4 and array.shape[3] == 1:
@@ -187,17 +230,45 @@ def _from_array(array: np.ndarray, config: DataConfig, name: str) -> np.ndarray:
             f"got {array.shape}"
         )
     if not len(array):
-        raise InputError(f"{name}: no images were given")
-    if array.dtype not in (np.uint8, np.uint16):
-        if not np.issubdtype(array.dtype, np.floating):
-            raise InputError(f"{name}: expected uint8, uint16 or floats, got {array.dtype}")
+        return []
+    if min(array.shape[1:3]) < SMALLEST_SIDE:
+        raise InputError(
+            f"{name}: images must have {SMALLEST_SIDE} pixels or more a side, got {array.shape}"
+        )
+    if np.issubdtype(array.dtype, np.floating):
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise InputError(f"{name}: floats must be in [0, 1], without NaN")
-        array = (array * np.iinfo(np.uint16).max).round().astype(np.uint16)
         # [0, 1] is already a window: the range of the type, not one found in each image.
         if config.window == "auto":
             config = config.model_copy(update={"window": "full"})
-    try:
-        return np.stack([preprocess(image, config) for image in array])
-    except ImageError as error:
-        raise InputError(f"{name}: {error}") from None
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name}: expected uint8, uint16 or floats, got {array.dtype}")
+    loaded = []
+    for number, image in enumerate(array):
+        try:
+            loaded.append(preprocess(_as_integers(image), config))
+        except ImageError as error:
+            which = f": image {number}" if len(array) > 1 else ""
+            raise InputError(f"{name}{which}: {error}") from None
+    return loaded
+
+
+def _as_integers(image: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] to uint16; integers as they are."""
+    if not np.issubdtype(image.dtype, np.floating):
+        return image
+    scaled: np.ndarray = np.rint(image.astype(np.float64) * np.iinfo(np.uint16).max)
+    return scaled.astype(np.uint16)
+
+
+def _as_numpy(array: Array) -> np.ndarray:
+    if isinstance(array, np.ndarray):
+        return array
+    tensor = array.detach().cpu()
+    # NumPy has no bfloat16.
+    converted: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return converted
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

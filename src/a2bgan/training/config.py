@@ -70,7 +70,7 @@ class Config(BaseModel):
         try:
             return METHODS[name].Config.model_validate(section)
         except ValidationError as error:
-            raise ValueError(_first_problem(error)) from None
+            raise ValueError(f"method.{_first_problem(error)}") from None
 
     def build_method(self) -> Method:
         """The method with fresh weights, which depend on the seed alone."""
@@ -177,4 +177,5 @@ def _first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}" if where else message
+    named = not where or message.startswith(f"{where}.")  # by a section that checks itself
+    return message if named else f"{where}: {message}{shown}"

@@ -69,8 +69,8 @@ def train(
 
     Everything random is a function of the seed and the step, so a run that was killed and resumed
     ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
-    SIGTERM end it after the current step, with a checkpoint. Raises InputError when a checkpoint
-    cannot be written or read, or the losses are no longer finite.
+    SIGTERM end it after the current step, with a checkpoint. Raises InputError when the run folder
+    cannot be written, a checkpoint cannot be read, or the losses are no longer finite.
     """
     settings = config.train
     fabric = _launch(settings)
@@ -101,7 +101,7 @@ def train(
     step, started = position.step, time.monotonic() - position.seconds
     logged_step, logged_at = step, time.monotonic()
 
-    with _interruption() as interrupted:
+    with _interruption() as interrupted, _full_disk_in_words(run):
         while (fraction := _fraction(settings, step, time.monotonic() - started)) < 1:
             if interrupted.is_set():
                 break
@@ -144,7 +144,7 @@ def train(
         if fabric.is_global_zero:
             write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             save_checkpoint(run.checkpoints, method, position)
-    writer.close()
+        writer.close()
     return Outcome(method, position, interrupted.is_set())
 
 
@@ -156,7 +156,7 @@ def _launch(settings: TrainConfig) -> Fabric:
             precision=_precision(settings),  # type: ignore[arg-type]
         )
         fabric.launch()
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"train.accelerator, devices or precision: {reason}") from None
     return fabric
@@ -186,9 +186,22 @@ def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:
     broken = [name for name, number in averages.items() if not np.isfinite(number)]
     if broken:
         raise InputError(
-            f"step {step}: {', '.join(broken)} no longer finite; lower the learning rates or use "
-            "--set train.precision=32-true, then --resume from the last checkpoint"
+            f"step {step}: {', '.join(broken)} no longer finite; start a new run with lower "
+            "learning rates (--set method.discriminator.learning_rate, method.translator."
+            "learning_rate) or --set train.precision=32-true"
         )
+
+
+@contextmanager
+def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
+    """Metrics, samples and TensorBoard files that cannot be written end the run as InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{run.path}: cannot be written ({error.strerror or error}); make room and go on with "
+            "--resume"
+        ) from error
 
 
 @contextmanager

@@ -185,3 +185,28 @@ def test_a_healthy_training_is_left_in_peace():
     method = make("fast")
     assert method.diagnose({"mask_mean": 0.1, "d_gap": 0.5, "d_adversarial": 1.2}) is None
     assert method.diagnose({"d_gap": 0.0, "d_adversarial": 1.4}) is None  # still warming up
+
+
+@pytest.mark.parametrize("preset", ["paper", "fast"])
+def test_neither_networks_step_reaches_the_other(preset):
+    """D's gradients are those of a step without G's; G's are those against the new D."""
+    settings = ("method.discriminator.warmup_steps=0", "method.discriminator.steps=2")
+    both, alone = make(preset, *settings), make(preset, *settings)
+    b, a = batches(0)
+    both.step(b, a, Moment(1, 0.3, torch.Generator().manual_seed(0)))
+    alone.step(b, a, Moment(0, 0.3, torch.Generator().manual_seed(0)))
+    found, expected = (method.networks["discriminator"].parameters() for method in (both, alone))
+    for p, q in zip(found, expected, strict=True):
+        assert p.requires_grad
+        assert torch.count_nonzero(p.grad)
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+    assert all(p.grad is None for p in alone.networks["translator"].parameters())
+    assert any(torch.count_nonzero(p.grad) for p in both.networks["translator"].parameters())
+
+
+def test_a_short_training_is_not_all_warm_up():
+    method = make("fast", "method.discriminator.warmup_steps=1000")
+    b, a = batches(0)
+    assert "g_identity" not in method.step(b, a, moment(10, fraction=0.24))
+    assert "g_identity" in method.step(b, a, moment(11, fraction=0.26))

@@ -1,7 +1,7 @@
 """A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
 
 import copy
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -59,6 +59,9 @@ class LossConfig(_Section):
     change: float = Field(ge=0, description="price of |x' - x|; not the paper's")
 
 
+_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class A2BGANConfig(MethodConfig):
     """Section ``method`` for A2B-GAN."""
 
@@ -66,7 +69,7 @@ class A2BGANConfig(MethodConfig):
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
     loss: LossConfig
-    adam_betas: tuple[float, float]
+    adam_betas: tuple[_AdamBeta, _AdamBeta]
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
