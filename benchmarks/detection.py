@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, open_data
@@ -134,7 +135,7 @@ def write(path: Path, args: argparse.Namespace, lines: list[str]) -> None:
         + (f" `--reach {args.reach}`" if args.reach is not None else ""),
         "",
         "Score: mean of the difference map at the last checkpoint. Intervals: bootstrap over"
-        " patients. Seconds: training alone, on 2 shared cores.",
+        f" patients. Seconds: training alone, on {torch.get_num_threads()} CPU thread(s).",
         "",
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),
