@@ -147,11 +147,11 @@ def test_rates_are_constant_then_fall_to_zero():
 def test_the_average_follows_the_translator():
     method = make("fast", "method.discriminator.warmup_steps=0", "method.translator.ema=0.9")
     average = copy.deepcopy(method.networks["translator_ema"])
-    for step in range(3):
+    for step, newest in ((0, 1), (10, 0.5), (90, 0.1), (900, 0.1)):
         method.step(*batches(step), moment(step))
         weights = method.networks["translator"].parameters()
         for p, q in zip(average.parameters(), weights, strict=True):
-            p.data = 0.9 * p.data + 0.1 * q.data
+            p.data = (1 - newest) * p.data + newest * q.data
     found = method.networks["translator_ema"].parameters()
     for p, q in zip(average.parameters(), found, strict=True):
         torch.testing.assert_close(p, q)

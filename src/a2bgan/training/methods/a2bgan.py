@@ -78,6 +78,9 @@ class A2BGANConfig(MethodConfig):
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
 
+EMA_SHARE = 0.1
+"""Weights are averaged over at most this share of the steps so far."""
+
 
 class A2BGAN(Method):
     """Translator G and discriminator D, trained by equations 1 to 10.
@@ -138,7 +141,7 @@ class A2BGAN(Method):
         fake = translation.healthy[: len(mixed)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
         if translating:
-            report |= self._translator_step(both, len(mixed), translation)
+            report |= self._translator_step(both, len(mixed), translation, moment.step)
         return report
 
     def _discriminator_step(
@@ -172,7 +175,7 @@ class A2BGAN(Method):
         return report
 
     def _translator_step(
-        self, both: Tensor, n_mixed: int, translation: Translation
+        self, both: Tensor, n_mixed: int, translation: Translation, step: int
     ) -> dict[str, Tensor]:
         """Equation 10: G makes A and B look healthy, keeps B and rebuilds A."""
         w = self.config.loss
@@ -208,7 +211,7 @@ class A2BGAN(Method):
         )
         self._descend("translator", total)
         self.discriminator.requires_grad_(True)
-        self._average_weights()
+        self._average_weights(step)
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
@@ -232,12 +235,14 @@ class A2BGAN(Method):
                 group["lr"] = rate
 
     @torch.no_grad()
-    def _average_weights(self) -> None:
+    def _average_weights(self, step: int) -> None:
         if "translator_ema" in self.networks:
+            # A short training would otherwise average over its untrained beginning.
+            newest = max(1 - self.config.translator.ema, 1 / (1 + EMA_SHARE * step))
             torch._foreach_lerp_(
                 list(self.networks["translator_ema"].parameters()),
                 list(self.networks["translator"].parameters()),
-                1 - self.config.translator.ema,
+                newest,
             )
 
     @torch.no_grad()
