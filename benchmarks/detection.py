@@ -4,32 +4,24 @@
         --variant fast=fast \\
         --variant paper=paper-simulated,data.size=64,method.translator.width=16
 
-Each variant is NAME=PRESET[,key=value...]. Prints a table and writes it to
-docs/results/NAME.md: AUROC of the difference map on the test split with its interval for every
-seed, pixel measures where there are masks, and steps and seconds until a checkpoint's AUROC first
-reached --reach (every checkpoint is scored for that; nothing is chosen by it). Runs are kept
-under --runs; a run that was evaluated is not repeated, one that was stopped goes on.
+Each variant is NAME=PRESET[,key=value...]. Uses the command line as anyone would: `train`, which
+selects without labels; `evaluate`, which reads the test split once; and `select --compare`, which
+says what that selection and others cost against the best checkpoint there was. Prints a table and
+writes it to docs/results/NAME.md. Runs are kept under --runs; what was done is not repeated, a
+training that was stopped goes on.
 """
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from a2bgan.data.cache import load_images
-from a2bgan.data.manifest import Manifest, open_data
-from a2bgan.detection.detect import detect
-from a2bgan.detection.evaluate import evaluate
-from a2bgan.detection.metrics import auroc
-from a2bgan.detection.trained import load_trained
-from a2bgan.training.checkpoint import list_checkpoints, read_position
-from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
+from a2bgan.cli.app import app
 from a2bgan.training.run_folder import RunFolder
 
-COLUMNS = ("auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro")
+MEASURES = ("auprc", "pixel_auroc", "pixel_ap", "aupro")
 
 
 def main() -> None:
@@ -45,101 +37,110 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    manifest = open_data(args.data)
-    lines = []
+    rows = []
     for variant in args.variant:
         name, _, spec = variant.partition("=")
+        results = []
         for seed in range(args.seeds):
-            run = args.runs / args.name / name / f"seed-{seed}"
-            metrics = run_once(manifest, run, spec.split(","), args.minutes, seed, args.reach)
-            lines.append(row(name, seed, metrics, args.reach))
-            print(lines[-1], flush=True)
-        lines.append(summary(name, args.runs / args.name / name, args.seeds))
-    write(args.out / f"{args.name}.md", args, lines)
+            path = args.runs / args.name / name / f"seed-{seed}"
+            results.append(measure(args.data, path, spec.split(","), args.minutes, seed))
+            rows.append(row(name, seed, results[-1], args.reach))
+            print(rows[-1], flush=True)
+        rows.append(summary(name, [r["metrics"]["auroc"] for r in results], rows[-1].count("|")))
+    write(args.out / f"{args.name}.md", args, rows)
 
 
-def run_once(
-    manifest: Manifest,
-    path: Path,
-    spec: list[str],
-    minutes: float,
-    seed: int,
-    reach: float | None,
-) -> dict:
-    """Train and evaluate one seed, unless that was done before; its metrics."""
-    done = path / "metrics.json"
-    if done.is_file():
-        return json.loads(done.read_text())
-    preset, *settings = spec
-    settings += [f"train.minutes={minutes}", f"train.seed={seed}", "train.checkpoint_every=250"]
-    config = load_config(preset, None, settings)
-    resume = (path / "config.yaml").is_file()
-    run = RunFolder.open(path) if resume else RunFolder.create(path, config)
-    run.keep_manifest(manifest)
-    healthy, mixed = (images(manifest, split, config)[0] for split in ("healthy", "mixed"))
-    outcome = train(config, healthy, mixed, run, resume=resume)
-    metrics = evaluate(load_trained(run), manifest).metrics
-    metrics |= {"steps": outcome.position.step, "seconds": outcome.position.seconds}
+def measure(data: str, path: Path, spec: list[str], minutes: float, seed: int) -> dict:
+    """Train, evaluate and compare one seed, as far as that was not done before."""
+    preset, *changes = spec
+    settings = [*changes, f"train.minutes={minutes}", f"train.seed={seed}"]
+    if not (path / "metrics.json").exists():
+        if (path / "config.yaml").exists():
+            command("train", "--out", path, "--data", data, "--resume")
+        else:
+            options = [part for setting in settings for part in ("--set", setting)]
+            command("train", "--data", data, "--out", path, "--preset", preset, *options)
+        command("evaluate", path)
+    compared = path / "selection-compare.json"
+    if not compared.exists():
+        command("select", path, "--compare", "--random-features")
+    return {
+        "metrics": json.loads((path / "metrics.json").read_text()),
+        "compared": json.loads(compared.read_text()),
+        "log": list(RunFolder(path).metrics()),
+        "selection": json.loads((path / "selection.json").read_text())
+        if (path / "selection.json").exists()
+        else {},
+    }
+
+
+def command(*arguments: object) -> None:
+    app([str(argument) for argument in arguments], standalone_mode=False)
+
+
+def row(name: str, seed: int, result: dict, reach: float | None) -> str:
+    metrics, log = result["metrics"], result["log"]
+    best, *others = result["compared"]["rows"]
+    lost = {r["rule"].partition(",")[0]: best["auroc"] - r["auroc"] for r in others}
+    cells = [name, str(seed), with_interval(metrics["auroc"], metrics["auroc_ci"])]
+    cells += [f"{lost[rule]:.4f}" if rule in lost else "" for rule in ("aucp", "fid", "last")]
+    cells += [f"{metrics[m]:.4f}" if metrics.get(m) is not None else "" for m in MEASURES]
+    share, interval = (
+        result["selection"].get(key) for key in ("diseased_share", "diseased_share_ci")
+    )
+    cells.append("" if share is None else with_interval(share, interval, 2))
+    cells.append(f"{log[-1]['step']} / {log[-1]['seconds']:.0f}")
     if reach is not None:
-        metrics["reached"] = first_reaching(run, manifest, reach)
-    done.write_text(json.dumps(metrics, indent=2) + "\n")
-    return metrics
-
-
-def images(manifest: Manifest, split: str, config) -> tuple[np.ndarray, np.ndarray]:
-    rows = manifest.split(split)
-    loaded = load_images([r.path for r in rows], [r.name for r in rows], config.data)
-    return loaded.images, np.array([rows[i].label for i in loaded.index])
-
-
-def first_reaching(run: RunFolder, manifest: Manifest, reach: float) -> list[float] | None:
-    """(steps, seconds) at the first checkpoint whose test AUROC is at least ``reach``."""
-    pictures, labels = images(manifest, "test", run.config())
-    for checkpoint in list_checkpoints(run.checkpoints):
-        method = load_trained(run, checkpoint.name).method
-        scores = np.concatenate([batch.scores for batch in detect(method, pictures)])
-        if (auroc(labels, scores) or 0) >= reach:
-            position = read_position(checkpoint)
-            return [position.step, position.seconds]
-    return None
-
-
-def row(name: str, seed: int, metrics: dict, reach: float | None) -> str:
-    low, high = metrics["auroc_ci"]
-    cells = [name, str(seed), f"{metrics['auroc']:.4f} ({low:.4f}-{high:.4f})"]
-    cells += [f"{metrics[c]:.4f}" if metrics.get(c) is not None else "" for c in COLUMNS[1:]]
-    cells += [str(metrics["steps"]), f"{metrics['seconds']:.0f}"]
-    if reach is not None:
-        reached = metrics.get("reached")
-        cells.append("not reached" if reached is None else f"{reached[0]} / {reached[1]:.0f}")
+        cells.append(first_reaching(result, reach))
     return "| " + " | ".join(cells) + " |"
 
 
-def summary(name: str, runs: Path, seeds: int) -> str:
-    values = [
-        json.loads((runs / f"seed-{s}" / "metrics.json").read_text())["auroc"] for s in range(seeds)
+def with_interval(value: float, interval: list[float], digits: int = 4) -> str:
+    return f"{value:.{digits}f} ({interval[0]:.{digits}f}-{interval[1]:.{digits}f})"
+
+
+def first_reaching(result: dict, reach: float) -> str:
+    """Steps and seconds at the first checkpoint whose test AUROC, by the mean, is at least that."""
+    steps = [
+        c["step"]
+        for c in result["compared"]["measured"]
+        if c["score"] == "mean" and c["auroc"] >= reach
     ]
-    return f"| **{name}** | all | **{np.mean(values):.4f}** (sd {np.std(values, ddof=1):.4f}) |"
+    if not steps:
+        return "not reached"
+    seconds = next(line["seconds"] for line in result["log"] if line["step"] >= min(steps))
+    return f"{min(steps)} / {seconds:.0f}"
 
 
-def write(path: Path, args: argparse.Namespace, lines: list[str]) -> None:
-    head = ["variant", "seed", "AUROC (95 % interval)", *COLUMNS[1:], "steps", "seconds"]
+def summary(name: str, aurocs: list[float], bars: int) -> str:
+    spread = f" (sd {np.std(aurocs, ddof=1):.4f})" if len(aurocs) > 1 else ""
+    return f"| **{name}** | all | **{np.mean(aurocs):.4f}**{spread} |" + " |" * (bars - 4)
+
+
+def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
+    head = ["variant", "seed", "AUROC (95 % interval)"]
+    head += [f"lost by {rule}" for rule in ("aucp", "fid", "last")]
+    head += [*MEASURES, "diseased in A (95 % interval)", "steps / seconds"]
     if args.reach is not None:
         head.append(f"steps / seconds to AUROC {args.reach}")
     variants = " ".join(f"--variant {v}" for v in args.variant)
+    reach = f" --reach {args.reach}" if args.reach is not None else ""
+    threads = os.environ.get("OMP_NUM_THREADS")
     text = [
         f"# {args.name}",
         "",
-        f"`python benchmarks/detection.py --data ... --name {args.name} --minutes {args.minutes:g}"
-        f" --seeds {args.seeds} {variants}`"
-        + (f" `--reach {args.reach}`" if args.reach is not None else ""),
+        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/detection.py"
+        f" --data ... --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds} {variants}"
+        f"{reach}`",
         "",
-        "Score: mean of the difference map at the last checkpoint. Intervals: bootstrap over"
-        f" patients. Seconds: training alone, on {torch.get_num_threads()} CPU thread(s).",
+        "AUROC on the test split of what was selected without labels, its interval by bootstrap"
+        " over patients. Lost: how much lower than the best of all checkpoints, weights and scores"
+        " the pick of a rule is; fid with random features, as no Inception weights were at hand."
+        " Diseased in A: estimated without labels. Seconds: the training alone.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),
-        *lines,
+        *rows,
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(text) + "\n")

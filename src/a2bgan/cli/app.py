@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import data, detection, training
+from a2bgan.cli import data, decisions, detection, training
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command("train")(training.train)
+app.command("select")(decisions.select)
+app.command("calibrate")(decisions.calibrate)
 app.command("evaluate")(detection.evaluate)
 app.command("predict")(detection.predict)
 app.command("figure")(detection.figure)

@@ -11,6 +11,7 @@ from a2bgan.cli.console import errors, list_failures, output
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
     from a2bgan.detection.trained import Trained
+    from a2bgan.training.run_folder import RunFolder
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
 DataOption = Annotated[
@@ -18,9 +19,13 @@ DataOption = Annotated[
 ]
 SplitOption = Annotated[str, typer.Option(help="Split of the manifest.")]
 ScoreOption = Annotated[
-    str, typer.Option(help="How a map becomes a score: mean, smooth-max, top-k, mask-weighted.")
+    str | None,
+    typer.Option(
+        help="How a map becomes a score: mean, smooth-max, top-k, mask-weighted; by default the "
+        "selected one."
+    ),
 ]
-CheckpointOption = Annotated[str, typer.Option(help="last, or a checkpoint's step.")]
+CheckpointOption = Annotated[str, typer.Option(help="selected, last, or a checkpoint's step.")]
 VmaxOption = Annotated[
     float | None,
     typer.Option(help="Top of the difference scale, as a share of the range.", show_default="0.3"),
@@ -31,23 +36,31 @@ def evaluate(
     run: RunArgument,
     data: DataOption = None,
     split: SplitOption = "test",
-    score: ScoreOption = "mean",
-    checkpoint: CheckpointOption = "last",
+    score: ScoreOption = None,
+    checkpoint: CheckpointOption = "selected",
     out: Annotated[
         Path | None, typer.Option(help="JSON file to write.", show_default="RUN/metrics.json")
     ] = None,
 ) -> None:
-    """Measure detection and localisation on labelled images."""
+    """Measure detection and localisation on labelled images; repeated runs one by one and all."""
     from a2bgan.detection.evaluate import evaluate as measure
+    from a2bgan.detection.evaluate import summarise
+    from a2bgan.training.run_folder import RunFolder
 
-    trained, manifest = _open(run, data, checkpoint)
-    result = measure(trained, manifest, split=split, score=score)
-    list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
-    target = out if out is not None else run / "metrics.json"
-    target.write_text(json.dumps(result.metrics, indent=2) + "\n")
-    _print_metrics(result.metrics)
-    output.print(f"-> {target}", soft_wrap=True)
-    if result.failures:
+    folders = RunFolder.open_all(run)
+    found, failed = [], False
+    for folder in folders:
+        trained, manifest = _open(folder, data, checkpoint, score)
+        result = measure(trained, manifest, split=split)
+        list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
+        failed = failed or bool(result.failures)
+        found.append(result)
+        if len(folders) > 1:
+            _write_metrics(result.metrics, folder.path / "metrics.json")
+    metrics = found[0].metrics if len(found) == 1 else summarise(found)
+    _print_metrics(metrics)
+    _write_metrics(metrics, out if out is not None else run / "metrics.json")
+    if failed:
         raise typer.Exit(1)
 
 
@@ -57,36 +70,67 @@ def predict(
         list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
-    score: ScoreOption = "mean",
-    checkpoint: CheckpointOption = "last",
+    score: ScoreOption = None,
+    checkpoint: CheckpointOption = "selected",
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Write a picture of each image.")
     ] = True,
     vmax: VmaxOption = None,
+    fpr: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
+    ] = 0.05,
 ) -> None:
-    """Score images and show where they differ from their healthy twins."""
+    """Score images, flag them by the calibrated threshold and show where they differ."""
     from rich.progress import track
 
+    from a2bgan.detection import conformal
     from a2bgan.detection import predict as prediction
+    from a2bgan.detection.calibration import read_calibration
     from a2bgan.detection.trained import load_trained
     from a2bgan.report.pictures import DEFAULT_VMAX
     from a2bgan.report.predictions import write_predictions
     from a2bgan.training.run_folder import RunFolder
 
     found = prediction.find_inputs(inputs)
-    trained = load_trained(RunFolder.open(run), checkpoint)
+    folder = RunFolder.open(run)
+    trained = load_trained(folder, checkpoint, score)
+    calibration = read_calibration(folder)
+    if calibration is None:
+        errors.print("[yellow]no threshold:[/] `a2bgan calibrate` sets one; scores alone follow")
+    elif not calibration.applies_to(trained.pick):
+        errors.print(
+            "[yellow]no threshold:[/] the run was calibrated for another checkpoint or score; "
+            "scores alone follow",
+            soft_wrap=True,
+        )
+        calibration = None
+    elif (patients := len(calibration.patient_scores)) < conformal.fewest_patients(fpr):
+        errors.print(
+            f"[yellow]warning:[/] with {patients} calibration patients nothing can be flagged at "
+            f"{fpr:g}",
+            soft_wrap=True,
+        )
     written = write_predictions(
         track(
-            prediction.predict(trained, found, score),
+            prediction.predict(trained, found),
             total=len(found),
             console=errors,
             description="scoring",
         ),
         out,
+        calibration=calibration,
+        rate=fpr,
         pictures=pictures,
         vmax=DEFAULT_VMAX if vmax is None else vmax,
     )
     output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
+    if calibration is not None:
+        output.print(
+            f"{written.flagged} of {written.patients} patients flagged (p <= {fpr:g})",
+            soft_wrap=True,
+        )
+    for sentence in written.drift:
+        errors.print(f"[yellow]warning:[/] {sentence}; the threshold may not hold", soft_wrap=True)
     list_failures(written.failures, "could not be scored")
     if written.failures:
         raise typer.Exit(1)
@@ -99,15 +143,16 @@ def figure(
     split: SplitOption = "test",
     count: Annotated[int, typer.Option(min=1, help="Images of each label.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which images are drawn.")] = 0,
-    score: ScoreOption = "mean",
-    checkpoint: CheckpointOption = "last",
+    score: ScoreOption = None,
+    checkpoint: CheckpointOption = "selected",
     vmax: VmaxOption = None,
 ) -> None:
     """Draw test images, their healthy twins and the differences, as the paper does."""
     from a2bgan.report.pictures import DEFAULT_VMAX
     from a2bgan.report.run_figure import write_run_figure
+    from a2bgan.training.run_folder import RunFolder
 
-    trained, manifest = _open(run, data, checkpoint)
+    trained, manifest = _open(RunFolder.open(run), data, checkpoint, score)
     write_run_figure(
         trained,
         manifest,
@@ -115,20 +160,24 @@ def figure(
         split=split,
         count=count,
         seed=seed,
-        score=score,
         vmax=DEFAULT_VMAX if vmax is None else vmax,
     )
     output.print(f"-> {out}", soft_wrap=True)
 
 
-def _open(run: Path, data: str | None, checkpoint: str) -> "tuple[Trained, Manifest]":
+def _open(
+    run: "RunFolder", data: str | None, checkpoint: str, score: str | None
+) -> "tuple[Trained, Manifest]":
     from a2bgan.data.manifest import open_data
     from a2bgan.detection.trained import load_trained
-    from a2bgan.training.run_folder import RunFolder
 
-    folder = RunFolder.open(run)
-    manifest = folder.manifest() if data is None else open_data(data)
-    return load_trained(folder, checkpoint), manifest
+    manifest = run.manifest() if data is None else open_data(data)
+    return load_trained(run, checkpoint, score), manifest
+
+
+def _write_metrics(metrics: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(metrics, indent=2) + "\n")
+    output.print(f"-> {path}", soft_wrap=True)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

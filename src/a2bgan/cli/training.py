@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output
 from a2bgan.errors import InputError
@@ -14,10 +15,7 @@ from a2bgan.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
     from a2bgan.data.manifest import Manifest
-    from a2bgan.data.preprocessing import DataConfig
     from a2bgan.training.config import Config
     from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
@@ -44,22 +42,109 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run there.")] = False,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Repeated runs, to OUT/seed-0, OUT/seed-1 and so on.")
+    ] = 1,
 ) -> None:
-    """Learn what healthy looks like from a healthy and a mixed set."""
-    run, settings, manifest = _open_run(out, data, preset, config, set_ or [], resume, overwrite)
+    """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
+    new = (data, preset, config, set_ or [])
+    if seeds == 1:
+        run = _open_run(out, *new, resume, overwrite)
+        _train(run, resume)
+    else:
+        for seed in range(seeds):
+            run = _open_repeated_run(out, seed, *new, resume, overwrite)
+            _train(run, resume)
+    output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
 
+
+def _train(run: "RunFolder", resume: bool) -> None:
+    """Train one run to its end and decide what it stands for."""
+    from a2bgan.cli.decisions import Rule, decide, set_threshold
+    from a2bgan.detection.held_out import load_both, load_part
+    from a2bgan.detection.selection import Validator
     from a2bgan.training.loop import train as train_loop
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
-    healthy, mixed = (_load(manifest, split, settings.data) for split in ("healthy", "mixed"))
-    output.print(f"{len(healthy)} healthy and {len(mixed)} mixed images -> {run.path}")
-    with _progress(settings) as watch:
-        outcome = train_loop(settings, healthy, mixed, run, resume=resume, watch=watch)
+    config = run.config()
+    healthy, mixed = (load_part(run, split, "training") for split in ("healthy", "mixed"))
+    held_b, held_a = load_both(run, "selection")
+    strangers = load_part(run, "healthy", "calibration")
+    for split, parts in {"healthy": (healthy, held_b, strangers), "mixed": (mixed, held_a)}.items():
+        failures = [(f.name, f.reason) for part in parts for f in part.failures]
+        list_failures(failures, f"left out of the {split} set")
+        if not len(parts[0]):
+            raise InputError(f"{split} set: none of its images can be read")
+    output.print(
+        f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
+        f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",
+        soft_wrap=True,
+    )
+    validator = None
+    if len(held_b) and len(held_a):
+        validator = Validator(run, held_b, held_a, config.selection.patience)
+    with _progress(config) as watch:
+        outcome = train_loop(
+            config,
+            healthy.images,
+            mixed.images,
+            run,
+            resume=resume,
+            watch=watch,
+            validate=validator,
+        )
     steps, minutes = outcome.position.step, outcome.position.seconds / 60
     if outcome.interrupted:
-        errors.print(f"stopped after {steps} steps; go on with: a2bgan train --out {out} --resume")
+        errors.print(
+            f"stopped after {steps} steps; go on with: a2bgan train --out {run.path} --resume",
+            soft_wrap=True,
+        )
         raise typer.Exit(130)
-    output.print(f"{steps} steps in {minutes:.1f} minutes; next: a2bgan evaluate {out}")
+    output.print(f"{steps} steps in {minutes:.1f} minutes")
+
+    rule = Rule(config.selection.by)
+    if rule is Rule.AUCP and validator is None:
+        errors.print("[yellow]nothing held out to select by:[/] the last checkpoint is taken")
+        rule = Rule.LAST
+    try:
+        decide(run, rule)
+    except InputError as error:
+        # Only what FID needs can be missing here.
+        errors.print(
+            f"[yellow]nothing selected:[/] {escape(str(error))}; then `a2bgan select {run.path}`. "
+            "Until then the last checkpoint is used",
+            soft_wrap=True,
+        )
+    if len(strangers):
+        set_threshold(run)
+
+
+def _open_repeated_run(
+    out: Path,
+    seed: int,
+    data: str | None,
+    preset: str,
+    config: Path | None,
+    settings: list[str],
+    resume: bool,
+    overwrite: bool,
+) -> "RunFolder":
+    """One of several runs that differ in ``train.seed`` alone: the first's, plus ``seed``."""
+    from a2bgan.training.config import load_config
+    from a2bgan.training.run_folder import RunFolder
+
+    folder, first = (RunFolder.repeated(out, number) for number in (seed, 0))
+    if resume and not RunFolder(folder).config_file.exists() and seed > 0:
+        # The others ended before this one began.
+        manifest = RunFolder.open(first).manifest()
+        base = RunFolder.open(first).config()
+        train = base.train.model_copy(update={"seed": base.train.seed + seed})
+        return _create_run(folder, base.model_copy(update={"train": train}), manifest, False)
+    if resume:
+        return _open_run(folder, data, preset, config, settings, resume, overwrite)
+    number = load_config(preset, config, settings).train.seed + seed
+    settings = [*settings, f"train.seed={number}"]
+    return _open_run(folder, data, preset, config, settings, resume, overwrite)
 
 
 def _open_run(
@@ -70,7 +155,7 @@ def _open_run(
     settings: list[str],
     resume: bool,
     overwrite: bool,
-) -> "tuple[RunFolder, Config, Manifest]":
+) -> "RunFolder":
     from a2bgan.data.manifest import open_data, require_training_sets
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
@@ -85,29 +170,26 @@ def _open_run(
         manifest = run.manifest() if data is None else open_data(data)
         if manifest.sha256 != run.manifest_sha256():
             raise InputError(f"{data}: not the manifest that {out} was trained on")
-        require_training_sets(manifest)
-        return run, run.config(), manifest
+        if data is not None:
+            run.keep_manifest(manifest)  # it may have moved
+        return run
     if data is None:
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
     resolved = load_config(preset, config, settings)
     RunFolder.refuse_occupied(out, overwrite=overwrite)
     manifest = open_data(data)
     require_training_sets(manifest)
-    run = RunFolder.create(out, resolved, overwrite=overwrite)
+    return _create_run(out, resolved, manifest, overwrite)
+
+
+def _create_run(out: Path, config: "Config", manifest: "Manifest", overwrite: bool) -> "RunFolder":
+    from a2bgan.data.holdout import hold_out
+    from a2bgan.training.run_folder import RunFolder
+
+    run = RunFolder.create(out, config, overwrite=overwrite)
     run.keep_manifest(manifest)
-    return run, resolved, manifest
-
-
-def _load(manifest: "Manifest", split: str, config: "DataConfig") -> "np.ndarray":
-    """The images of a split; labels stay behind."""
-    from a2bgan.data.cache import load_images
-
-    rows = manifest.split(split)
-    loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
-    list_failures([(f.name, f.reason) for f in loaded.failures], f"left out of the {split} set")
-    if not len(loaded.images):
-        raise InputError(f"{split} set: none of its {len(rows)} images can be read")
-    return loaded.images
+    hold_out(manifest, config.holdout).write(run.holdout_file)
+    return run
 
 
 @contextmanager

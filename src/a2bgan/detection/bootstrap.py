@@ -26,7 +26,8 @@ def bootstrap_auroc_interval(
 
     Args:
         labels: (N,), 1 abnormal, 0 normal.
-        scores: (N,), higher is more abnormal; ties count half.
+        scores: (N,), higher is more abnormal; ties count half. Or (S, N), of repeated trainings:
+            the interval is then that of their mean AUROC.
         patients: (N,), any values that tell patients apart.
         level: coverage aimed at, in (0, 1).
         repeats: number of replicates.
@@ -49,7 +50,10 @@ def bootstrap_auroc_interval(
         draws = rng.integers(len(names), size=(rows, len(names)))
         cells = draws + np.arange(rows)[:, None] * len(names)
         times_drawn = np.bincount(cells.ravel(), minlength=rows * len(names)).reshape(rows, -1)
-        drawn = weighted_auroc(labels, scores, times_drawn[:, patient])
+        drawn = np.mean(
+            [weighted_auroc(labels, run, times_drawn[:, patient]) for run in np.atleast_2d(scores)],
+            axis=0,
+        )
         aurocs = np.concatenate([aurocs, drawn[~np.isnan(drawn)]])
     low, high = np.quantile(aurocs, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -13,12 +13,17 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from a2bgan.data.holdout import Part, hold_out
+from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError
+from a2bgan.detection.calibration import calibrate, read_calibration
 from a2bgan.detection.detect import Detection, detect
+from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.predict import find_inputs
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Trained, load_trained
+from a2bgan.detection.selection import Validator, select_by_aucp
+from a2bgan.detection.trained import Trained, load_trained, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config
@@ -51,12 +56,15 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         size: side in pixels that images are brought to; None keeps the preset's.
         steps, minutes: length of training, at most one of them; None keeps the preset's.
         seed: of everything random.
-        score_name: how a difference map becomes a score, see `a2bgan.detection.scores`.
+        score_name: how a difference map becomes a score, see `a2bgan.detection.scores`; None takes
+            the selected one.
         settings: any others, by their dotted name: ``{"data.equalize": True}``.
 
     Attributes:
-        trained_: the trained method, its configuration and the name of its checkpoint.
-        position_: steps and seconds it was trained for.
+        trained_: the trained method, its configuration and what was selected.
+        position_: steps and seconds of training after which the selected checkpoint was written.
+        calibration_: scores of held-out healthy images, from which p-values come; None where
+            nothing was held out.
 
     Parameters are checked in `fit`, which raises InputError (a ValueError) in one line.
     """
@@ -69,7 +77,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         steps: int | None = None,
         minutes: float | None = None,
         seed: int = 0,
-        score_name: str = "mean",
+        score_name: str | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
         self.preset = preset
@@ -80,15 +88,40 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.score_name = score_name
         self.settings = settings
 
-    def fit(self, healthy: Images, mixed: Images) -> Self:
+    def fit(
+        self,
+        healthy: Images,
+        mixed: Images,
+        *,
+        healthy_patients: Sequence[str] | None = None,
+        mixed_patients: Sequence[str] | None = None,
+    ) -> Self:
         """Train on healthy images (B) and images nobody has annotated (A).
+
+        Part of both is held out, to select a checkpoint and a score and to calibrate p-values
+        (settings ``holdout``). Patients, one for each image, keep images of one patient together.
 
         Warns (ConvergenceWarning) when the training looks sick at its end. Raises InputError if a
         parameter or a set cannot be used; a file that cannot be read is named.
         """
         config = self._config()
-        healthy_pixels = _preprocessed(healthy, config.data, "healthy")
-        mixed_pixels = _preprocessed(mixed, config.data, "mixed")
+        pixels = {
+            "healthy": _preprocessed(healthy, config.data, "healthy"),
+            "mixed": _preprocessed(mixed, config.data, "mixed"),
+        }
+        patients = {
+            "healthy": _patients(healthy_patients, len(pixels["healthy"]), "healthy"),
+            "mixed": _patients(mixed_patients, len(pixels["mixed"]), "mixed"),
+        }
+        manifest = _manifest(patients)
+        holdout = hold_out(manifest, config.holdout)
+
+        def part(split: str, name: Part) -> HeldOut:
+            rows = [int(row.path.name) for row in holdout.rows(manifest, split, name)]
+            return HeldOut(pixels[split][rows], np.array(patients[split], dtype=np.str_)[rows])
+
+        held_out = part("healthy", "selection"), part("mixed", "selection")
+        selecting = len(held_out[0]) > 0 and len(held_out[1]) > 0
         last: list[Report] = []
 
         def watch(report: Report) -> None:
@@ -97,11 +130,26 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         # The run holds sample grids, which show training images: it does not outlive the fit.
         with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
             run = RunFolder.create(Path(folder), config)
-            outcome = train(config, healthy_pixels, mixed_pixels, run, watch=watch)
+            validator = (
+                Validator(run, *held_out, patience=config.selection.patience) if selecting else None
+            )
+            outcome = train(
+                config,
+                part("healthy", "training").images,
+                part("mixed", "training").images,
+                run,
+                watch=watch,
+                validate=validator,
+            )
             if outcome.interrupted:
                 raise KeyboardInterrupt
-            self.trained_ = load_trained(run)
-            self.position_ = outcome.position
+            if validator is not None and config.selection.by == "aucp":
+                write_selection(run, select_by_aucp(run, validator).pick)
+            self.trained_ = load_trained(run, score=self.score_name)
+            picked = find_checkpoint(run.checkpoints, self.trained_.pick.checkpoint)
+            self.position_ = read_position(picked)
+        strangers = part("healthy", "calibration")
+        self.calibration_ = calibrate(self.trained_, strangers) if len(strangers) else None
         if last and last[0].warning is not None:
             warnings.warn(last[0].warning, ConvergenceWarning, stacklevel=2)
         return self
@@ -112,6 +160,19 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         Not scikit-learn's ``score(X, y)``: there is no y to compare with.
         """
         return np.concatenate([d.scores.numpy() for d in self._detect(images)]).astype(np.float64)
+
+    def p_value(self, images: Images, patients: Sequence[str] | None = None) -> np.ndarray:
+        """Conformal p-values (N,): of healthy patients at most a share a has ``p <= a``.
+
+        Holds for patients like those of the healthy set, see `a2bgan.detection.conformal`. With
+        ``patients``, one for each image, a patient's p-value is that of the highest score. Raises
+        InputError if nothing was held out for calibration.
+        """
+        check_is_fitted(self, "trained_")
+        if self.calibration_ is None:
+            raise InputError("no p-values: nothing was held out for calibration")
+        scores = self.score(images)
+        return self.calibration_.p_values(_patients(patients, len(scores), "images"), scores)
 
     def translate(self, images: Images) -> np.ndarray:
         """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training."""
@@ -129,6 +190,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "trained_")
         run = RunFolder.create(Path(folder), self.trained_.config)
         save_checkpoint(run.checkpoints, self.trained_.method, self.position_)
+        write_selection(run, self.trained_.pick)
+        if self.calibration_ is not None:
+            self.calibration_.write(run)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -139,11 +203,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
         detector = cls(**own, settings=settings)
         detector.trained_ = trained
-        detector.position_ = read_position(find_checkpoint(run.checkpoints, trained.checkpoint))
+        picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
+        detector.position_ = read_position(picked)
+        detector.calibration_ = read_calibration(run)
         return detector
 
     def _config(self) -> Config:
-        if self.score_name not in SCORES:
+        if self.score_name is not None and self.score_name not in SCORES:
             raise InputError(
                 f"unknown score_name {self.score_name!r}: choose one of {', '.join(SCORES)}"
             )
@@ -163,7 +229,26 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "trained_")
         trained: Trained = self.trained_
         pixels = _preprocessed(images, trained.config.data, "images")
-        return detect(trained.method, pixels, self.score_name)
+        return detect(trained.method, pixels, trained.pick.score, trained.pick.version)
+
+
+def _patients(given: Sequence[str] | None, count: int, name: str) -> list[str]:
+    """One for each image; "" for unknown ones, each of which is its own."""
+    if given is None:
+        return [""] * count
+    if len(given) != count:
+        raise InputError(f"{name}: {len(given)} patients for {count} images")
+    return [str(patient) for patient in given]
+
+
+def _manifest(patients: Mapping[str, Sequence[str]]) -> Manifest:
+    """Rows for images that are no files, so that they can be held out as files are."""
+    rows = [
+        Row(f"{split}/{i}", Path(split, str(i)), split, None, who or f"{split}/{i}", None, None)
+        for split, of_images in patients.items()
+        for i, who in enumerate(of_images)
+    ]
+    return Manifest(tuple(rows), Path())
 
 
 def _as_yaml(key: str, value: Any) -> str:

@@ -35,7 +35,6 @@ def evaluate(
     manifest: Manifest,
     *,
     split: str = "test",
-    score: str = "mean",
     cache_dir: Path | None = None,
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
@@ -62,7 +61,7 @@ def evaluate(
     parts: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     translated: list[np.ndarray] = []
-    for batch in detect(trained.method, loaded.images, score):
+    for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
         first = sum(map(len, parts))
         parts.append(batch.scores.numpy())
         for k in range(len(batch.scores) if localising else 0):
@@ -72,8 +71,8 @@ def evaluate(
                     translated.append(((batch.twin[k] + 1) / 2).numpy())
 
     scores = np.concatenate(parts).astype(np.float64)
-    labels = np.array([row.label for row in rows])
-    interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
+    labels, patients = _labels_and_patients(rows)
+    interval = bootstrap_auroc_interval(labels, scores, patients)
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
@@ -83,8 +82,10 @@ def evaluate(
         "n_abnormal": int((labels == 1).sum()),
         "n_failed": len(failures),
         "split": split,
-        "score": score,
-        "checkpoint": trained.checkpoint,
+        "score": trained.pick.score,
+        "checkpoint": trained.pick.checkpoint,
+        "weights": trained.pick.version,
+        "selected_by": trained.pick.rule,
         "manifest_sha256": manifest.sha256,
     }
     if localising:
@@ -99,6 +100,35 @@ def evaluate(
         )
         metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return Evaluation(metrics, rows, scores, failures)
+
+
+def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Metrics of repeated trainings on the same images: the mean of each, and its spread.
+
+    ``auroc_ci`` is that of the mean AUROC, patients resampled; ``NAME_sd`` the standard deviation
+    over the runs. Raises InputError if the runs were not evaluated on the same images.
+    """
+    first = evaluations[0]
+    if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
+        raise InputError("repeated runs must be evaluated on the same images")
+    scores = np.stack([e.scores for e in evaluations])
+    labels, patients = _labels_and_patients(first.rows)
+    interval = bootstrap_auroc_interval(labels, scores, patients)
+    summary: dict[str, Any] = {"n_runs": len(evaluations)}
+    for name, value in first.metrics.items():
+        values = [e.metrics[name] for e in evaluations]
+        if name == "auroc_ci":
+            summary[name] = None if interval is None else list(interval)
+        elif all(isinstance(v, float) for v in values):
+            summary[name] = float(np.mean(values))
+            summary[f"{name}_sd"] = float(np.std(values, ddof=1))
+        else:
+            summary[name] = value if all(v == value for v in values) else values
+    return summary
+
+
+def _labels_and_patients(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row.label for row in rows]), np.array([row.patient_id for row in rows])
 
 
 def _true_twins(

@@ -61,7 +61,7 @@ def find_inputs(sources: Sequence[Path]) -> list[Input]:
     return inputs
 
 
-def predict(trained: Trained, inputs: Sequence[Input], score: str = "mean") -> Iterator[Prediction]:
+def predict(trained: Trained, inputs: Sequence[Input]) -> Iterator[Prediction]:
     """Score inputs in order, reading a batch at a time. A file that cannot be read is a
     Prediction with an error; it never stops the others."""
     config = trained.config.data
@@ -76,7 +76,8 @@ def predict(trained: Trained, inputs: Sequence[Input], score: str = "mean") -> I
                 errors[i] = str(error)
         found: Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = iter(())
         if images:
-            (batch,) = detect(trained.method, np.stack(images), score, BATCH_SIZE)
+            pick = trained.pick
+            (batch,) = detect(trained.method, np.stack(images), pick.score, pick.version)
             found = zip(
                 batch.scores.tolist(),
                 ((batch.x + 1) / 2).numpy(),

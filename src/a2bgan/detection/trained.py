@@ -1,13 +1,32 @@
 """A trained method, out of a run folder."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
+from a2bgan.detection.scores import SCORES
+from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, load_weights
 from a2bgan.training.config import Config
 from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
+
+SELECTED = "selected"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What a run stands for: a checkpoint's name, a version of its weights, a score.
+
+    rule: by what it was picked, see `a2bgan.detection.selection`.
+    """
+
+    checkpoint: str
+    version: str
+    score: str
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +35,55 @@ class Trained:
 
     method: Method
     config: Config
-    checkpoint: str
+    pick: Pick
 
 
-def load_trained(run: RunFolder, checkpoint: str = "last") -> Trained:
-    """A run's method, on the GPU where there is one. Raises InputError."""
+def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:
+    """A run's method, on the GPU where there is one. Raises InputError.
+
+    checkpoint: "selected" for the run's own selection (the last checkpoint where nothing was
+    selected), "last", or a checkpoint's step or name.
+    score: instead of the selected one; the mean where nothing was selected.
+    """
+    if score is not None and score not in SCORES:
+        raise InputError(f"unknown score {score!r}: choose one of {', '.join(SCORES)}")
     config = run.config()
-    found = find_checkpoint(run.checkpoints, checkpoint)
     method = config.build_method()
-    load_weights(found, method)
+    pick = read_pick(run) if checkpoint == SELECTED else None
+    if pick is None:
+        name = "last" if checkpoint == SELECTED else checkpoint
+        found = find_checkpoint(run.checkpoints, name)
+        pick = Pick(found.name, method.versions[0], "mean", "last" if name == "last" else "named")
+    if score is not None:
+        pick = replace(pick, score=score)
+    load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for network in method.networks.values():
         network.to(device)
-    return Trained(method, config, found.name)
+    return Trained(method, config, pick)
+
+
+def read_pick(run: RunFolder) -> Pick | None:
+    """What was selected in a run; None where nothing was."""
+    selection = read_selection(run)
+    return None if selection is None else Pick(**selection["pick"])
+
+
+def read_selection(run: RunFolder) -> dict[str, Any] | None:
+    """All of ``selection.json``; None where there is none. Raises InputError if it is damaged."""
+    try:
+        selection: dict[str, Any] = json.loads(run.selection_file.read_text())
+        Pick(**selection["pick"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{run.selection_file}: not readable; `a2bgan select` makes it anew"
+        ) from None
+    return selection
+
+
+def write_selection(run: RunFolder, pick: Pick, **details: Any) -> None:
+    """Write ``selection.json``: the pick and whatever else is known of it."""
+    text = json.dumps({"pick": asdict(pick), **details}, indent=2)
+    run.selection_file.write_text(text + "\n")

@@ -5,34 +5,61 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import DEFAULT_VMAX, write_triptych
 
-COLUMNS = ("path", "patient_id", "score", "error", "picture")
+COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many images were scored and the ones that could not be, as (name, reason)."""
+    """How many images were scored and the ones that could not be, as (name, reason).
+
+    patients, flagged: how many patients there were among them and how many of those were flagged;
+    drift: sentences on how the images differ from those of calibration.
+    """
 
     scored: int
     failures: list[tuple[str, str]]
+    patients: int
+    flagged: int
+    drift: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A row of the table that has a score."""
+
+    name: str
+    patient: str
+    score: float
+    mean: float
+    deviation: float
+    picture: str
 
 
 def write_predictions(
     predictions: Iterable[Prediction],
     out: Path,
     *,
+    calibration: Calibration | None = None,
+    rate: float = 0.05,
     pictures: bool = True,
     vmax: float = DEFAULT_VMAX,
 ) -> Written:
     """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``.
 
     Each picture shows input, healthy twin and difference over the input, on the scale 0 to
-    ``vmax``. Rows are written as they come. Raises InputError if ``out`` cannot be written.
+    ``vmax``. Rows are written as they come and, with a calibration, once more at the end with
+    ``p_value`` and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient.
+    Raises InputError if ``out`` cannot be written.
     """
-    scored, failures, taken = 0, [], set[str]()
+    rows: list[_Scored | tuple[str, str, str]] = []
+    taken = set[str]()
     try:
         (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
         with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
@@ -40,21 +67,51 @@ def write_predictions(
             table.writerow(COLUMNS)
             for p in predictions:
                 if p.score is None or p.image is None or p.twin is None or p.difference is None:
-                    failures.append((p.input.name, p.error))
-                    table.writerow((p.input.name, p.input.patient_id, "", p.error, ""))
-                    continue
-                scored += 1
-                picture = ""
-                if pictures:
-                    picture = f"pictures/{_free_name(p.input.name, taken)}.png"
-                    write_triptych(
-                        out / picture, p.image, p.twin, p.difference, score=p.score, vmax=vmax
-                    )
-                row = (p.input.name, p.input.patient_id, f"{p.score:.6f}", "", picture)
-                table.writerow(row)
+                    rows.append((p.input.name, p.input.patient_id, p.error))
+                else:
+                    picture = ""
+                    if pictures:
+                        picture = f"pictures/{_free_name(p.input.name, taken)}.png"
+                        write_triptych(
+                            out / picture, p.image, p.twin, p.difference, score=p.score, vmax=vmax
+                        )
+                    (mean,), (deviation,) = intensities(p.image[None])
+                    person = p.input.patient_id
+                    rows.append(_Scored(p.input.name, person, p.score, mean, deviation, picture))
+                table.writerow(_cells(rows[-1], None, rate))
+        scored = [row for row in rows if isinstance(row, _Scored)]
+        failures = [(row[0], row[2]) for row in rows if not isinstance(row, _Scored)]
+        people = [row.patient or row.name for row in scored]
+        flagged = 0
+        sentences: list[str] = []
+        if calibration is not None and scored:
+            values = {
+                name: np.array([getattr(row, name) for row in scored], dtype=np.float64)
+                for name in ("score", "mean", "deviation")
+            }
+            p_values = calibration.p_values([row.patient for row in scored], values["score"])
+            sentences = drift(calibration, values["score"], values["mean"], values["deviation"])
+            flagged = len({who for who, p in zip(people, p_values, strict=True) if p <= rate})
+            p_of = dict(zip(map(id, scored), p_values.tolist(), strict=True))
+            temporary = out / "scores.csv.tmp"
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                table = csv.writer(file)
+                table.writerow(COLUMNS)
+                table.writerows(_cells(row, p_of.get(id(row)), rate) for row in rows)
+            temporary.replace(out / "scores.csv")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
-    return Written(scored, failures)
+    return Written(len(scored), failures, len(set(people)), flagged, sentences)
+
+
+def _cells(
+    row: _Scored | tuple[str, str, str], p_value: float | None, rate: float
+) -> tuple[str, ...]:
+    if not isinstance(row, _Scored):
+        name, patient, error = row
+        return (name, patient, "", "", "", error, "")
+    p, flagged = ("", "") if p_value is None else (f"{p_value:.5f}", str(int(p_value <= rate)))
+    return (row.name, row.patient, f"{row.score:.6f}", p, flagged, "", row.picture)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -24,7 +24,6 @@ def write_run_figure(
     split: str = "test",
     count: int = 4,
     seed: int = 0,
-    score: str = "mean",
     vmax: float = DEFAULT_VMAX,
 ) -> None:
     """Draw ``count`` images of each label, drawn at random, not by how well they came out.
@@ -37,18 +36,18 @@ def write_run_figure(
     for label in (1, 0, None):
         rows = [row for row in manifest.split(split) if row.label == label]
         order = rng.permutation(len(rows))
-        blocks[label] = _cases(trained, [rows[i] for i in order[:count]], score)
+        blocks[label] = _cases(trained, [rows[i] for i in order[:count]])
     if not any(blocks.values()):
         raise InputError(f"split {split}: no image that can be read")
     write_figure(path, blocks[1], blocks[0], unlabelled=blocks[None], vmax=vmax)
 
 
-def _cases(trained: Trained, rows: Sequence[Row], score: str) -> list[FigureCase]:
+def _cases(trained: Trained, rows: Sequence[Row]) -> list[FigureCase]:
     config = trained.config.data
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
     cases: list[FigureCase] = []
     read = [rows[i] for i in loaded.index]
-    for batch in detect(trained.method, loaded.images, score):
+    for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
         for i in range(len(batch.x)):
             cases.append(
                 FigureCase(

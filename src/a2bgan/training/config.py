@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import yaml
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from a2bgan.data.batches import AugmentConfig
+from a2bgan.data.holdout import HoldoutConfig
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
@@ -50,6 +51,24 @@ class TrainConfig(BaseModel):
         return self
 
 
+class SelectionConfig(BaseModel):
+    """Section ``selection``: which checkpoint and score a finished training stands for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Literal["aucp", "fid", "last"]
+    patience: int | None = Field(
+        ge=1, description="end training after so many checkpoints without gain"
+    )
+    images: int = Field(ge=2, description="of each set, at most, that are looked at")
+
+    @model_validator(mode="after")
+    def _stops_by_what_it_measures(self) -> Self:
+        if self.patience is not None and self.by != "aucp":
+            raise ValueError("patience needs selection.by=aucp")
+        return self
+
+
 class Config(BaseModel):
     """Everything a training depends on, apart from the images."""
 
@@ -58,6 +77,8 @@ class Config(BaseModel):
     data: DataConfig
     method: SerializeAsAny[MethodConfig]
     train: TrainConfig
+    holdout: HoldoutConfig
+    selection: SelectionConfig
 
     @field_validator("method", mode="before")
     @classmethod

@@ -64,6 +64,7 @@ def train(
     *,
     resume: bool = False,  # go on from the run's last checkpoint, if it has one
     watch: Callable[[Report], None] = lambda report: None,  # called every train.log_every steps
+    validate: Callable[[Method, Position], bool] | None = None,  # at checkpoints; True: enough
 ) -> Outcome:
     """Train ``config.method`` on B and A until ``train.steps`` or ``train.minutes`` are over.
 
@@ -96,6 +97,15 @@ def train(
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
         run.truncate_metrics(position.step)
+
+    def enough(position: Position) -> bool:
+        """Whether the checkpoint just written (or gone on from) is where training may end."""
+        if validate is None:
+            return False
+        ended = validate(method, position) if fabric.is_global_zero else False
+        return bool(fabric.broadcast(ended))
+
+    ended = position.step > 0 and enough(position)
     writer = SummaryWriter(run.tensorboard, purge_step=position.step)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, time.monotonic() - position.seconds
@@ -103,7 +113,7 @@ def train(
 
     with _interruption() as interrupted, _full_disk_in_words(run):
         while (fraction := _fraction(settings, step, time.monotonic() - started)) < 1:
-            if interrupted.is_set():
+            if interrupted.is_set() or ended:
                 break
 
             # One batch of each set, each image with its own random change.
@@ -134,16 +144,20 @@ def train(
                     for name, number in averages.items():
                         writer.add_scalar(name, number, step)
                     watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
-            if fabric.is_global_zero and not over:
-                if step % settings.sample_every == 0:
-                    write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
-                if step % settings.checkpoint_every == 0:
-                    save_checkpoint(run.checkpoints, method, Position(step, now - started))
+            if fabric.is_global_zero and step % settings.sample_every == 0 and not over:
+                write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
+            if step % settings.checkpoint_every == 0 and not over:
+                position = Position(step, now - started)
+                if fabric.is_global_zero:
+                    save_checkpoint(run.checkpoints, method, position)
+                ended = enough(position)
 
         position = Position(step, time.monotonic() - started)
         if fabric.is_global_zero:
             write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             save_checkpoint(run.checkpoints, method, position)
+        if not interrupted.is_set():
+            enough(position)  # which measures it
         writer.close()
     return Outcome(method, position, interrupted.is_set())
 

@@ -15,13 +15,16 @@ from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.errors import InputError
 from a2bgan.training.config import Config, read_config, write_config
 
+REPEATED_PREFIX = "seed-"
+
 
 class RunFolder:
     """Paths and files of one run.
 
     ``config.yaml`` resolved configuration; ``manifest.csv`` and ``manifest.json`` (its source
     folder and hash); ``environment.json``; ``metrics.jsonl``; ``tensorboard/``;
-    ``checkpoints/step-NNNNNNNN/``; ``samples/``.
+    ``checkpoints/step-NNNNNNNN/``; ``samples/``. What was decided with held-out images:
+    ``holdout.csv``, ``validation.jsonl``, ``selection.json``, ``calibration.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,6 +37,10 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self.holdout_file = path / "holdout.csv"
+        self.validation_file = path / "validation.jsonl"
+        self.selection_file = path / "selection.json"
+        self.calibration_file = path / "calibration.json"
 
     @staticmethod
     def refuse_occupied(path: Path, *, overwrite: bool) -> None:
@@ -65,6 +72,19 @@ class RunFolder:
         write_config(config, run.config_file)
         run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
         return run
+
+    @staticmethod
+    def repeated(path: Path, number: int) -> Path:
+        """Where one of several repeated runs lies below their common folder."""
+        return path / f"{REPEATED_PREFIX}{number}"
+
+    @classmethod
+    def open_all(cls, path: Path) -> "list[RunFolder]":
+        """The repeated runs below a folder, or the one run that it is. Raises InputError."""
+        found = [p for p in path.glob(f"{REPEATED_PREFIX}*") if cls(p).config_file.is_file()]
+        if not found or cls(path).config_file.is_file():
+            return [cls.open(path)]
+        return [cls(p) for p in sorted(found, key=lambda p: (len(p.name), p.name))]
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":

@@ -245,10 +245,15 @@ class A2BGAN(Method):
                 newest,
             )
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        return ("ema", "raw") if "translator_ema" in self.networks else ("raw",)
+
     @torch.no_grad()
-    def translate(self, x: Tensor) -> Translation:
-        best: Any = self.networks.get("translator_ema", self.networks["translator"])
-        twin, b, m = best(x.contiguous(memory_format=torch.channels_last))
+    def translate(self, x: Tensor, version: str | None = None) -> Translation:
+        averaged = (version or self.versions[0]) == "ema"
+        network: Any = self.networks["translator_ema" if averaged else "translator"]
+        twin, b, m = network(x.contiguous(memory_format=torch.channels_last))
         return Translation(twin.clamp(-1, 1), b, m)
 
     def diagnose(self, averages: dict[str, float]) -> str | None:

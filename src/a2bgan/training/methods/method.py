@@ -62,9 +62,17 @@ class Method(ABC):
         Returns what is worth plotting: detached scalars by name.
         """
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Sets of weights that can translate, such as raw and averaged ones; the best first."""
+        return ("raw",)
+
     @abstractmethod
-    def translate(self, x: Tensor) -> Translation:
-        """The healthy twins of images (N, C, H, W) in [-1, 1], without gradients."""
+    def translate(self, x: Tensor, version: str | None = None) -> Translation:
+        """The healthy twins of images (N, C, H, W) in [-1, 1], without gradients.
+
+        ``version`` is one of `versions`, by default the first.
+        """
 
     @abstractmethod
     def diagnose(self, averages: dict[str, float]) -> str | None:

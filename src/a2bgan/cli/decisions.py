@@ -1,0 +1,219 @@
+"""`a2bgan select` and `a2bgan calibrate`: decisions that need no labels."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.detection.fid import FeatureNetwork
+    from a2bgan.detection.selection import Selection
+    from a2bgan.training.run_folder import RunFolder
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
+
+
+class Rule(StrEnum):
+    """How a checkpoint is picked."""
+
+    AUCP = "aucp"
+    FID = "fid"
+    LABELS = "labels"
+    LAST = "last"
+
+
+def select(
+    run: RunArgument,
+    by: Annotated[Rule, typer.Option(help="Rule; by default the configuration's.")] | None = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Manifest of 10 to 50 labelled images, for --by labels.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="Inception weights for FID; by default PyTorch's cache.")
+    ] = None,
+    random_features: Annotated[
+        bool, typer.Option("--random-features", help="FID with an untrained network instead.")
+    ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Analysis: what each rule picks and what it costs."),
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="With --compare: labelled data; by default the run's test.")
+    ] = None,
+) -> None:
+    """Pick the checkpoint, weights and score that a run stands for."""
+    from a2bgan.training.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    if compare:
+        _compare(folder, data, inception, random_features)
+        return
+    rule = Rule(folder.config().selection.by) if by is None else by
+    decide(folder, rule, labels=labels, inception=inception, random_features=random_features)
+    if folder.calibration_file.exists():
+        set_threshold(folder)
+
+
+def calibrate(
+    run: RunArgument,
+    fpr: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="False-alarm rate to show.")
+    ] = 0.05,
+) -> None:
+    """Set the threshold by held-out healthy images."""
+    from a2bgan.training.run_folder import RunFolder
+
+    set_threshold(RunFolder.open(run), fpr)
+
+
+def decide(
+    run: "RunFolder",
+    rule: Rule,
+    *,
+    labels: Path | None = None,
+    inception: Path | None = None,
+    random_features: bool = False,
+) -> None:
+    """Select by a rule, write ``selection.json`` and say what was picked."""
+    from a2bgan.detection.held_out import load_both
+    from a2bgan.detection.selection import diseased_share
+    from a2bgan.detection.trained import write_selection
+
+    selection = _select(run, rule, labels, inception, random_features)
+    details, pick = dict(selection.details), selection.pick
+    healthy, mixed = load_both(run, "selection")
+    details |= {"n_healthy": len(healthy), "n_mixed": len(mixed)}
+    said = f"selected {pick.checkpoint}, {pick.version} weights, score {pick.score} by {rule.value}"
+    if "auroc" in details:
+        name = "AUCp" if rule is Rule.AUCP else "AUROC"
+        said += f" ({name} {details['auroc']:.3f}, standard error {details['standard_error']:.3f})"
+    if "features" in details:
+        said += f" (FID {details['fid']:.2f}, {details['features']})"
+    output.print(said, soft_wrap=True)
+    if len(healthy) and len(mixed):
+        share = diseased_share(run, pick, healthy, mixed)
+        details |= {"diseased_share": share.share, "diseased_share_ci": list(share.interval)}
+        low, high = share.interval
+        output.print(
+            f"estimated share of diseased in the mixed set: {share.share:.0%} "
+            f"(95 % {low:.0%} to {high:.0%})",
+            soft_wrap=True,
+        )
+    write_selection(run, pick, **details)
+
+
+def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
+    """Calibrate, write ``calibration.json`` and say what a false-alarm rate means here."""
+    from a2bgan.detection import conformal
+    from a2bgan.detection.calibration import calibrate as calibrate_scores
+    from a2bgan.detection.held_out import load_part
+    from a2bgan.detection.trained import load_trained
+
+    found = calibrate_scores(load_trained(run), load_part(run, "healthy", "calibration"))
+    found.write(run)
+    patients = len(found.patient_scores)
+    needed = conformal.fewest_patients(fpr)
+    if patients < needed:
+        errors.print(
+            f"[yellow]warning:[/] {patients} held-out healthy patients are too few for a rate of "
+            f"{fpr:g}: nothing can be flagged; {needed} are needed",
+            soft_wrap=True,
+        )
+        return
+    output.print(
+        f"flag when p <= {fpr:g} (score above {conformal.threshold(found.patient_scores, fpr):.5f})"
+        f": at most {fpr:.1%} of healthy patients like the {patients} held-out ones, on average "
+        f"over such sets; with 95 % confidence at most "
+        f"{conformal.worst_rate(patients, fpr):.1%} with this one",
+        soft_wrap=True,
+    )
+
+
+def _select(
+    run: "RunFolder",
+    rule: Rule,
+    labels: Path | None,
+    inception: Path | None,
+    random_features: bool,
+) -> "Selection":
+    from a2bgan.data.manifest import read_manifest
+    from a2bgan.detection import selection
+    from a2bgan.detection.held_out import load_both, load_labelled
+
+    config = run.config()
+    if rule is Rule.LAST:
+        return selection.select_last(run)
+    if rule is Rule.LABELS:
+        if labels is None:
+            raise InputError("--by labels needs --labels: a manifest of a few labelled images")
+        labelled, values = load_labelled(read_manifest(labels).rows, config.data)
+        list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
+        return selection.select_by_labels(run, labelled, values)
+    if rule is Rule.FID:
+        network = _feature_network(run, inception, random_features)
+        return selection.select_by_fid(run, *load_both(run, "training"), network)
+    healthy, mixed = load_both(run, "selection")
+    if not len(healthy) or not len(mixed):
+        raise InputError(
+            "nothing was held out to select by; train with --set holdout.fraction=0.1, or --by last"
+        )
+    return selection.select_by_aucp(run, selection.Validator(run, healthy, mixed))
+
+
+def _feature_network(
+    run: "RunFolder", inception: Path | None, random_features: bool
+) -> "FeatureNetwork":
+    from a2bgan.detection.fid import Inception, RandomFeatures
+
+    return RandomFeatures(run.config().data.channels) if random_features else Inception(inception)
+
+
+def _compare(
+    run: "RunFolder", data: str | None, inception: Path | None, random_features: bool
+) -> None:
+    """Table and plot of what each rule would have picked, and the best there was."""
+    import json
+
+    from rich.table import Table
+
+    from a2bgan.data.manifest import open_data
+    from a2bgan.detection.held_out import load_both, load_labelled
+    from a2bgan.detection.rule_comparison import compare_rules
+    from a2bgan.detection.selection import Validator
+    from a2bgan.report.rule_comparison import write_rule_comparison
+
+    config = run.config()
+    manifest = run.manifest() if data is None else open_data(data)
+    labelled, labels = load_labelled(manifest.split("test"), config.data)
+    list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
+    healthy, mixed = load_both(run, "selection")
+    try:
+        network = _feature_network(run, inception, random_features)
+    except InputError as error:
+        errors.print(f"[yellow]without FID:[/] {escape(str(error))}", soft_wrap=True)
+        network = None
+    comparison = compare_rules(
+        run,
+        labelled,
+        labels,
+        validator=Validator(run, healthy, mixed) if len(healthy) and len(mixed) else None,
+        fid=None if network is None else (network, *load_both(run, "training")),
+    )
+    table = Table("rule", "checkpoint", "weights", "score", "test AUROC", "lost", box=None)
+    for row in comparison.rows:
+        pick = row.pick
+        table.add_row(
+            row.rule, pick.checkpoint, pick.version, pick.score, f"{row.auroc:.4f}",
+            f"{comparison.best - row.auroc:.4f}",
+        )  # fmt: skip
+    output.print(table)
+    target = run.path / "selection-compare"
+    target.with_suffix(".json").write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
+    write_rule_comparison(target.with_suffix(".png"), comparison)
+    output.print(f"-> {target}.json, {target}.png", soft_wrap=True)

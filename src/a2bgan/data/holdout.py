@@ -1,0 +1,117 @@
+"""Images that training never sees: one part to choose by, one to set the threshold by."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.errors import InputError
+
+Part = Literal["training", "selection", "calibration"]
+
+COLUMNS = ("path", "part")
+
+
+class HoldoutConfig(BaseModel):
+    """Section ``holdout``: what is kept from training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fraction: float = Field(ge=0, le=0.25, description="of a set, for each purpose")
+    at_least: int = Field(ge=0, description="images to select by, half as many to calibrate by")
+    seed: int = Field(ge=0, description="of the draw; not train.seed's business")
+
+
+class Holdout:
+    """Which rows of a manifest are kept from training, and for what.
+
+    ``selection``: healthy and mixed images by which checkpoint and score are chosen.
+    ``calibration``: healthy images by which the threshold is set. They are others than those of
+    the selection: images that helped to choose a score are no longer strangers to it, and the
+    guarantee on false alarms holds for strangers.
+    """
+
+    def __init__(self, parts: dict[str, Part]) -> None:
+        self._parts = parts
+
+    def rows(self, manifest: Manifest, split: str, part: Part) -> tuple[Row, ...]:
+        """The rows of a split, healthy or mixed, that belong to a part."""
+        return tuple(
+            row for row in manifest.split(split) if self._parts.get(row.name, "training") == part
+        )
+
+    def write(self, path: Path) -> None:
+        """CSV with ``path`` and ``part`` of every row that is not for training."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            table.writerows(sorted(self._parts.items()))
+
+    @classmethod
+    def read(cls, path: Path) -> "Holdout":
+        """What `write` wrote. Raises InputError if it is not there or not readable."""
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                header, *lines = csv.reader(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: held-out images cannot be read ({error})") from None
+        if tuple(header) != COLUMNS:
+            raise InputError(f"{path}: not a list of held-out images")
+        return cls(dict(lines))  # type: ignore[arg-type]
+
+
+def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
+    """Draw the images that training is not to see, by patients.
+
+    Of the healthy set a share for selection and another for calibration, of the mixed set a share
+    for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many)
+    where that is more, but never more than half of a set in all. A patient of both sets is held
+    out of both; mixed images of calibration patients are used for nothing.
+
+    Depends on names, patients, splits and the seed alone: never on labels.
+    """
+    if config.fraction == 0:
+        return Holdout({})
+    rng = np.random.default_rng(config.seed)
+    purpose: dict[str, Part] = {}
+    drawn: tuple[tuple[str, tuple[Part, ...]], ...] = (
+        ("healthy", ("selection", "calibration")),
+        ("mixed", ("selection",)),
+    )
+    for split, parts in drawn:
+        images = _images_of_patients(manifest.split(split))
+        total = sum(images.values())
+        most = total // 2 // len(parts)
+        patients = sorted(images)
+        order = [patients[i] for i in rng.permutation(len(patients))]
+        for part in parts:
+            least = config.at_least if part == "selection" else config.at_least // 2
+            wanted = min(max(round(config.fraction * total), least), most)
+            count = sum(images[patient] for patient in order if purpose.get(patient) == part)
+            for patient in order:
+                if count >= wanted:
+                    break
+                # One with more images than may be held out stays where it is.
+                if patient not in purpose and count + images[patient] <= max(wanted, most):
+                    purpose[patient] = part
+                    count += images[patient]
+    return Holdout(
+        {
+            row.name: purpose[row.patient_id]
+            for split, _ in drawn
+            for row in manifest.split(split)
+            if row.patient_id in purpose
+        }
+    )
+
+
+def _images_of_patients(rows: Sequence[Row]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for row in rows:
+        counts[row.patient_id] += 1
+    return counts

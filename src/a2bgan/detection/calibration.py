@@ -1,0 +1,137 @@
+"""Where to put the threshold, from held-out healthy images; and whether it still applies."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+
+from a2bgan.detection import conformal
+from a2bgan.detection.detect import detect
+from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.trained import Pick, Trained
+from a2bgan.errors import InputError
+from a2bgan.training.run_folder import RunFolder
+
+DRIFT_AT = 0.01
+"""Drift is said where a Kolmogorov-Smirnov p-value, times the number of tests, is below this."""
+
+DRIFT_NEEDS = 20
+"""Fewer images than these are not tested for drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is known of healthy patients that nothing was learned from.
+
+    pick: of which scores it holds; another score or checkpoint needs its own calibration.
+    patient_scores: (P,) each patient's highest score.
+    image_scores, means, deviations: (N,) each image's score, and mean and standard deviation of
+        its preprocessed pixels in [0, 1].
+    """
+
+    pick: Pick
+    patient_scores: NDArray[np.float64]
+    image_scores: NDArray[np.float64]
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+
+    def write(self, run: RunFolder) -> None:
+        values = {
+            name: getattr(self, name).tolist()
+            for name in ("patient_scores", "image_scores", "means", "deviations")
+        }
+        text = json.dumps({"pick": asdict(self.pick), **values}, indent=2)
+        run.calibration_file.write_text(text + "\n")
+
+    def applies_to(self, pick: Pick) -> bool:
+        """Whether these are scores of the same checkpoint, weights and kind."""
+        return replace(pick, rule=self.pick.rule) == self.pick
+
+    def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """p-values (N,) of images: of their patient's highest score, see `conformal.p_values`.
+
+        An image whose patient is unknown ("") is a patient of its own.
+        """
+        highest = highest_of_patient(patients, scores)
+        return conformal.p_values(self.patient_scores, highest)
+
+
+def read_calibration(run: RunFolder) -> Calibration | None:
+    """A run's calibration; None where there is none. Raises InputError if it is damaged."""
+    try:
+        values = json.loads(run.calibration_file.read_text())
+        arrays = {
+            name: np.array(values[name], dtype=np.float64)
+            for name in ("patient_scores", "image_scores", "means", "deviations")
+        }
+        return Calibration(pick=Pick(**values["pick"]), **arrays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{run.calibration_file}: not readable; `a2bgan calibrate` makes it anew"
+        ) from None
+
+
+def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
+    """Score held-out healthy images. Raises InputError if there are none."""
+    if not len(healthy):
+        raise InputError("no healthy images were held out for calibration")
+    pick = trained.pick
+    scores = np.concatenate(
+        [b.scores.numpy() for b in detect(trained.method, healthy.images, pick.score, pick.version)]
+    ).astype(np.float64)
+    patients = healthy.patients.tolist()
+    highest = dict(zip(patients, highest_of_patient(patients, scores), strict=True))
+    means, deviations = intensities(healthy.images / np.float32(np.iinfo(healthy.images.dtype).max))
+    return Calibration(pick, np.sort(list(highest.values())), scores, means, deviations)
+
+
+def highest_of_patient(patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) for each image the highest score of its patient; "" is a patient of its own."""
+    best: dict[str, float] = {}
+    for patient, score in zip(patients, scores, strict=True):
+        best[patient] = max(float(score), best.get(patient, -np.inf))
+    return np.array([s if not p else best[p] for p, s in zip(patients, scores, strict=True)])
+
+
+def intensities(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (N,) of each image's pixels (N, C, H, W) in [0, 1]."""
+    flat = images.reshape(len(images), -1)
+    return flat.mean(1, dtype=np.float64), flat.std(1, dtype=np.float64)
+
+
+def drift(
+    calibration: Calibration,
+    scores: NDArray[np.float64],
+    means: NDArray[np.float64],
+    deviations: NDArray[np.float64],
+) -> list[str]:
+    """How a batch of images differs from those of calibration, a sentence for each way.
+
+    Two-sample Kolmogorov-Smirnov tests of scores, brightness and contrast, Bonferroni corrected.
+    A batch with many diseased has other scores too; brightness and contrast speak of the scanner.
+    Empty where nothing differs or the batch has fewer than `DRIFT_NEEDS` images.
+    """
+    if len(scores) < DRIFT_NEEDS:
+        return []
+    tests = {
+        "scores": (scores, calibration.image_scores, "more disease, or another scanner"),
+        "brightness": (means, calibration.means, "another scanner, exposure or preparation"),
+        "contrast": (deviations, calibration.deviations, "another scanner or preparation"),
+    }
+    found = []
+    for name, (new, old, meaning) in tests.items():
+        result = ks_2samp(new, old)
+        p_value = min(1.0, float(result.pvalue) * len(tests))
+        if p_value < DRIFT_AT:
+            direction = "higher" if np.median(new) > np.median(old) else "lower"
+            found.append(
+                f"{name} of these {len(new)} images differ from those of calibration, {direction} "
+                f"in the median ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
+            )
+    return found

@@ -1,0 +1,57 @@
+"""The held-out images of a run, loaded: what decisions without labels are made with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from a2bgan.data.cache import Failure, load_images
+from a2bgan.data.holdout import Holdout, Part
+from a2bgan.data.manifest import Row
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Preprocessed images (N, C, H, W), uint8 or uint16, whose they are, (N,), and what failed."""
+
+    images: np.ndarray
+    patients: np.ndarray
+    failures: Sequence[Failure] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load_part(run: RunFolder, split: str, part: Part, limit: int | None = None) -> HeldOut:
+    """Images of a run's set (healthy or mixed) that belong to a part, ``limit`` at most.
+
+    Files that cannot be read are failures; labels are not looked at. Raises InputError if the
+    run's manifest, its images or its list of held-out images are gone.
+    """
+    manifest, holdout = run.manifest(), Holdout.read(run.holdout_file)
+    rows = holdout.rows(manifest, split, part)
+    if limit is not None and len(rows) > limit:
+        chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
+        rows = tuple(rows[i] for i in sorted(chosen.tolist()))
+    return _load(rows, run.config().data)[0]
+
+
+def load_both(run: RunFolder, part: Part) -> tuple[HeldOut, HeldOut]:
+    """Healthy and mixed images of a part, ``selection.images`` of each at most."""
+    limit = run.config().selection.images
+    return load_part(run, "healthy", part, limit), load_part(run, "mixed", part, limit)
+
+
+def load_labelled(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.ndarray]:
+    """Images of the labelled ones among rows, and their labels (N,)."""
+    rows = [row for row in rows if row.label is not None]
+    loaded, index = _load(rows, config)
+    return loaded, np.array([rows[i].label for i in index], dtype=np.int64)
+
+
+def _load(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.ndarray]:
+    loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
+    patients = np.array([rows[i].patient_id for i in loaded.index], dtype=np.str_)
+    return HeldOut(loaded.images, patients, loaded.failures), loaded.index

@@ -1,0 +1,234 @@
+"""Which checkpoint and which score a training stands for, decided without labels.
+
+The paper picks by FID and finds it the bottleneck. The default here is AUCp (Brainomaly, WACV
+2024): how well a score separates held-out healthy images from held-out mixed ones.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from a2bgan.detection.delong import auroc_with_error
+from a2bgan.detection.detect import all_scores
+from a2bgan.detection.fid import FeatureNetwork, frechet_distance
+from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
+from a2bgan.detection.trained import Pick
+from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import Position, find_checkpoint, list_checkpoints, load_weights
+from a2bgan.training.methods.method import Method
+from a2bgan.training.run_folder import RunFolder
+
+PAPER_SCORE = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A checkpoint, a version of its weights and a score, with an AUROC and its standard error.
+
+    The AUROC is AUCp, healthy against mixed, or, by few labelled images, abnormal against normal.
+    """
+
+    step: int
+    checkpoint: str
+    version: str
+    score: str
+    auroc: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was picked, and what speaks for it: names and values for ``selection.json``."""
+
+    pick: Pick
+    details: dict[str, Any]
+
+
+class Validator:
+    """Measures AUCp at every checkpoint of a training, and says when gains have ended.
+
+    Args:
+        run: whose ``validation.jsonl`` gets a line for every checkpoint.
+        healthy, mixed: held-out images; not empty.
+        patience: checkpoints without a gain after which training may end; None for never.
+    """
+
+    def __init__(
+        self, run: RunFolder, healthy: HeldOut, mixed: HeldOut, patience: int | None = None
+    ) -> None:
+        self.run = run
+        self.healthy = healthy
+        self.mixed = mixed
+        self.patience = patience
+
+    def __call__(self, method: Method, position: Position) -> bool:
+        """Measure a checkpoint that was just written; True when training may end."""
+        known = [c for c in read_candidates(self.run) if c.step <= position.step]
+        if not any(c.step == position.step for c in known):
+            checkpoint = find_checkpoint(self.run.checkpoints, str(position.step)).name
+            known += self.measure(method, position.step, checkpoint)
+            _write_candidates(self.run, known)
+        return self.patience is not None and _stale(known) >= self.patience
+
+    def measure(self, method: Method, step: int, checkpoint: str) -> list[Candidate]:
+        """AUCp of every version and score of a method as it stands."""
+        found = []
+        for version in method.versions:
+            healthy, mixed = (
+                all_scores(method, part.images, version) for part in (self.healthy, self.mixed)
+            )
+            for score in healthy:
+                auroc, error = pseudo_auc(
+                    healthy[score], mixed[score], self.healthy.patients, self.mixed.patients
+                )
+                found.append(Candidate(step, checkpoint, version, score, auroc, error))
+        return found
+
+
+def pseudo_auc(
+    healthy: np.ndarray, mixed: np.ndarray, healthy_patients: np.ndarray, mixed_patients: np.ndarray
+) -> tuple[float, float]:
+    """AUCp: AUROC of healthy (negative) against mixed (positive) scores; and its standard error.
+
+    With a share p of the mixed set diseased, AUCp = 1/2 + p (AUROC - 1/2): it rises and falls with
+    the AUROC that labels would have given.
+    """
+    labels = np.repeat((0, 1), (len(healthy), len(mixed)))
+    scores = np.concatenate([healthy, mixed])
+    return auroc_with_error(labels, scores, np.concatenate([healthy_patients, mixed_patients]))
+
+
+def best_candidate(candidates: Sequence[Candidate], rule: str) -> tuple[Pick, Candidate]:
+    """The candidate with the highest AUROC, but for ties.
+
+    What lies within one standard error of the highest is a tie. It goes to the latest checkpoint;
+    there to the paper's score and then to the averaged weights, if they are among the tied.
+    Raises InputError without candidates.
+    """
+    if not candidates:
+        raise InputError("no checkpoint to select from; train first")
+    top = max(candidates, key=lambda c: c.auroc)
+    error = top.error if np.isfinite(top.error) else 0.0
+    tied = [c for c in candidates if c.auroc >= top.auroc - error]
+    best = max(tied, key=lambda c: (c.step, c.score == PAPER_SCORE, c.version == "ema", c.auroc))
+    return Pick(best.checkpoint, best.version, best.score, rule), best
+
+
+def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
+    """The checkpoint, version and score with the highest AUCp; see `best_candidate` for ties."""
+    return _best(measure_missing(run, validator), "aucp")
+
+
+def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
+    """As by AUCp, with the AUROC on a few labelled images: the paper's other suggestion.
+
+    Raises InputError unless there are normal and abnormal images among them.
+    """
+    return _best(measure_with_labels(run, labelled, labels), "labels")
+
+
+def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> list[Candidate]:
+    """AUROC of every checkpoint, version and score on labelled images, labels (N,) 0 or 1.
+
+    Raises InputError unless there are images of both kinds.
+    """
+    if len(set(labels.tolist())) < 2:
+        raise InputError("labelled images of both kinds are needed, label 0 and label 1")
+    return [
+        Candidate(step, checkpoint, version, score, *auroc_with_error(labels, s, labelled.patients))
+        for step, checkpoint, method in _checkpoints(run)
+        for version in method.versions
+        for score, s in all_scores(method, labelled.images, version).items()
+    ]
+
+
+def select_by_fid(
+    run: RunFolder, healthy: HeldOut, mixed: HeldOut, network: FeatureNetwork
+) -> Selection:
+    """The checkpoint whose translations of A are nearest to B in the network's features."""
+    found = [
+        (frechet_distance(method, mixed.images, healthy.images, network, version), checkpoint, v)
+        for _, checkpoint, method in _checkpoints(run)
+        for v, version in enumerate(method.versions)
+    ]
+    distance, checkpoint, v = min(found)
+    version = run.config().build_method().versions[v]
+    return Selection(
+        Pick(checkpoint, version, PAPER_SCORE, "fid"),
+        {"fid": distance, "features": network.label, "n_images": min(len(healthy), len(mixed))},
+    )
+
+
+def select_last(run: RunFolder) -> Selection:
+    """The last checkpoint and the paper's score."""
+    version = run.config().build_method().versions[0]
+    return Selection(Pick(find_checkpoint(run.checkpoints).name, version, PAPER_SCORE, "last"), {})
+
+
+def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:
+    """Estimated share of diseased images in the mixed set, from the picked scores."""
+    method = run.config().build_method()
+    load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
+    scores = (all_scores(method, part.images, pick.version) for part in (healthy, mixed))
+    of_healthy, of_mixed = (by_name[pick.score] for by_name in scores)
+    return estimate_diseased_share(of_healthy, of_mixed, healthy.patients, mixed.patients)
+
+
+def _best(candidates: Sequence[Candidate], rule: str) -> Selection:
+    pick, best = best_candidate(candidates, rule)
+    return Selection(pick, {"auroc": best.auroc, "standard_error": best.error})
+
+
+def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:
+    """Step, name and method of every checkpoint of a run; one method gets one after the other."""
+    method = run.config().build_method()
+    for checkpoint in list_checkpoints(run.checkpoints):
+        load_weights(checkpoint, method)
+        yield int(checkpoint.name.rpartition("-")[2]), checkpoint.name, method
+
+
+def measure_missing(run: RunFolder, validator: Validator) -> list[Candidate]:
+    """Candidates of all checkpoints; those that training did not measure are measured now."""
+    known = read_candidates(run)
+    there = {path.name for path in list_checkpoints(run.checkpoints)}
+    known = [c for c in known if c.checkpoint in there]
+    measured = {c.checkpoint for c in known}
+    if there - measured:
+        for step, name, method in _checkpoints(run):
+            if name not in measured:
+                known += validator.measure(method, step, name)
+        known.sort(key=lambda c: c.step)
+        _write_candidates(run, known)
+    return known
+
+
+def read_candidates(run: RunFolder) -> list[Candidate]:
+    """What was measured so far; a half-written or damaged line ends the list."""
+    found: list[Candidate] = []
+    if run.validation_file.exists():
+        for line in run.validation_file.read_text().splitlines():
+            try:
+                found.append(Candidate(**json.loads(line)))
+            except (ValueError, TypeError):
+                break
+    return found
+
+
+def _write_candidates(run: RunFolder, candidates: Sequence[Candidate]) -> None:
+    lines = "".join(json.dumps(asdict(c)) + "\n" for c in candidates)
+    temporary = run.validation_file.with_suffix(".tmp")
+    temporary.write_text(lines)
+    temporary.replace(run.validation_file)
+
+
+def _stale(candidates: Sequence[Candidate]) -> int:
+    """How many checkpoints there were since the highest AUCp rose."""
+    best: dict[int, float] = {}
+    for c in candidates:
+        best[c.step] = max(c.auroc, best.get(c.step, 0.0))
+    values = [best[step] for step in sorted(best)]
+    return len(values) - 1 - int(np.argmax(values)) if values else 0
