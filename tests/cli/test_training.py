@@ -1,4 +1,8 @@
+import json
+import re
 import shutil
+
+import pytest
 
 
 def test_an_existing_run_is_kept_or_replaced(run, phantoms, a2bgan, says, small, tmp_path):
@@ -38,7 +42,8 @@ def test_unreadable_images_are_named_counted_and_left_out(tiny_set, a2bgan, smal
     assert result.exit_code == 0
     assert f"{healthy[0]}: empty file" in result.output
     assert "2 images left out of the healthy set" in result.output
-    assert f"{len(healthy) - 2} healthy" in result.output
+    kept = re.search(r"(\d+) healthy and .* held out: (\d+) and .* (\d+) healthy", result.output)
+    assert sum(map(int, kept.groups())) == len(healthy) - 2
 
 
 def test_a_set_of_which_nothing_can_be_read(tiny_set, a2bgan, says, small, tmp_path):
@@ -47,3 +52,46 @@ def test_a_set_of_which_nothing_can_be_read(tiny_set, a2bgan, says, small, tmp_p
             (tiny_set / row.split(",")[0]).unlink()
     result = a2bgan("train", "--data", tiny_set, "--out", tmp_path / "run", *small)
     assert "mixed set: none of its 10 images can be read" in says(result)
+
+
+def test_repeated_runs_differ_by_their_seed_alone(phantoms, a2bgan, small, tmp_path):
+    out = tmp_path / "runs"
+    train = ("train", "--data", phantoms, "--out", out, *small, "--seeds", 2)
+    assert a2bgan(*train).exit_code == 0
+    configs = [(out / f"seed-{seed}" / "config.yaml").read_text() for seed in range(2)]
+    assert configs[0].replace("  seed: 0\n  precision", "  seed: 1\n  precision") == configs[1]
+    assert len({(out / f"seed-{s}" / "holdout.csv").read_text() for s in range(2)}) == 1
+    more = a2bgan("train", "--out", out, "--resume", "--seeds", 3)
+    assert more.exit_code == 0, more.output
+    assert (out / "seed-2" / "config.yaml").read_text() == configs[1].replace(
+        "  seed: 1\n", "  seed: 2\n"
+    )
+
+    result = a2bgan("evaluate", out)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    each = [json.loads((out / f"seed-{s}" / "metrics.json").read_text()) for s in range(3)]
+    assert metrics["n_runs"] == 3
+    assert metrics["auroc"] == pytest.approx(sum(m["auroc"] for m in each) / 3)
+    assert metrics["auroc_ci"][0] <= metrics["auroc"] <= metrics["auroc_ci"][1]
+    assert metrics["auroc_sd"] >= 0
+
+
+def test_training_ends_when_gains_have_ended(phantoms, a2bgan, small, tmp_path):
+    early = ("selection.patience=2", "train.checkpoint_every=2", "train.steps=5000")
+    settings = [part for setting in early for part in ("--set", setting)]
+    result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small, *settings)
+    assert result.exit_code == 0, result.output
+    steps = int(re.search(r"(\d+) steps in", result.output)[1])
+    assert 6 <= steps < 400
+    again = a2bgan("train", "--out", tmp_path / "run", "--resume")
+    assert f"{steps} steps in" in again.output
+
+
+def test_the_paper_s_rule_without_its_weights_is_said(phantoms, a2bgan, small, tmp_path):
+    settings = [part for s in ("selection.by=fid", "holdout.fraction=0") for part in ("--set", s)]
+    result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small, *settings)
+    assert result.exit_code == 0
+    assert "nothing selected: FID needs Inception weights: fetch weights-inception" in result.output
+    assert not (tmp_path / "run" / "selection.json").exists()
+    assert a2bgan("evaluate", tmp_path / "run").exit_code == 0

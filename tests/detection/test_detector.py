@@ -25,7 +25,8 @@ SETTINGS = {
 
 
 def make(**changes) -> Detector:
-    return Detector(**{"size": 32, "steps": 8, "settings": SETTINGS, **changes})
+    own = {"size": 32, "steps": 8, "score_name": "mean", "settings": SETTINGS}
+    return Detector(**{**own, **changes})
 
 
 def pictures(n: int, seed: int, shape: tuple[int, ...] = (40, 48)) -> np.ndarray:
@@ -164,6 +165,30 @@ def test_a_loaded_detector_obeys_new_parameters(fitted, tmp_path):
     assert (loaded.size, loaded.steps, loaded.minutes, loaded.seed) == (32, 8, None, 0)
     loaded.set_params(steps=3, seed=5).fit(pictures(10, 0), pictures(8, 1))
     assert (loaded.position_.step, loaded.trained_.config.train.seed) == (3, 5)
+
+
+def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
+    x = pictures(5, 2)
+    reference = fitted.calibration_.patient_scores
+    expected = [(1 + (reference >= s).sum()) / (len(reference) + 1) for s in fitted.score(x)]
+    np.testing.assert_allclose(fitted.p_value(x), expected)
+    together = fitted.p_value(x, patients=["a", "a", "a", "b", "b"])
+    np.testing.assert_allclose(together, [min(expected[:3])] * 3 + [min(expected[3:])] * 2)
+    fitted.save(tmp_path / "run")
+    np.testing.assert_array_equal(Detector.load(tmp_path / "run").p_value(x), fitted.p_value(x))
+    alone = make(settings={**SETTINGS, "holdout.fraction": 0}).fit(pictures(3, 0), pictures(3, 1))
+    with pytest.raises(InputError, match="nothing was held out"):
+        alone.p_value(x)
+
+
+def test_images_of_a_patient_are_held_out_together():
+    patients = [f"p{i // 5}" for i in range(40)]
+    fit = make(steps=2).fit(
+        pictures(40, 0), pictures(8, 1), healthy_patients=patients, mixed_patients=None
+    )
+    assert len(fit.calibration_.image_scores) == 5 * len(fit.calibration_.patient_scores)
+    with pytest.raises(InputError, match="healthy: 3 patients for 40 images"):
+        make().fit(pictures(40, 0), pictures(8, 1), healthy_patients=["a", "b", "c"])
 
 
 def test_a_training_that_went_wrong_is_a_warning():

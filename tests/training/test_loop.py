@@ -181,13 +181,33 @@ def test_labels_of_the_mixed_set_change_nothing(tiny_set, tmp_path):
         settings = settings_of(*SMALL, "train.steps=8")
         result = CliRunner().invoke(app, [*arguments, *settings])
         assert result.exit_code == 0, result.output
-        found.append(weights(run))
+        decided = ("holdout.csv", "validation.jsonl", "selection.json", "calibration.json")
+        found.append(weights(run) | {name: (run / name).read_bytes() for name in decided})
     labels = {
         tuple(row.label for row in read_manifest(tiny_set / f"manifest-{i}.csv").split("mixed"))
         for i in range(3)
     }
     assert len(labels) == 3
     assert found[0] == found[1] == found[2]
+
+
+def test_checkpoints_are_validated_and_may_end_a_training(tmp_path):
+    seen = []
+
+    def validate(method, position):
+        seen.append(position.step)
+        return position.step >= 10
+
+    run, outcome = run_training(tmp_path / "run", "train.steps=40", validate=validate)
+    assert outcome.position.step == 10
+    assert not outcome.interrupted
+    assert seen == [5, 10, 10]
+    sets = images(9, 0), images(7, 1)
+    assert train(run.config(), *sets, run, resume=True, validate=validate).position.step == 10
+    whole, _ = run_training(tmp_path / "whole", "train.steps=40")
+    on = train(run.config(), *sets, run, resume=True)
+    assert on.position.step == 40
+    assert weights(run.path) == weights(whole.path)
 
 
 def test_a_budget_in_minutes_is_kept(tmp_path):

@@ -74,7 +74,7 @@ def _train(run: "RunFolder", resume: bool) -> None:
         failures = [(f.name, f.reason) for part in parts for f in part.failures]
         list_failures(failures, f"left out of the {split} set")
         if not len(parts[0]):
-            raise InputError(f"{split} set: none of its images can be read")
+            raise InputError(f"{split} set: none of its {len(failures)} images can be read")
     output.print(
         f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
         f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",

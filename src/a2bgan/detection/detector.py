@@ -201,7 +201,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         trained = load_trained(run)
         settings = _by_dotted_name(trained.config.model_dump(mode="json"))
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
-        detector = cls(**own, settings=settings)
+        detector = cls(**own, score_name=trained.pick.score, settings=settings)
         detector.trained_ = trained
         picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
         detector.position_ = read_position(picked)

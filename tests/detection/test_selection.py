@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from a2bgan.detection.fid import FeatureNetwork
+from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.selection import (
+    Candidate,
+    Validator,
+    best_candidate,
+    measure_missing,
+    measure_with_labels,
+    pseudo_auc,
+    read_candidates,
+    select_by_aucp,
+    select_by_fid,
+    select_by_labels,
+    select_last,
+)
+from a2bgan.detection.trained import load_trained, read_pick, write_selection
+from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import Position, save_checkpoint
+from a2bgan.training.config import load_config
+from a2bgan.training.run_folder import RunFolder
+
+
+class Brightness(FeatureNetwork):
+    num_features = 2
+    label = "brightness"
+
+    def forward(self, x):
+        flat = x.flatten(1)
+        return torch.stack([flat.mean(1), flat.std(1)], dim=1)
+
+
+SETTINGS = ["data.size=32", "method.translator.width=4", "method.discriminator.width=4"]
+
+
+def held_out(n: int, seed: int, square: int = 0) -> HeldOut:
+    """Noise; with bright squares in the first ``square`` images."""
+    images = np.random.default_rng(seed).integers(0, 120, (n, 1, 32, 32), dtype=np.uint8)
+    images[:square, :, 8:20, 8:20] = 250
+    return HeldOut(images, np.array([f"{seed}-{i}" for i in range(n)]))
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    """Three checkpoints: one that changes nothing, one that darkens, one that brightens."""
+    config = load_config("fast", None, SETTINGS)
+    run = RunFolder.create(tmp_path / "run", config)
+    for step, shift in ((5, 0.0), (10, -0.4), (15, 0.4)):
+        method = config.build_method()
+        for name in ("translator", "translator_ema"):
+            method.networks[name].head.bias.data[:1] = shift
+        save_checkpoint(run.checkpoints, method, Position(step, 0))
+    return run
+
+
+def candidate(step, auroc, score="mean", version="ema", error=0.02):
+    return Candidate(step, f"step-{step:08d}", version, score, auroc, error)
+
+
+def test_pseudo_auc_is_the_auroc_of_mixed_against_healthy():
+    rng = np.random.default_rng(0)
+    healthy, mixed = rng.normal(size=40), rng.normal(0.5, 1, size=30)
+    auroc, error = pseudo_auc(healthy, mixed, np.arange(40), 100 + np.arange(30))
+    assert auroc == pytest.approx(roc_auc_score([0] * 40 + [1] * 30, np.r_[healthy, mixed]))
+    assert 0.04 < error < 0.09
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected"),
+    [
+        ([candidate(1, 0.70), candidate(2, 0.80), candidate(3, 0.70)], (2, "mean", "ema")),
+        ([candidate(1, 0.70), candidate(2, 0.80), candidate(3, 0.785)], (3, "mean", "ema")),
+        ([candidate(2, 0.80, "top-k"), candidate(2, 0.79)], (2, "mean", "ema")),
+        ([candidate(2, 0.80, "top-k"), candidate(2, 0.77)], (2, "top-k", "ema")),
+        ([candidate(2, 0.80, "top-k"), candidate(1, 0.79)], (2, "top-k", "ema")),
+        ([candidate(2, 0.80, version="raw"), candidate(2, 0.79)], (2, "mean", "ema")),
+        ([candidate(1, 0.8, error=float("nan")), candidate(2, 0.79)], (1, "mean", "ema")),
+    ],
+)
+def test_ties_go_to_the_later_checkpoint_and_the_paper_s_score(candidates, expected):
+    pick, best = best_candidate(candidates, "aucp")
+    assert (best.step, pick.score, pick.version) == expected
+    assert pick.rule == "aucp"
+
+
+def test_the_checkpoint_that_separates_is_selected(run):
+    validator = Validator(run, held_out(40, 0), held_out(40, 1, square=20))
+    selection = select_by_aucp(run, validator)
+    found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
+    assert len(found) == 3 * 2 * 4
+    assert selection.details["auroc"] >= max(found.values()) - selection.details["standard_error"]
+    assert selection.pick.checkpoint != "step-00000005"
+    write_selection(run, selection.pick, **selection.details)
+    assert read_pick(run) == selection.pick
+    assert load_trained(run).pick == selection.pick
+    assert load_trained(run, "5").pick.checkpoint == "step-00000005"
+    assert load_trained(run, score="top-k").pick.score == "top-k"
+
+
+def test_labelled_images_select_the_best_on_them(run):
+    labelled, labels = held_out(40, 2, square=20), np.repeat((1, 0), 20)
+    measured = measure_with_labels(run, labelled, labels)
+    selection = select_by_labels(run, labelled, labels)
+    assert selection.details["auroc"] >= max(c.auroc for c in measured) - 0.1
+    with pytest.raises(InputError, match="both kinds"):
+        select_by_labels(run, labelled, np.ones(40))
+
+
+def test_fid_selects_the_nearest_translations(run):
+    healthy = held_out(40, 3)
+    darker = HeldOut(healthy.images + np.uint8(50), healthy.patients)
+    selection = select_by_fid(run, healthy, darker, Brightness())
+    assert selection.pick.checkpoint == "step-00000010"
+    assert selection.pick.score == "mean"
+    assert selection.details["features"] == "brightness"
+
+
+def test_last(run):
+    assert select_last(run).pick.checkpoint == "step-00000015"
+
+
+def test_a_validator_remembers_and_says_when_gains_have_ended(run):
+    validator = Validator(run, held_out(30, 0), held_out(30, 1, square=15), patience=1)
+    method = run.config().build_method()
+    assert not validator(method, Position(5, 0))
+    before = run.validation_file.read_text()
+    assert not validator(method, Position(5, 0))  # as after a resume
+    assert run.validation_file.read_text() == before
+    assert validator(method, Position(10, 0))  # the same weights: no gain
+    assert {c.step for c in read_candidates(run)} == {5, 10}
+    # What a resumed training goes through once more is measured once more.
+    validator(method, Position(10, 0))
+    with run.validation_file.open("a") as file:
+        file.write('{"step": 12, "checkp')
+    assert {c.step for c in read_candidates(run)} == {5, 10}
+
+
+def test_checkpoints_that_training_did_not_measure_are_measured(run):
+    validator = Validator(run, held_out(30, 0), held_out(30, 1, square=15))
+    validator(run.config().build_method(), Position(10, 0))
+    assert {c.step for c in measure_missing(run, validator)} == {5, 10, 15}
+    assert {c.step for c in read_candidates(run)} == {5, 10, 15}
+
+
+def test_a_damaged_selection_is_said(run):
+    run.selection_file.write_text("{}")
+    with pytest.raises(InputError, match="`a2bgan select` makes it anew"):
+        load_trained(run)
