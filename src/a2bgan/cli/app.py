@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import data, decisions, detection, training
+from a2bgan.cli import data, decisions, detection, report, training
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -23,6 +23,8 @@ app.command("calibrate")(decisions.calibrate)
 app.command("evaluate")(detection.evaluate)
 app.command("predict")(detection.predict)
 app.command("figure")(detection.figure)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
 
 
 def main() -> None:

@@ -96,6 +96,12 @@ def decide(
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)
+    if rule is Rule.AUCP and details["auroc"] < 0.5 + 2 * details["standard_error"]:
+        errors.print(
+            "[yellow]warning:[/] these scores do not tell the mixed set from the healthy one: "
+            "train longer (--set train.minutes=...); or the mixed set has next to no disease",
+            soft_wrap=True,
+        )
     if len(healthy) and len(mixed):
         share = diseased_share(run, pick, healthy, mixed)
         details |= {"diseased_share": share.share, "diseased_share_ci": list(share.interval)}

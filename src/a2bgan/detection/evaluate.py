@@ -29,6 +29,16 @@ class Evaluation:
     scores: np.ndarray
     failures: list[Failure]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) 1 abnormal, 0 normal."""
+        return np.array([row.label for row in self.rows], dtype=np.int64)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """(N,) identifiers."""
+        return np.array([row.patient_id for row in self.rows], dtype=np.str_)
+
 
 def evaluate(
     trained: Trained,
@@ -71,8 +81,8 @@ def evaluate(
                     translated.append(((batch.twin[k] + 1) / 2).numpy())
 
     scores = np.concatenate(parts).astype(np.float64)
-    labels, patients = _labels_and_patients(rows)
-    interval = bootstrap_auroc_interval(labels, scores, patients)
+    labels = np.array([row.label for row in rows])
+    interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
@@ -112,8 +122,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
         raise InputError("repeated runs must be evaluated on the same images")
     scores = np.stack([e.scores for e in evaluations])
-    labels, patients = _labels_and_patients(first.rows)
-    interval = bootstrap_auroc_interval(labels, scores, patients)
+    interval = bootstrap_auroc_interval(first.labels, scores, first.patients)
     summary: dict[str, Any] = {"n_runs": len(evaluations)}
     for name, value in first.metrics.items():
         values = [e.metrics[name] for e in evaluations]
@@ -125,10 +134,6 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         else:
             summary[name] = value if all(v == value for v in values) else values
     return summary
-
-
-def _labels_and_patients(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row.label for row in rows]), np.array([row.patient_id for row in rows])
 
 
 def _true_twins(

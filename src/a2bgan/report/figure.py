@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ class FigureCase:
 
 
 def write_figure(
-    path: Path,
+    path: Path | BinaryIO,
     abnormal: Sequence[FigureCase],
     normal: Sequence[FigureCase],
     *,
@@ -67,7 +67,7 @@ def write_figure(
     over the input on one scale for all cases; where there is a mask, its outline is drawn on top.
 
     Args:
-        path: file to write; its suffix says the format (.png, .pdf, .svg).
+        path: file to write; its suffix says the format (.png, .pdf, .svg). An open file gets a PNG.
         abnormal: abnormal test images, in the order of their rows.
         normal: normal test images.
         unlabelled: test images that nobody has labelled, as a block titled "Unlabelled images".

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from a2bgan.report.pictures import DEFAULT_VMAX
 def write_run_figure(
     trained: Trained,
     manifest: Manifest,
-    path: Path,
+    path: Path | BinaryIO,
     *,
     split: str = "test",
     count: int = 4,

@@ -100,7 +100,7 @@ def train(
 
     def enough(position: Position) -> bool:
         """Whether the checkpoint just written (or gone on from) is where training may end."""
-        if validate is None:
+        if validate is None or not method.translates:
             return False
         ended = validate(method, position) if fabric.is_global_zero else False
         return bool(fabric.broadcast(ended))

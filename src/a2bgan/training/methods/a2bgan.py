@@ -246,6 +246,10 @@ class A2BGAN(Method):
             )
 
     @property
+    def translates(self) -> bool:
+        return bool(self.optimizers["translator"].state)
+
+    @property
     def versions(self) -> tuple[str, ...]:
         return ("ema", "raw") if "translator_ema" in self.networks else ("raw",)
 

@@ -63,6 +63,11 @@ class Method(ABC):
         """
 
     @property
+    def translates(self) -> bool:
+        """False while what translates has not been trained at all, as in a warm-up."""
+        return True
+
+    @property
     def versions(self) -> tuple[str, ...]:
         """Sets of weights that can translate, such as raw and averaged ones; the best first."""
         return ("raw",)

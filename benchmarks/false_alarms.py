@@ -1,0 +1,93 @@
+"""How many healthy patients a calibrated threshold flags, on real images that training never saw.
+
+    python benchmarks/false_alarms.py --name NAME RUN...
+
+Takes every healthy image of a run that neither trained nor selected anything: its calibration part
+and the normal images of its test and extra splits. Splits their patients in two at random, 50
+times; one half calibrates, the other is flagged. Prints a table and writes it to
+docs/results/false-alarms-NAME.md.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.data.holdout import Holdout
+from a2bgan.detection.calibration import highest_of_patient
+from a2bgan.detection.conformal import p_values
+from a2bgan.detection.detect import detect
+from a2bgan.detection.held_out import load_labelled
+from a2bgan.detection.trained import load_trained
+from a2bgan.training.run_folder import RunFolder
+
+SPLITS = 50
+RATES = (0.05, 0.1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", required=True)
+    parser.add_argument("runs", type=Path, nargs="+")
+    args = parser.parse_args()
+    lines = [
+        f"# False alarms: {args.name}",
+        "",
+        f"`python benchmarks/false_alarms.py --name {args.name} RUN...`",
+        "",
+        f"Share of healthy patients flagged, mean over {SPLITS} random splits. Error: the binomial"
+        " standard error of one half; all splits share the same patients.",
+        "",
+        "| run | healthy patients | rate | flagged | error | highest of the splits |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, path in enumerate(args.runs):
+        scores = patient_scores(RunFolder.open(path))
+        rng = np.random.default_rng(0)
+        flagged: dict[float, list[float]] = {rate: [] for rate in RATES}
+        for _ in range(SPLITS):
+            order = rng.permutation(len(scores))
+            calibration, new = scores[order[: len(order) // 2]], scores[order[len(order) // 2 :]]
+            p = p_values(calibration, new)
+            for rate, found in flagged.items():
+                found.append(float(np.mean(p <= rate)))
+        for rate, found in flagged.items():
+            error = np.sqrt(rate * (1 - rate) / (len(scores) / 2))
+            lines.append(
+                f"| {number} | {len(scores)} | {rate} | {np.mean(found):.4f} | {error:.4f} | "
+                f"{max(found):.4f} |"
+            )
+            print(lines[-1], flush=True)
+    Path(f"docs/results/false-alarms-{args.name}.md").write_text("\n".join(lines) + "\n")
+
+
+def patient_scores(run: RunFolder) -> np.ndarray:
+    """The highest score of each healthy patient that the run knows nothing of."""
+    trained, manifest = load_trained(run), run.manifest()
+    holdout = Holdout.read(run.holdout_file)
+    rows = [
+        *holdout.rows(manifest, "healthy", "calibration"),
+        *(r for split in ("test", "extra") for r in manifest.split(split) if r.label == 0),
+    ]
+    seen = {
+        row.patient_id
+        for split in ("healthy", "mixed")
+        for part in ("training", "selection")
+        for row in holdout.rows(manifest, split, part)
+    }
+    healthy, _ = load_labelled(
+        [row for row in rows if row.label == 0 and row.patient_id not in seen], trained.config.data
+    )
+    pick = trained.pick
+    scores = np.concatenate(
+        [b.scores for b in detect(trained.method, healthy.images, pick.score, pick.version)]
+    )
+    patients = healthy.patients.tolist()
+    highest = highest_of_patient(patients, scores.astype(np.float64))
+    return np.array(list(dict(zip(patients, highest, strict=True)).values()))
+
+
+if __name__ == "__main__":
+    main()

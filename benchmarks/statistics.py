@@ -1,0 +1,112 @@
+"""Whether intervals, tests, thresholds and shares hold what they promise, by simulation.
+
+    python benchmarks/statistics.py
+
+Draws scores from known distributions, so that the truth is known, and counts. Prints a table and
+writes it to docs/results/statistics.md.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from a2bgan.detection.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.conformal import p_values
+from a2bgan.detection.delong import compare_aurocs
+from a2bgan.detection.prevalence import estimate_diseased_share
+
+REPEATS = 500
+
+
+def main() -> None:
+    lines = [
+        "# Statistics",
+        "",
+        "`python benchmarks/statistics.py`",
+        "",
+        f"{REPEATS} repeats each; in brackets the 95 % interval of the share counted.",
+        "",
+        "| what | setting | promised | counted |",
+        "| --- | --- | --- | --- |",
+    ]
+    for study in (intervals(), tests(), false_alarms(), shares()):
+        for what, setting, promised, hits, repeats in study:
+            low, high = binomtest(hits, repeats).proportion_ci()
+            counted = f"{hits / repeats:.3f} ({low:.3f}-{high:.3f})"
+            lines.append(f"| {what} | {setting} | {promised} | {counted} |")
+            print(lines[-1], flush=True)
+    Path("docs/results/statistics.md").write_text("\n".join(lines) + "\n")
+
+
+Row = tuple[str, str, str, int, int]
+
+
+def intervals() -> Iterator[Row]:
+    """How often the bootstrap interval of an AUROC holds the true one."""
+    for auroc in (0.7, 0.85, 0.95):
+        for patients, images in ((100, 1), (300, 1), (100, 3)):
+            rng = np.random.default_rng(0)
+            hits = 0
+            for repeat in range(REPEATS):
+                labels, scores, who = draw(rng, auroc, patients, images)
+                low, high = bootstrap_auroc_interval(labels, scores, who, seed=repeat)
+                hits += low <= auroc <= high
+            setting = f"AUROC {auroc}, {patients} + {patients} patients with {images} image(s)"
+            yield "interval of an AUROC holds it", setting, "0.95", hits, REPEATS
+
+
+def draw(
+    rng: np.random.Generator, auroc: float, patients: int, images: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, binormal scores and patients; images of a patient correlate by one half."""
+    labels = np.repeat((0, 1), patients * images)
+    who = np.repeat(np.arange(2 * patients), images)
+    noise = np.sqrt(0.5) * (rng.normal(size=2 * patients)[who] + rng.normal(size=len(who)))
+    return labels, labels * np.sqrt(2) * norm.ppf(auroc) + noise, who
+
+
+def tests() -> Iterator[Row]:
+    """How often DeLong's test calls two equally good scores different."""
+    for images in (1, 3):
+        rng = np.random.default_rng(1)
+        hits = 0
+        for _ in range(REPEATS):
+            labels, scores, who = draw(rng, 0.85, 100, images)
+            first, second = (scores + rng.normal(size=len(scores)) for _ in range(2))
+            hits += compare_aurocs(labels, first, second, who).p_value < 0.05
+        setting = f"100 + 100 patients with {images} image(s)"
+        yield "DeLong's test rejects equal AUROCs", setting, "0.05", hits, REPEATS
+
+
+def false_alarms() -> Iterator[Row]:
+    """How often a new healthy patient is flagged: one for each repeat, so that they are
+    independent."""
+    for patients in (25, 50, 400):
+        for rate in (0.05, 0.1):
+            rng = np.random.default_rng(2)
+            hits = 0
+            for _ in range(20 * REPEATS):
+                scores = rng.exponential(size=patients + 1)
+                hits += p_values(scores[1:], scores[:1])[0] <= rate
+            setting = f"{patients} calibration patients"
+            yield "healthy patients flagged", setting, f"at most {rate}", int(hits), 20 * REPEATS
+
+
+def shares() -> Iterator[Row]:
+    """How often the interval of the share of diseased holds it."""
+    for share in (0.1, 0.3, 0.5):
+        rng = np.random.default_rng(3)
+        hits = 0
+        for repeat in range(REPEATS):
+            diseased = rng.binomial(300, share)
+            mixed = np.r_[rng.normal(size=300 - diseased), rng.normal(3.3, 1.3, diseased)]
+            found = estimate_diseased_share(rng.normal(size=400), mixed, repeats=100, seed=repeat)
+            hits += found.interval[0] <= diseased / 300 <= found.interval[1]
+        setting = f"share {share}, AUROC 0.98, 400 healthy and 300 mixed"
+        yield "interval of the diseased share holds it", setting, "0.95", hits, REPEATS
+
+
+if __name__ == "__main__":
+    main()

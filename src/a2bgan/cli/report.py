@@ -1,0 +1,69 @@
+"""`a2bgan report` and `a2bgan compare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from a2bgan.cli.console import output
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data whose test split is shown; by default the run's own.")
+    ] = None,
+    fpr: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="False-alarm rate of the threshold shown.")
+    ] = 0.05,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Patient identifiers instead of pseudonyms.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML file about a run, for people to read."""
+    from a2bgan.data.manifest import open_data
+    from a2bgan.report.html_report import write_report
+    from a2bgan.training.run_folder import RunFolder
+
+    target = run / "report.html" if out is None else out
+    manifest = None if data is None else open_data(data)
+    write_report(RunFolder.open(run), target, manifest=manifest, rate=fpr, show_ids=show_ids)
+    output.print(f"-> {target}", soft_wrap=True)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Run folder to compare with.")],
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data; by default the first run's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
+) -> None:
+    """Test whether two runs detect equally well on the same patients (DeLong)."""
+    from a2bgan.data.manifest import open_data
+    from a2bgan.detection.delong import compare_aurocs
+    from a2bgan.detection.evaluate import evaluate
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.errors import InputError
+    from a2bgan.training.run_folder import RunFolder
+
+    runs = [RunFolder.open(path) for path in (first, second)]
+    manifest = runs[0].manifest() if data is None else open_data(data)
+    results = [evaluate(load_trained(run), manifest, split=split) for run in runs]
+    one, other = results
+    if [row.name for row in one.rows] != [row.name for row in other.rows]:
+        raise InputError("the two runs could not read the same images")
+    if len(set(one.labels.tolist())) < 2:
+        raise InputError(f"split {split}: labelled images of both kinds are needed")
+    found = compare_aurocs(one.labels, one.scores, other.scores, one.patients)
+    for path, auroc in zip((first, second), found.aurocs, strict=True):
+        output.print(f"{path}: AUROC {auroc:.4f}", soft_wrap=True)
+    low, high = found.interval
+    output.print(
+        f"difference {found.difference:+.4f} (95 % {low:+.4f} to {high:+.4f}), "
+        f"p = {found.p_value:.3g} (DeLong, patients)",
+        soft_wrap=True,
+    )

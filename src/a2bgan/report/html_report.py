@@ -1,0 +1,431 @@
+"""One self-contained HTML file about a run that people without the software can read."""
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from a2bgan.data.cache import load_images
+from a2bgan.data.holdout import Holdout
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.detection import conformal
+from a2bgan.detection.calibration import Calibration, read_calibration
+from a2bgan.detection.detect import detect
+from a2bgan.detection.evaluate import Evaluation, evaluate
+from a2bgan.detection.held_out import load_part
+from a2bgan.detection.roc import roc_band
+from a2bgan.detection.selection import read_candidates
+from a2bgan.detection.trained import Trained, load_trained, read_selection
+from a2bgan.errors import InputError
+from a2bgan.report import charts
+from a2bgan.report.pictures import DEFAULT_VMAX, colour_bar, paint_difference, to_rgb
+from a2bgan.report.run_figure import write_run_figure
+from a2bgan.training.run_folder import RunFolder
+
+RATES = (0.01, 0.05, 0.1)
+CASES = 6
+"""Images in each group of cases."""
+
+_PANEL = 192  # pixels of a picture's side at least, enlarged by whole factors
+_KEY_COLUMNS = ("name", "patient_id", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    name: str
+    score: str
+    p_value: str
+    image: str
+
+
+def write_report(
+    run: RunFolder,
+    out: Path,
+    *,
+    manifest: Manifest | None = None,
+    rate: float = 0.05,
+    show_ids: bool = False,
+) -> None:
+    """Write the report of a run: decisions, measures on labelled test images, cases and settings.
+
+    Nothing in it refers to another file or to the network. Patients are called by pseudonyms, whose
+    key is written to the run folder, unless ``show_ids``; paths are never shown.
+
+    Args:
+        run: with at least one checkpoint.
+        out: HTML file to write.
+        manifest: whose test split is shown; by default the run's own.
+        rate: false-alarm rate whose threshold is drawn.
+
+    Raises InputError if there is no checkpoint, or the images or ``out`` cannot be had.
+    """
+    trained = load_trained(run)
+    manifest = run.manifest() if manifest is None else manifest
+    calibration = read_calibration(run)
+    if calibration is not None and not calibration.applies_to(trained.pick):
+        calibration = None
+    tested = None
+    if any(row.label is not None for row in manifest.split("test")):
+        tested = evaluate(trained, manifest)
+    names = _Pseudonyms(manifest, show_ids)
+    context = {
+        "version": version("a2bgan"),
+        "summary": _summary(run, tested, calibration, rate),
+        "warnings": _warnings(run, calibration, rate),
+        "metrics": None if tested is None else _metrics_table(tested.metrics),
+        "roc": None if tested is None else _roc(tested),
+        "histogram": _histogram(run, trained, tested, calibration, rate),
+        "thresholds": _threshold_table(calibration, tested),
+        "observed": tested is not None,
+        "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
+        "case_groups": list(_case_groups(trained, manifest, tested, calibration, names)),
+        "colour_scale": _png_uri(np.rot90(colour_bar(), -1)),
+        "vmax": f"{DEFAULT_VMAX:g}",
+        "localisation": _localisation(trained, manifest, tested),
+        "selection_chart": _selection(run, trained),
+        "selection": _selection_table(run, trained),
+        "losses": _svg_uri(charts.losses_chart(list(run.metrics()))),
+        "data": _data_table(run, manifest),
+        "manifest_sha256": manifest.sha256,
+        "show_ids": show_ids,
+        "config": yaml.safe_dump(trained.config.model_dump(mode="json"), sort_keys=False),
+        "environment": yaml.safe_dump(
+            json.loads(run.environment_file.read_text()), sort_keys=False
+        ),
+    }
+    environment = Environment(
+        loader=PackageLoader("a2bgan.report"), autoescape=True, undefined=StrictUndefined
+    )
+    try:
+        out.write_text(environment.get_template("report.html.j2").render(context), "utf-8")
+        if not show_ids:
+            names.write_key(run.path / "report-key.csv")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+
+
+class _Pseudonyms:
+    """Names for test images that say nothing of the patient."""
+
+    def __init__(self, manifest: Manifest, show_ids: bool) -> None:
+        rows = manifest.split("test")
+        patients = sorted({row.patient_id for row in rows})
+        # Not in the order of the identifiers, which would say something of them.
+        order = np.random.default_rng(0).permutation(len(patients))
+        number = {patients[i]: k + 1 for k, i in enumerate(order)}
+        count: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        self._rows = rows
+        for row in rows:
+            count[row.patient_id] = count.get(row.patient_id, 0) + 1
+            name = f"patient {number[row.patient_id]}"
+            if count[row.patient_id] > 1:
+                name += f", image {count[row.patient_id]}"
+            self._names[row.name] = row.patient_id if show_ids else name
+
+    def __getitem__(self, row: Row) -> str:
+        return self._names[row.name]
+
+    def write_key(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(_KEY_COLUMNS)
+            table.writerows((self._names[r.name], r.patient_id, r.name) for r in self._rows)
+
+
+def _summary(
+    run: RunFolder, tested: Evaluation | None, calibration: Calibration | None, rate: float
+) -> list[str]:
+    """Two sentences: how well it detects, and what it says of the mixed set and of health."""
+    selection = read_selection(run) or {}
+    if tested is not None and tested.metrics["auroc"] is not None:
+        m = tested.metrics
+        first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
+        first += f"separates the two with an AUROC of {m['auroc']:.3f}"
+        if m["auroc_ci"] is not None:
+            first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
+        first += "."
+    elif "auroc" in selection:
+        first = (
+            f"No labelled test images of both kinds; held-out mixed images score above held-out "
+            f"healthy ones with an AUCp of {selection['auroc']:.3f} "
+            f"(standard error {selection['standard_error']:.3f})."
+        )
+    else:
+        first = "No labelled test images of both kinds and nothing held out: nothing was measured."
+    second = ""
+    if "diseased_share" in selection:
+        low, high = selection["diseased_share_ci"]
+        second += (
+            f"About {selection['diseased_share']:.0%} of the mixed set seem diseased "
+            f"(95 % interval {low:.0%} to {high:.0%})"
+        )
+    if calibration is not None:
+        second += "; patients" if second else "Patients"
+        limit = conformal.threshold(calibration.patient_scores, rate)
+        if np.isfinite(limit):
+            second += f" with a score above {limit:.5f} are flagged, at most {rate:.0%} of healthy"
+            second += f" ones like the {len(calibration.patient_scores)} held out"
+        else:
+            second += f" cannot be flagged at a rate of {rate:.0%}: too few healthy were held out"
+    return [first, second + "."] if second else [first]
+
+
+def _warnings(run: RunFolder, calibration: Calibration | None, rate: float) -> list[str]:
+    found = []
+    selection = read_selection(run)
+    if selection is None:
+        found.append("Nothing was selected: this is the last checkpoint.")
+    elif "auroc" in selection and selection["auroc"] < 0.5 + 2 * selection["standard_error"]:
+        found.append(
+            "The scores do not tell the mixed set from the healthy one: the training was too "
+            "short, or there is next to no disease in the mixed set."
+        )
+    if calibration is not None:
+        patients, needed = len(calibration.patient_scores), conformal.fewest_patients(rate)
+        if patients < needed:
+            found.append(
+                f"{patients} held-out healthy patients are too few for a rate of {rate:g}: "
+                f"{needed} are needed."
+            )
+    return found
+
+
+def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    names = {
+        "auroc": "AUROC",
+        "auprc": "area under precision and recall",
+        "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+        "pixel_auroc": "AUROC of pixels",
+        "pixel_ap": "average precision of pixels",
+        "aupro": "per-region overlap (AUPRO)",
+        "twin_psnr_inside": "error of the healthy twin inside lesions (PSNR, dB)",
+        "twin_psnr_outside": "error of the healthy twin elsewhere (PSNR, dB)",
+        "n_failed": "images left out, unreadable",
+    }
+    table = []
+    for key, name in names.items():
+        value = metrics.get(key)
+        if value is not None:
+            table.append((name, f"{value:.4f}" if isinstance(value, float) else str(value)))
+    return table
+
+
+def _roc(tested: Evaluation) -> str | None:
+    band = roc_band(tested.labels, tested.scores, tested.patients)
+    if band is None:
+        return None
+    metrics = tested.metrics
+    return _svg_uri(charts.roc_chart(band, metrics["auroc"], metrics["auroc_ci"]))
+
+
+def _histogram(
+    run: RunFolder,
+    trained: Trained,
+    tested: Evaluation | None,
+    calibration: Calibration | None,
+    rate: float,
+) -> str:
+    mixed = load_part(run, "mixed", "selection", trained.config.selection.images).images
+    scores: dict[str, np.ndarray] = {
+        "healthy, held out": np.empty(0) if calibration is None else calibration.image_scores,
+        "mixed, held out": _scores(trained, mixed),
+    }
+    if tested is not None:
+        scores["test, normal"] = tested.scores[tested.labels == 0]
+        scores["test, abnormal"] = tested.scores[tested.labels == 1]
+    if not any(map(len, scores.values())):
+        raise InputError(f"{run.path}: nothing held out and no labelled test images to report on")
+    limit = None if calibration is None else conformal.threshold(calibration.patient_scores, rate)
+    return _svg_uri(charts.histogram_chart(scores, limit))
+
+
+def _scores(trained: Trained, images: np.ndarray) -> np.ndarray:
+    pick = trained.pick
+    parts = [b.scores.numpy() for b in detect(trained.method, images, pick.score, pick.version)]
+    return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+
+
+def _threshold_table(
+    calibration: Calibration | None, tested: Evaluation | None
+) -> list[tuple[str, ...]]:
+    if calibration is None:
+        return []
+    reference = calibration.patient_scores
+    observed: dict[int, dict[str, float]] = {}
+    if tested is not None:
+        people = [row.patient_id for row in tested.rows]
+        p_values = calibration.p_values(people, tested.scores)
+        for label in (0, 1):
+            observed[label] = {
+                who: p
+                for who, p, row in zip(people, p_values, tested.rows, strict=True)
+                if row.label == label
+            }
+    table = []
+    for rate in RATES:
+        limit = conformal.threshold(reference, rate)
+        cells = [f"{rate:.0%}"]
+        if np.isfinite(limit):
+            worst = conformal.worst_rate(len(reference), rate)
+            cells += [f"{limit:.5f}", f"{rate:.0%}", f"{worst:.1%}"]
+        else:
+            cells += ["none", "0 %, nothing is flagged", "0 %"]
+        for of_patient in observed.values():
+            flagged = [p <= rate for p in of_patient.values()]
+            cells.append(f"{np.mean(flagged):.1%} of {len(flagged)}" if flagged else "none there")
+        table.append(tuple(cells))
+    return table
+
+
+def _case_groups(
+    trained: Trained,
+    manifest: Manifest,
+    tested: Evaluation | None,
+    calibration: Calibration | None,
+    names: _Pseudonyms,
+) -> Iterator[tuple[str, str, list[_Case]]]:
+    """Titles, notes and cases: the extremes, and the worst mistakes where labels say so."""
+    if tested is not None:
+        rows, scores = list(tested.rows), tested.scores
+    else:
+        rows = list(manifest.split("test"))
+        loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+        rows = [rows[i] for i in loaded.index]
+        scores = _scores(trained, loaded.images)
+    if not rows:
+        return
+    order = np.argsort(-scores, kind="stable")
+    labels = np.array([-1 if row.label is None else row.label for row in rows])
+    scale = "Input, healthy twin, and the difference over the input; all on one scale."
+    groups: list[tuple[str, str, Sequence[int]]] = [
+        ("Most anomalous", f"The highest scores. {scale}", order[:CASES].tolist()),
+        ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
+        (
+            "Worst mistakes: normal, but high scores",
+            "Test images labelled normal with the highest scores.",
+            [i for i in order.tolist() if labels[i] == 0][:CASES],
+        ),
+        (
+            "Worst mistakes: abnormal, but low scores",
+            "Test images labelled abnormal with the lowest scores.",
+            [i for i in order[::-1].tolist() if labels[i] == 1][:CASES],
+        ),
+    ]
+    p_values = None
+    if calibration is not None:
+        p_values = calibration.p_values([row.patient_id for row in rows], scores)
+    for title, note, indices in groups:
+        if indices:
+            pictures = _pictures(trained, [rows[i] for i in indices])
+            yield (
+                title,
+                note,
+                [
+                    _Case(
+                        names[rows[i]],
+                        f"{scores[i]:.5f}",
+                        "" if p_values is None else f"{p_values[i]:.3f}",
+                        picture,
+                    )
+                    for i, picture in zip(indices, pictures, strict=True)
+                ],
+            )
+
+
+def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
+    """Input, healthy twin and difference of each row, side by side."""
+    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+    pick = trained.pick
+    found = []
+    for batch in detect(trained.method, loaded.images, pick.score, pick.version):
+        for x, twin, difference in zip(batch.x, batch.twin, batch.difference, strict=True):
+            image = ((x + 1) / 2).numpy()
+            panels = (
+                to_rgb(image),
+                to_rgb(((twin + 1) / 2).numpy()),
+                paint_difference(image, difference.numpy(), DEFAULT_VMAX),
+            )
+            gap = np.ones((len(panels[0]), max(1, len(panels[0]) // 32), 3))
+            found.append(_png_uri(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], 1)))
+    return found
+
+
+def _localisation(trained: Trained, manifest: Manifest, tested: Evaluation | None) -> str | None:
+    if tested is None or "pixel_auroc" not in tested.metrics:
+        return None
+    picture = io.BytesIO()
+    write_run_figure(trained, manifest, picture, count=4)
+    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+
+
+def _selection(run: RunFolder, trained: Trained) -> str | None:
+    candidates = read_candidates(run)
+    return _svg_uri(charts.selection_chart(candidates, trained.pick)) if candidates else None
+
+
+def _selection_table(run: RunFolder, trained: Trained) -> list[tuple[str, str]]:
+    pick = trained.pick
+    rules = {
+        "aucp": "AUCp, without labels",
+        "fid": "FID, the paper's rule",
+        "labels": "AUROC on a few labelled images",
+        "last": "the last checkpoint",
+    }
+    table = [
+        ("checkpoint", f"{pick.checkpoint}, {pick.version} weights"),
+        ("score", pick.score),
+        ("selected by", rules.get(pick.rule, pick.rule)),
+    ]
+    details = read_selection(run) or {}
+    if "features" in details:
+        table.append(("FID", f"{details['fid']:.2f}, {details['features']}"))
+    if "diseased_share" in details:
+        low, high = details["diseased_share_ci"]
+        share = f"{details['diseased_share']:.0%} (95 % {low:.0%} to {high:.0%})"
+        table.append(("estimated share of diseased in the mixed set", share))
+    return table
+
+
+def _data_table(run: RunFolder, manifest: Manifest) -> list[tuple[str, ...]]:
+    holdout, own = Holdout.read(run.holdout_file), run.manifest()
+    sets: dict[str, Sequence[Row]] = {
+        "healthy, trained on": holdout.rows(own, "healthy", "training"),
+        "healthy, to select by": holdout.rows(own, "healthy", "selection"),
+        "healthy, for the threshold": holdout.rows(own, "healthy", "calibration"),
+        "mixed, trained on": holdout.rows(own, "mixed", "training"),
+        "mixed, to select by": holdout.rows(own, "mixed", "selection"),
+        "test": manifest.split("test"),
+    }
+    table = []
+    for name, rows in sets.items():
+        cells = [name, str(len(rows)), str(len({row.patient_id for row in rows}))]
+        # Labels of the mixed set may exist for analysis; they are nobody's business here.
+        for value in (0, 1):
+            cells.append(str(sum(row.label == value for row in rows)) if name == "test" else "")
+        table.append(tuple(cells))
+    return table
+
+
+def _svg_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _png_uri(pixels: np.ndarray) -> str:
+    """(H, W, 3) in [0, 1] as a picture for the browser to enlarge."""
+    picture = Image.fromarray(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    if picture.height > 2 * _PANEL:
+        picture.thumbnail((picture.width, 2 * _PANEL))
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
