@@ -92,7 +92,7 @@ def test_the_checkpoint_that_separates_is_selected(run):
     selection = select_by_aucp(run, validator)
     found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
     assert len(found) == 3 * 2 * 4
-    assert selection.details["auroc"] >= max(found.values()) - selection.details["standard_error"]
+    assert selection.details["aucp"] >= max(found.values()) - selection.details["standard_error"]
     assert selection.pick.checkpoint != "step-00000005"
     write_selection(run, selection.pick, **selection.details)
     assert read_pick(run) == selection.pick

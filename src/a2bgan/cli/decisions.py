@@ -90,13 +90,13 @@ def decide(
     healthy, mixed = load_both(run, "selection")
     details |= {"n_healthy": len(healthy), "n_mixed": len(mixed)}
     said = f"selected {pick.checkpoint}, {pick.version} weights, score {pick.score} by {rule.value}"
-    if "auroc" in details:
-        name = "AUCp" if rule is Rule.AUCP else "AUROC"
-        said += f" ({name} {details['auroc']:.3f}, standard error {details['standard_error']:.3f})"
+    for key, name in (("aucp", "AUCp"), ("auroc", "AUROC")):
+        if key in details:
+            said += f" ({name} {details[key]:.3f}, standard error {details['standard_error']:.3f})"
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)
-    if rule is Rule.AUCP and details["auroc"] < 0.5 + 2 * details["standard_error"]:
+    if "aucp" in details and details["aucp"] < 0.5 + 2 * details["standard_error"]:
         errors.print(
             "[yellow]warning:[/] these scores do not tell the mixed set from the healthy one: "
             "train longer (--set train.minutes=...); or the mixed set has next to no disease",

@@ -47,11 +47,15 @@ def train(
     ] = 1,
 ) -> None:
     """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
+    from a2bgan.training.run_folder import RunFolder
+
     new = (data, preset, config, set_ or [])
     if seeds == 1:
         run = _open_run(out, *new, resume, overwrite)
         _train(run, resume)
     else:
+        if RunFolder(out).config_file.exists():
+            raise InputError(f"{out}: a run is there; choose another --out for repeated runs")
         for seed in range(seeds):
             run = _open_repeated_run(out, seed, *new, resume, overwrite)
             _train(run, resume)

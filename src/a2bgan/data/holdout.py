@@ -23,7 +23,9 @@ class HoldoutConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fraction: float = Field(ge=0, le=0.25, description="of a set, for each purpose")
-    at_least: int = Field(ge=0, description="images to select by, half as many to calibrate by")
+    at_least: int = Field(
+        ge=0, description="images to select by, half as many patients to calibrate"
+    )
     seed: int = Field(ge=0, description="of the draw; not train.seed's business")
 
 
@@ -69,9 +71,9 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     """Draw the images that training is not to see, by patients.
 
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
-    for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many)
-    where that is more, but never more than half of a set in all. A patient of both sets is held
-    out of both; mixed images of calibration patients are used for nothing.
+    for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
+    patients) where that is more, but never more than half of a set in all. A patient of both sets
+    is held out of both; mixed images of calibration patients are used for nothing.
 
     Depends on names, patients, splits and the seed alone: never on labels.
     """
@@ -85,21 +87,25 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     )
     for split, parts in drawn:
         images = _images_of_patients(manifest.split(split))
-        total = sum(images.values())
-        most = total // 2 // len(parts)
         patients = sorted(images)
         order = [patients[i] for i in rng.permutation(len(patients))]
         for part in parts:
+            # Images are selected by; patients are flagged.
+            size = images if part == "selection" else dict.fromkeys(images, 1)
             least = config.at_least if part == "selection" else config.at_least // 2
+            total = sum(size.values())
+            most = total // 2 // len(parts)
             wanted = min(max(round(config.fraction * total), least), most)
-            count = sum(images[patient] for patient in order if purpose.get(patient) == part)
+            room = sum(images.values()) // 2 // len(parts)
+            count = sum(size[patient] for patient in order if purpose.get(patient) == part)
             for patient in order:
                 if count >= wanted:
                     break
                 # One with more images than may be held out stays where it is.
-                if patient not in purpose and count + images[patient] <= max(wanted, most):
+                if patient not in purpose and images[patient] <= room:
                     purpose[patient] = part
-                    count += images[patient]
+                    count += size[patient]
+                    room -= images[patient]
     return Holdout(
         {
             row.name: purpose[row.patient_id]

@@ -180,7 +180,8 @@ def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut)
 
 def _best(candidates: Sequence[Candidate], rule: str) -> Selection:
     pick, best = best_candidate(candidates, rule)
-    return Selection(pick, {"auroc": best.auroc, "standard_error": best.error})
+    measure = "aucp" if rule == "aucp" else "auroc"
+    return Selection(pick, {measure: best.auroc, "standard_error": best.error})
 
 
 def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:

@@ -155,10 +155,10 @@ def _summary(
         if m["auroc_ci"] is not None:
             first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
         first += "."
-    elif "auroc" in selection:
+    elif "aucp" in selection:
         first = (
             f"No labelled test images of both kinds; held-out mixed images score above held-out "
-            f"healthy ones with an AUCp of {selection['auroc']:.3f} "
+            f"healthy ones with an AUCp of {selection['aucp']:.3f} "
             f"(standard error {selection['standard_error']:.3f})."
         )
     else:
@@ -186,7 +186,7 @@ def _warnings(run: RunFolder, calibration: Calibration | None, rate: float) -> l
     selection = read_selection(run)
     if selection is None:
         found.append("Nothing was selected: this is the last checkpoint.")
-    elif "auroc" in selection and selection["auroc"] < 0.5 + 2 * selection["standard_error"]:
+    elif "aucp" in selection and selection["aucp"] < 0.5 + 2 * selection["standard_error"]:
         found.append(
             "The scores do not tell the mixed set from the healthy one: the training was too "
             "short, or there is next to no disease in the mixed set."

@@ -1,0 +1,93 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from a2bgan.data.manifest import open_data
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def selection(run):
+    return json.loads((run / "selection.json").read_text())
+
+
+def test_training_decides(run):
+    chosen = selection(run)
+    assert chosen["pick"]["rule"] == "aucp"
+    assert 0 <= chosen["aucp"] <= 1
+    low, high = chosen["diseased_share_ci"]
+    assert 0 <= low <= chosen["diseased_share"] <= high <= 1
+    assert (run / "validation.jsonl").read_text().count("\n") == 8  # two versions, four scores
+    held_out = (run / "holdout.csv").read_text()
+    assert "calibration" in held_out
+    assert json.loads((run / "calibration.json").read_text())["pick"] == chosen["pick"]
+
+
+def test_other_rules(copy, phantoms, a2bgan, says, tmp_path):
+    assert a2bgan("select", copy, "--by", "last").exit_code == 0
+    assert selection(copy)["pick"]["rule"] == "last"
+    assert json.loads((copy / "calibration.json").read_text())["pick"]["rule"] == "last"
+    assert "fetch weights-inception" in says(a2bgan("select", copy, "--by", "fid"))
+    result = a2bgan("select", copy, "--by", "fid", "--random-features")
+    assert "random features" in result.output
+    assert "random" in selection(copy)["features"]
+    assert "needs --labels" in says(a2bgan("select", copy, "--by", "labels"))
+    labels = phantoms.parent / "manifest.csv" if phantoms.suffix == ".csv" else phantoms
+    manifest = labels if labels.suffix == ".csv" else labels / "manifest.csv"
+    assert a2bgan("select", copy, "--by", "labels", "--labels", manifest).exit_code == 0
+    assert selection(copy)["pick"]["rule"] == "labels"
+
+
+def test_compare_rules_is_analysis_alone(copy, a2bgan):
+    before = selection(copy)
+    result = a2bgan("select", copy, "--compare", "--random-features")
+    assert result.exit_code == 0, result.output
+    found = json.loads((copy / "selection-compare.json").read_text())
+    rules = [row["rule"] for row in found["rows"]]
+    assert rules[0] == "best there was"
+    assert {"aucp", "last"} <= set(rules)
+    assert found["rows"][0]["auroc"] == max(c["auroc"] for c in found["measured"])
+    assert (copy / "selection-compare.png").stat().st_size > 5000
+    assert selection(copy) == before
+
+
+def test_a_rate_that_needs_more_patients_is_said(copy, a2bgan, tmp_path):
+    result = a2bgan("calibrate", copy, "--fpr", "0.01")
+    assert result.exit_code == 0
+    assert "too few for a rate of 0.01: nothing can be flagged; 99 are needed" in result.output
+
+
+def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
+    calibration = json.loads((copy / "calibration.json").read_text())
+    out = tmp_path / "out"
+    arguments = ("predict", copy, phantoms, "--out", out, "--no-pictures")
+    assert "patients flagged (p <= 0.5)" in a2bgan(*arguments, "--fpr", "0.5").output
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    reference = np.array(calibration["patient_scores"])
+    for row in rows:
+        p = (1 + (reference >= float(row["score"]) - 1e-6).sum()) / (len(reference) + 1)
+        assert abs(float(row["p_value"]) - p) < 0.26
+        assert row["flagged"] == str(int(float(row["p_value"]) <= 0.5))
+    assert len(rows) == len(open_data(phantoms).rows)
+    other = a2bgan(*arguments, "--score", "top-k")
+    assert "calibrated for another checkpoint or score" in other.output
+    (copy / "calibration.json").unlink()
+    assert "no threshold" in a2bgan(*arguments).output
+    with (out / "scores.csv").open(newline="") as file:
+        assert {row["flagged"] for row in csv.DictReader(file)} == {""}
+
+
+def test_a_set_too_small_to_part_with_images_takes_the_last(phantoms, a2bgan, small, tmp_path):
+    run = tmp_path / "run"
+    settings = [part for s in ("holdout.fraction=0",) for part in ("--set", s)]
+    result = a2bgan("train", "--data", phantoms, "--out", run, *small, *settings)
+    assert "the last checkpoint is taken" in result.output
+    assert selection(run)["pick"]["rule"] == "last"
+    assert not (run / "calibration.json").exists()

@@ -1,0 +1,93 @@
+import csv
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from a2bgan.errors import InputError
+from a2bgan.report.html_report import write_report
+from a2bgan.training.run_folder import RunFolder
+
+
+class References(HTMLParser):
+    """Everything a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.headings: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "script":
+            self.found.append("script")
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture
+def page(run, tmp_path):
+    write_report(RunFolder.open(run), tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_it_needs_nothing_else_and_is_well_formed(page):
+    parser = References()
+    parser.feed(page)
+    assert parser.open == []
+    assert all(reference.startswith("data:image/") for reference in parser.found)
+    assert len(parser.found) > 10
+    assert "url(" not in page
+    assert "@import" not in page
+    wanted = {"Scores", "Threshold", "Most anomalous", "Where", "Selection", "Training", "Limits"}
+    assert wanted <= set(parser.headings)
+    assert len(page) < 3_000_000
+
+
+def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page):
+    manifest = RunFolder.open(run).manifest()
+    names = {row.name for row in manifest.rows} | {row.patient_id for row in manifest.rows}
+    text = re.sub(r'"data:image[^"]*"', "", page)
+    assert not [name for name in names if name in text]
+    assert str(manifest.root) not in text
+    with (run / "report-key.csv").open(newline="") as file:
+        key = {row["name"]: row["patient_id"] for row in csv.DictReader(file)}
+    assert len(key) == len(manifest.split("test"))
+    assert set(key.values()) == {row.patient_id for row in manifest.split("test")}
+    shown = re.findall(r"<figcaption>(patient \d+): score", text)
+    assert shown
+    assert set(shown) <= set(key)
+
+
+def test_identifiers_are_shown_on_request(run, tmp_path):
+    write_report(RunFolder.open(run), tmp_path / "ids.html", show_ids=True)
+    page = (tmp_path / "ids.html").read_text("utf-8")
+    assert any(r.patient_id in page for r in RunFolder.open(run).manifest().split("test"))
+
+
+def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    for name in ("calibration.json", "selection.json"):
+        (copy / name).unlink()
+    lines = (copy / "manifest.csv").read_text().splitlines()
+    kept = [line for line in lines if ",test," not in line]
+    (copy / "manifest.csv").write_text("\n".join(kept) + "\n")
+    write_report(RunFolder.open(copy), tmp_path / "bare.html")
+    page = (tmp_path / "bare.html").read_text("utf-8")
+    assert "Nothing was selected: this is the last checkpoint." in page
+    assert "No threshold was set" in page
+    assert "Detection on the labelled" not in page
+
+
+def test_a_place_that_cannot_be_written(run, tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(RunFolder.open(run), tmp_path / "no" / "report.html")

@@ -1,0 +1,65 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.predict import Input, Prediction
+from a2bgan.detection.trained import Pick
+from a2bgan.report.predictions import write_predictions
+
+PICK = Pick("step-00000001", "ema", "mean", "aucp")
+
+
+def prediction(name: str, patient: str, score: float | None) -> Prediction:
+    item = Input(name, Path(name), patient)
+    if score is None:
+        return Prediction(item, error="empty file")
+    image = np.random.default_rng(len(name)).random((1, 32, 32)).astype(np.float32)
+    return Prediction(item, score, image, image, np.zeros((32, 32), np.float32))
+
+
+def calibration(scores, mean: float = 0.5) -> Calibration:
+    scores = np.sort(np.asarray(scores, dtype=float))
+    return Calibration(PICK, scores, scores, np.full(len(scores), mean), np.full(len(scores), 0.29))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_flags_are_those_of_the_patient(tmp_path):
+    given = [
+        prediction("a/1.png", "ann", 0.2),
+        prediction("a/2.png", "bob", None),
+        prediction("b/1.png", "ann", 0.99),
+        prediction("b/3.png", "cyd", 0.3),
+    ]
+    scale = calibration(np.linspace(0.01, 0.95, 39))
+    written = write_predictions(given, tmp_path, calibration=scale, rate=0.05)
+    assert (written.scored, written.patients, written.flagged) == (3, 2, 1)
+    assert written.failures == [("a/2.png", "empty file")]
+    found = rows(tmp_path)
+    assert [row["path"] for row in found] == ["a/1.png", "a/2.png", "b/1.png", "b/3.png"]
+    assert [row["p_value"] for row in found] == ["0.02500", "", "0.02500", "0.70000"]
+    assert [row["flagged"] for row in found] == ["1", "", "1", "0"]
+    assert found[1]["error"] == "empty file"
+    pictures = [row["picture"] for row in found if row["picture"]]
+    assert len(set(pictures)) == 3
+    assert all((tmp_path / picture).stat().st_size > 1000 for picture in pictures)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_without_a_calibration_nothing_is_flagged(tmp_path):
+    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    (row,) = rows(tmp_path)
+    assert (row["score"], row["p_value"], row["flagged"]) == ("0.200000", "", "")
+    assert (written.flagged, written.drift) == (0, [])
+
+
+def test_drift_is_told(tmp_path):
+    given = [prediction(f"{'x' * i}.png", "", 0.3 + 0.01 * i) for i in range(1, 31)]
+    scale = calibration(np.linspace(0.3, 0.6, 60), mean=0.2)
+    written = write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    assert any(sentence.startswith("brightness") for sentence in written.drift)
