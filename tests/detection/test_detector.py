@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_said_in_one_line(healthy, message):
     ("changes", "message"),
     [
         ({"minutes": 1}, "give either steps or minutes"),
-        ({"score_name": "best"}, "unknown score_name 'best': choose one of mean"),
+        ({"score_name": "best"}, "unknown score 'best': A2B-GAN has mean"),
         ({"settings": ["data.equalize"]}, "settings: expected a dictionary"),
         ({"settings": {"data.size": 64}}, "settings: data.size is the parameter size"),
         ({"settings": {"data.equalize": object()}}, "data.equalize: cannot be <object"),

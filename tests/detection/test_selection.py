@@ -82,7 +82,7 @@ def test_pseudo_auc_is_the_auroc_of_mixed_against_healthy():
     ],
 )
 def test_ties_go_to_the_later_checkpoint_and_the_paper_s_score(candidates, expected):
-    pick, best = best_candidate(candidates, "aucp")
+    pick, best = best_candidate(candidates, "aucp", "mean")
     assert (best.step, pick.score, pick.version) == expected
     assert pick.rule == "aucp"
 

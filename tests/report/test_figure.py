@@ -75,7 +75,7 @@ def test_outline_at_the_border_does_not_shrink_the_panel(tmp_path: Path) -> None
     masked = case(lesion=True)
     corner = np.zeros((32, 32), dtype=bool)
     corner[:4, :4] = True
-    at_border = FigureCase(masked.image, masked.twin, masked.difference, corner, 0.1)
+    at_border = FigureCase(masked.image, masked.twin, masked.anomaly_map, corner, 0.1)
     plain = draw(tmp_path, [case(lesion=True, masked=False)])
     bordered = draw(tmp_path, [at_border])[: len(plain) - 20]
     assert np.flatnonzero(panel_grey(plain).any(axis=0)).max() == pytest.approx(

@@ -21,14 +21,16 @@ SplitOption = Annotated[str, typer.Option(help="Split of the manifest.")]
 ScoreOption = Annotated[
     str | None,
     typer.Option(
-        help="How a map becomes a score: mean, smooth-max, top-k, mask-weighted; by default the "
-        "selected one."
+        help="The image score: mean, smooth-max, top-k or mask-weighted of the map, or one of the "
+        "method's own; by default the selected one."
     ),
 ]
 CheckpointOption = Annotated[str, typer.Option(help="selected, last, or a checkpoint's step.")]
 VmaxOption = Annotated[
     float | None,
-    typer.Option(help="Top of the difference scale, as a share of the range.", show_default="0.3"),
+    typer.Option(
+        help="Top of the map's scale in pictures.", show_default="0.3 of the range, for differences"
+    ),
 ]
 
 
@@ -87,7 +89,6 @@ def predict(
     from a2bgan.detection import predict as prediction
     from a2bgan.detection.calibration import read_calibration
     from a2bgan.detection.trained import load_trained
-    from a2bgan.report.pictures import DEFAULT_VMAX
     from a2bgan.report.predictions import write_predictions
     from a2bgan.training.run_folder import RunFolder
 
@@ -121,7 +122,7 @@ def predict(
         calibration=calibration,
         rate=fpr,
         pictures=pictures,
-        vmax=DEFAULT_VMAX if vmax is None else vmax,
+        vmax=trained.method.map_scale if vmax is None else vmax,
     )
     output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
     if calibration is not None:
@@ -147,8 +148,7 @@ def figure(
     checkpoint: CheckpointOption = "selected",
     vmax: VmaxOption = None,
 ) -> None:
-    """Draw test images, their healthy twins and the differences, as the paper does."""
-    from a2bgan.report.pictures import DEFAULT_VMAX
+    """Draw test images, their healthy twins and the anomaly maps, as the paper does."""
     from a2bgan.report.run_figure import write_run_figure
     from a2bgan.training.run_folder import RunFolder
 
@@ -160,7 +160,7 @@ def figure(
         split=split,
         count=count,
         seed=seed,
-        vmax=DEFAULT_VMAX if vmax is None else vmax,
+        vmax=vmax,
     )
     output.print(f"-> {out}", soft_wrap=True)
 

@@ -13,7 +13,7 @@ from a2bgan.cli.console import errors, list_failures, output
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from a2bgan.data.manifest import Manifest
     from a2bgan.training.config import Config
@@ -196,6 +196,15 @@ def _create_run(out: Path, config: "Config", manifest: "Manifest", overwrite: bo
     return run
 
 
+def _shown(averages: "Mapping[str, float]") -> dict[str, float]:
+    """The losses beside the bar: A2B-GAN's by short names, the first four of any other method."""
+    short = {
+        "D": "d_adversarial", "G": "g_adversarial", "id": "g_identity", "mask": "mask_mean"
+    }  # fmt: skip
+    known = {name: averages[key] for name, key in short.items() if key in averages}
+    return known or dict(list(averages.items())[:4])
+
+
 @contextmanager
 def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
     """A bar with steps/s, what is left, and the losses; warnings in words above it.
@@ -217,13 +226,7 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
 
         def watch(report: "Report") -> None:
             nonlocal tenths
-            losses = {
-                "D": report.averages.get("d_adversarial"),
-                "G": report.averages.get("g_adversarial"),
-                "id": report.averages.get("g_identity"),
-                "mask": report.averages.get("mask_mean"),
-            }
-            shown = " ".join(f"{k} {v:.3f}" for k, v in losses.items() if v is not None)
+            shown = " ".join(f"{k} {v:.3f}" for k, v in _shown(report.averages).items())
             numbers = f"{report.steps_per_second:.1f} it/s  step {report.step}  {shown}"
             bar.update(task, completed=report.fraction, numbers=numbers)
             if not errors.is_terminal and int(10 * report.fraction) > tenths:

@@ -21,7 +21,7 @@ from a2bgan.detection.calibration import calibrate, read_calibration
 from a2bgan.detection.detect import Detection, detect
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.predict import find_inputs
-from a2bgan.detection.scores import SCORES
+from a2bgan.detection.scores import check_score
 from a2bgan.detection.selection import Validator, select_by_aucp
 from a2bgan.detection.trained import Trained, load_trained, write_selection
 from a2bgan.errors import InputError
@@ -56,8 +56,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         size: side in pixels that images are brought to; None keeps the preset's.
         steps, minutes: length of training, at most one of them; None keeps the preset's.
         seed: of everything random.
-        score_name: how a difference map becomes a score, see `a2bgan.detection.scores`; None takes
-            the selected one.
+        score_name: one of the map's scores, see `a2bgan.detection.scores`, or of the method's own;
+            None takes the selected one.
         settings: any others, by their dotted name: ``{"data.equalize": True}``.
 
     Attributes:
@@ -175,12 +175,25 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return self.calibration_.p_values(_patients(patients, len(scores), "images"), scores)
 
     def translate(self, images: Images) -> np.ndarray:
-        """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training."""
-        return np.concatenate([((d.twin + 1) / 2).numpy() for d in self._detect(images)])
+        """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training.
+
+        Raises InputError if the method makes none.
+        """
+        twins = [d.twin for d in self._detect(images) if d.twin is not None]
+        if not twins:
+            raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
+        return ((torch.cat(twins) + 1) / 2).numpy()
 
     def difference(self, images: Images) -> np.ndarray:
-        """Difference maps (N, S, S), float32 in [0, 1], at the size of training."""
-        return np.concatenate([d.difference.numpy() for d in self._detect(images)])
+        """Anomaly maps (N, S, S), float32, at the size of training.
+
+        Where there are twins: how far images and twins differ, in [0, 1]. Raises InputError if the
+        method makes no maps.
+        """
+        maps = [d.anomaly_map for d in self._detect(images) if d.anomaly_map is not None]
+        if not maps:
+            raise InputError(f"{self.trained_.config.facts.title} makes no maps")
+        return torch.cat(maps).numpy()
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load`, `a2bgan evaluate` and `a2bgan predict` read.
@@ -209,10 +222,6 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return detector
 
     def _config(self) -> Config:
-        if self.score_name is not None and self.score_name not in SCORES:
-            raise InputError(
-                f"unknown score_name {self.score_name!r}: choose one of {', '.join(SCORES)}"
-            )
         if self.steps is not None and self.minutes is not None:
             raise InputError("give either steps or minutes")
         if not isinstance(self.settings, Mapping | None):
@@ -223,7 +232,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
                 raise InputError(f"settings: {key} is the parameter {name}; give it there")
             if getattr(self, name) is not None:
                 chosen[key] = getattr(self, name)
-        return load_config(self.preset, None, [f"{k}={_as_yaml(k, v)}" for k, v in chosen.items()])
+        settings = [f"{k}={_as_yaml(k, v)}" for k, v in chosen.items()]
+        config = load_config(self.preset, None, settings)
+        if self.score_name is not None:
+            check_score(self.score_name, config.facts)
+        return config
 
     def _detect(self, images: Images) -> Iterator[Detection]:
         check_is_fitted(self, "trained_")

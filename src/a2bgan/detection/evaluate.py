@@ -66,8 +66,13 @@ def evaluate(
     # Maps and twins are kept only where there is a mask to compare them with.
     masked = [i for i, mask in enumerate(masks) if mask is not None]
     lesions = np.array([masks[i] for i in masked])
-    localising = bool(lesions.any())
-    twins = _true_twins([rows[i] for i in masked], config, cache_dir) if localising else None
+    facts = trained.method.facts
+    localising = bool(lesions.any()) and facts.makes_map
+    twins = (
+        _true_twins([rows[i] for i in masked], config, cache_dir)
+        if localising and facts.makes_twin
+        else None
+    )
     parts: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     translated: list[np.ndarray] = []
@@ -76,8 +81,9 @@ def evaluate(
         parts.append(batch.scores.numpy())
         for k in range(len(batch.scores) if localising else 0):
             if masks[first + k] is not None:
-                maps.append(batch.difference[k].numpy())
-                if twins is not None:
+                if batch.anomaly_map is not None:
+                    maps.append(batch.anomaly_map[k].numpy())
+                if twins is not None and batch.twin is not None:
                     translated.append(((batch.twin[k] + 1) / 2).numpy())
 
     scores = np.concatenate(parts).astype(np.float64)

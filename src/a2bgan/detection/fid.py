@@ -107,5 +107,7 @@ def frechet_distance(
     for images, real in ((healthy, True), (mixed, False)):
         for start in range(0, len(images), BATCH_SIZE):
             x = to_unit_range(images[start : start + BATCH_SIZE]).to(device)
-            metric.update(x if real else method.translate(x, version).healthy, real=real)
+            shown = x if real else method.find(x, version).twin
+            assert shown is not None
+            metric.update(shown, real=real)
     return float(metric.compute())

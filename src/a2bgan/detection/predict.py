@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.preprocessing import load_image
@@ -28,14 +29,15 @@ class Input:
 class Prediction:
     """One scored image, or the reason why it could not be.
 
-    image, twin: (C, H, W) in [0, 1]; difference: (H, W) in [0, 1]; all None with an error.
+    image, twin: (C, H, W) in [0, 1]; anomaly_map: (H, W), 0 or more. None with an error; twin and
+    map also where the method makes none.
     """
 
     input: Input
     score: float | None = None
     image: np.ndarray | None = None
     twin: np.ndarray | None = None
-    difference: np.ndarray | None = None
+    anomaly_map: np.ndarray | None = None
     error: str = ""
 
 
@@ -74,19 +76,25 @@ def predict(trained: Trained, inputs: Sequence[Input]) -> Iterator[Prediction]:
                 images.append(load_image(item.path, config))
             except ImageError as error:
                 errors[i] = str(error)
-        found: Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = iter(())
         if images:
             pick = trained.pick
             (batch,) = detect(trained.method, np.stack(images), pick.score, pick.version)
-            found = zip(
-                batch.scores.tolist(),
-                ((batch.x + 1) / 2).numpy(),
-                ((batch.twin + 1) / 2).numpy(),
-                batch.difference.numpy(),
-                strict=True,
-            )
+        place = 0
         for i, item in enumerate(group):
             if i in errors:
                 yield Prediction(item, error=errors[i])
-            else:
-                yield Prediction(item, *next(found))
+                continue
+            yield Prediction(
+                item,
+                float(batch.scores[place]),
+                _unit(batch.x[place]),
+                None if batch.twin is None else _unit(batch.twin[place]),
+                None if batch.anomaly_map is None else batch.anomaly_map[place].numpy(),
+            )
+            place += 1
+
+
+def _unit(x: Tensor) -> np.ndarray:
+    """[-1, 1] to [0, 1]."""
+    unit: np.ndarray = ((x + 1) / 2).numpy()
+    return unit

@@ -1,13 +1,14 @@
-"""Image-level anomaly scores: one number for each difference map, higher means more abnormal."""
+"""Image-level anomaly scores: one number for each anomaly map, higher means more abnormal."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from a2bgan.errors import InputError
+from a2bgan.training.methods.method import Facts
 
 SMOOTHING = 1 / 32
 """Sigma of `smooth-max`, as a fraction of the map's shorter side (2 pixels at 64 x 64)."""
@@ -72,30 +73,42 @@ SCORES: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "top-k": top_k,
     "mask-weighted": mask_weighted,
 }
-"""Scores by name; each takes a difference map (N, H, W) in [0, 1] and the generator's mask of the
-same shape and range, or None, and returns (N,) in [0, 1]."""
+"""Scores by name; each takes a map (N, H, W), 0 or more, and the generator's mask of the same
+shape in [0, 1], or None, and returns (N,)."""
 
 
-def image_scores(name: str, difference: Tensor, mask: Tensor | None) -> Tensor:
-    """Score every image by the score called `name`.
+def scores_of(facts: Facts) -> tuple[str, ...]:
+    """Names of all scores that a method offers, its paper's first."""
+    of_map = tuple(SCORES) if facts.makes_map else ()
+    others = [name for name in (*facts.own_scores, *of_map) if name != facts.score]
+    return (facts.score, *others)
+
+
+def check_score(name: str, facts: Facts) -> None:
+    """Raises InputError unless a method offers the score."""
+    if name not in scores_of(facts):
+        raise InputError(f"unknown score {name!r}: {facts.title} has {', '.join(scores_of(facts))}")
+
+
+def map_scores(
+    anomaly_map: Tensor, mask: Tensor | None, wanted: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Image scores (N,) of maps, higher is more abnormal, by name.
 
     Args:
-        name: a key of `SCORES`.
-        difference: difference maps, (N, H, W), in [0, 1].
+        anomaly_map: (N, H, W), 0 or more.
         mask: the generator's masks, (N, H, W), in [0, 1]; None where the method has none.
-
-    Returns:
-        (N,) in [0, 1], higher is more abnormal.
+        wanted: keys of `SCORES`; by default all that are possible with or without a mask.
 
     Raises:
-        InputError: no score has that name, or it needs a mask and there is none.
+        InputError: a wanted score needs a mask and there is none.
         ValueError: the shapes are not (N, H, W), or differ.
     """
-    if name not in SCORES:
-        raise InputError(f"unknown score {name!r}: choose one of {', '.join(SCORES)}")
-    if difference.ndim != 3 or (mask is not None and mask.shape != difference.shape):
+    if anomaly_map.ndim != 3 or (mask is not None and mask.shape != anomaly_map.shape):
         raise ValueError(
-            f"difference and mask must share one (N, H, W) shape; got {tuple(difference.shape)} "
+            f"map and mask must share one (N, H, W) shape; got {tuple(anomaly_map.shape)} "
             f"and {None if mask is None else tuple(mask.shape)}"
         )
-    return SCORES[name](difference, mask)
+    if wanted is None:
+        wanted = [name for name in SCORES if name != "mask-weighted" or mask is not None]
+    return {name: SCORES[name](anomaly_map, mask) for name in wanted}

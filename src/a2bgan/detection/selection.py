@@ -22,8 +22,6 @@ from a2bgan.training.checkpoint import Position, find_checkpoint, list_checkpoin
 from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
 
-PAPER_SCORE = "mean"
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -102,7 +100,9 @@ def pseudo_auc(
     return auroc_with_error(labels, scores, np.concatenate([healthy_patients, mixed_patients]))
 
 
-def best_candidate(candidates: Sequence[Candidate], rule: str) -> tuple[Pick, Candidate]:
+def best_candidate(
+    candidates: Sequence[Candidate], rule: str, paper_score: str
+) -> tuple[Pick, Candidate]:
     """The candidate with the highest AUROC, but for ties.
 
     What lies within one standard error of the highest is a tie. It goes to the latest checkpoint;
@@ -114,13 +114,13 @@ def best_candidate(candidates: Sequence[Candidate], rule: str) -> tuple[Pick, Ca
     top = max(candidates, key=lambda c: c.auroc)
     error = top.error if np.isfinite(top.error) else 0.0
     tied = [c for c in candidates if c.auroc >= top.auroc - error]
-    best = max(tied, key=lambda c: (c.step, c.score == PAPER_SCORE, c.version == "ema", c.auroc))
+    best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", c.auroc))
     return Pick(best.checkpoint, best.version, best.score, rule), best
 
 
 def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
     """The checkpoint, version and score with the highest AUCp; see `best_candidate` for ties."""
-    return _best(measure_missing(run, validator), "aucp")
+    return _best(run, measure_missing(run, validator), "aucp")
 
 
 def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
@@ -128,7 +128,7 @@ def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> S
 
     Raises InputError unless there are normal and abnormal images among them.
     """
-    return _best(measure_with_labels(run, labelled, labels), "labels")
+    return _best(run, measure_with_labels(run, labelled, labels), "labels")
 
 
 def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> list[Candidate]:
@@ -150,6 +150,9 @@ def select_by_fid(
     run: RunFolder, healthy: HeldOut, mixed: HeldOut, network: FeatureNetwork
 ) -> Selection:
     """The checkpoint whose translations of A are nearest to B in the network's features."""
+    facts = run.config().facts
+    if not facts.makes_twin:
+        raise InputError(f"{facts.title} makes no healthy twins, and FID compares those: --by aucp")
     found = [
         (frechet_distance(method, mixed.images, healthy.images, network, version), checkpoint, v)
         for _, checkpoint, method in _checkpoints(run)
@@ -158,15 +161,16 @@ def select_by_fid(
     distance, checkpoint, v = min(found)
     version = run.config().build_method().versions[v]
     return Selection(
-        Pick(checkpoint, version, PAPER_SCORE, "fid"),
+        Pick(checkpoint, version, facts.score, "fid"),
         {"fid": distance, "features": network.label, "n_images": min(len(healthy), len(mixed))},
     )
 
 
 def select_last(run: RunFolder) -> Selection:
     """The last checkpoint and the paper's score."""
-    version = run.config().build_method().versions[0]
-    return Selection(Pick(find_checkpoint(run.checkpoints).name, version, PAPER_SCORE, "last"), {})
+    method = run.config().build_method()
+    name = find_checkpoint(run.checkpoints).name
+    return Selection(Pick(name, method.versions[0], method.facts.score, "last"), {})
 
 
 def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:
@@ -178,8 +182,8 @@ def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut)
     return estimate_diseased_share(of_healthy, of_mixed, healthy.patients, mixed.patients)
 
 
-def _best(candidates: Sequence[Candidate], rule: str) -> Selection:
-    pick, best = best_candidate(candidates, rule)
+def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selection:
+    pick, best = best_candidate(candidates, rule, run.config().facts.score)
     measure = "aucp" if rule == "aucp" else "auroc"
     return Selection(pick, {measure: best.auroc, "standard_error": best.error})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from a2bgan.detection.scores import SCORES
+from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, load_weights
 from a2bgan.training.config import Config
@@ -43,17 +43,18 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
 
     checkpoint: "selected" for the run's own selection (the last checkpoint where nothing was
     selected), "last", or a checkpoint's step or name.
-    score: instead of the selected one; the mean where nothing was selected.
+    score: instead of the selected one; the paper's where nothing was selected.
     """
-    if score is not None and score not in SCORES:
-        raise InputError(f"unknown score {score!r}: choose one of {', '.join(SCORES)}")
     config = run.config()
     method = config.build_method()
+    if score is not None:
+        check_score(score, method.facts)
     pick = read_pick(run) if checkpoint == SELECTED else None
     if pick is None:
         name = "last" if checkpoint == SELECTED else checkpoint
         found = find_checkpoint(run.checkpoints, name)
-        pick = Pick(found.name, method.versions[0], "mean", "last" if name == "last" else "named")
+        rule = "last" if name == "last" else "named"
+        pick = Pick(found.name, method.versions[0], method.facts.score, rule)
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)

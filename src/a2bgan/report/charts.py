@@ -84,13 +84,18 @@ def selection_chart(candidates: Sequence[Candidate], pick: Pick) -> str:
     return _svg(figure)
 
 
-def losses_chart(log: Sequence[Mapping[str, float]]) -> str:
-    """Losses and mask area over training."""
+def losses_chart(log: Sequence[Mapping[str, float]]) -> str | None:
+    """Losses over training, and A2B-GAN's mask area; None where nothing was logged."""
+    names = {key for line in log for key in line} - {"step", "seconds", "steps_per_second"}
+    if not names:
+        return None
     rows = [[("d_adversarial", "discriminator"), ("g_adversarial", "translator")]]
     rows.append([("g_identity", "identity"), ("g_reconstruction", "reconstruction")])
     rows.append([("mask_mean", "mask area (share of the image)")])
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    panels = figure.subplots(3, 1, sharex=True)
+    if "mask_mean" not in names:
+        rows = [[(name, name.replace("_", " "))] for name in sorted(names)[:4]]
+    figure = Figure(figsize=(7.2, 0.4 + 1.4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     thin = log[:: max(1, len(log) // _MOST_POINTS)]
     for axes, series in zip(panels, rows, strict=True):
         _plain(axes)

@@ -1,4 +1,4 @@
-"""The paper's figures 3 and 4: test images, their healthy twins and what differs, in one grid."""
+"""The paper's figures 3 and 4: test images, their healthy twins and the maps, in one grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import DEFAULT_VMAX, colour_bar, paint_difference, to_rgb
-
-_COLUMNS = ("input", "healthy twin", "difference")
+from a2bgan.models.blend import DIFFERENCE_SCALE
+from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
 
 # Inches; at 150 dots per inch two blocks are 1200 pixels wide.
 _DPI = 150
@@ -39,15 +38,15 @@ class FigureCase:
 
     Attributes:
         image: (C, H, W) in [0, 1], C is 1 or 3.
-        twin: its healthy twin, of the same shape and range.
-        difference: (H, W) in [0, 1].
+        twin: its healthy twin, of the same shape and range; None from methods without.
+        anomaly_map: (H, W), 0 or more: with a twin the difference, in [0, 1].
         mask: (H, W), True where an annotator saw lesion; None where nobody annotated.
         score: the image's anomaly score.
     """
 
     image: NDArray[Any]
-    twin: NDArray[Any]
-    difference: NDArray[Any]
+    twin: NDArray[Any] | None
+    anomaly_map: NDArray[Any]
     mask: NDArray[Any] | None
     score: float
 
@@ -58,20 +57,20 @@ def write_figure(
     normal: Sequence[FigureCase],
     *,
     unlabelled: Sequence[FigureCase] = (),
-    vmax: float = DEFAULT_VMAX,
+    vmax: float = DIFFERENCE_SCALE,
 ) -> None:
-    """Draw a grid with a row of input, healthy twin and difference for each case.
+    """Draw a grid with a row of input, healthy twin and anomaly map for each case.
 
     Abnormal cases are the left block and normal ones the right; a class without cases is left out,
-    and the only block left, if it has several cases, fills both halves. The difference is painted
-    over the input on one scale for all cases; where there is a mask, its outline is drawn on top.
+    and the only block left, if it has several cases, fills both halves. The map is painted over
+    the input on one scale for all cases; where there is a mask, its outline is drawn on top.
 
     Args:
         path: file to write; its suffix says the format (.png, .pdf, .svg). An open file gets a PNG.
         abnormal: abnormal test images, in the order of their rows.
         normal: normal test images.
         unlabelled: test images that nobody has labelled, as a block titled "Unlabelled images".
-        vmax: top of the difference scale, in (0, 1].
+        vmax: top of the map's scale, above 0.
 
     Raises:
         InputError: there is no case at all, or `vmax` is out of range.
@@ -89,7 +88,11 @@ def write_figure(
         lanes = [lanes[0][0::2], lanes[0][1::2]]
 
     rows = max(len(lane) for lane in lanes)
-    lane_width = 3 * _PANEL + 2 * _GAP
+    with_twin = lanes[0][0].twin is not None
+    columns = ["input", map_name(with_twin).lower()]
+    if with_twin:
+        columns.insert(1, "healthy twin")
+    lane_width = len(columns) * _PANEL + (len(columns) - 1) * _GAP
     grid_width = len(lanes) * lane_width + (len(lanes) - 1) * _BLOCK_GAP
     grid_height = rows * (_PANEL + _SCORE)
     outlined = any(case.mask is not None and case.mask.any() for lane in lanes for case in lane)
@@ -104,12 +107,13 @@ def write_figure(
     for title, centre in zip(blocks, centres, strict=True):
         page.text(centre, 0.16, title, size=10, weight="bold")
     for left, lane in zip(lefts, lanes, strict=True):
-        for column, name in enumerate(_COLUMNS):
+        for column, name in enumerate(columns):
             page.text(left + column * (_PANEL + _GAP) + _PANEL / 2, 0.4, name, size=8)
         for row, case in enumerate(lane):
             _draw_case(page, left, _HEADER + row * (_PANEL + _SCORE), case, vmax)
 
-    _draw_colour_bar(page, _MARGIN + grid_width + 0.14, grid_height - _SCORE, vmax)
+    bar_left = _MARGIN + grid_width + 0.14
+    _draw_colour_bar(page, bar_left, grid_height - _SCORE, vmax, map_unit(with_twin))
     if outlined:
         _draw_legend(page, _HEADER + grid_height + _FOOTER / 2)
     page.figure.savefig(path, dpi=_DPI)
@@ -135,8 +139,10 @@ class _Page:
 
 
 def _draw_case(page: _Page, left: float, top: float, case: FigureCase, vmax: float) -> None:
-    painted = paint_difference(case.image, case.difference, vmax)
-    for column, pixels in enumerate((to_rgb(case.image), to_rgb(case.twin), painted)):
+    panels = [to_rgb(case.image), paint_map(case.image, case.anomaly_map, vmax)]
+    if case.twin is not None:
+        panels.insert(1, to_rgb(case.twin))
+    for column, pixels in enumerate(panels):
         axes = page.axes(left + column * (_PANEL + _GAP), top, _PANEL, _PANEL)
         axes.imshow(pixels)
         axes.set_axis_off()
@@ -148,11 +154,12 @@ def _draw_case(page: _Page, left: float, top: float, case: FigureCase, vmax: flo
         rows, columns = (np.arange(side) - 1 for side in mask.shape)
         axes.contour(columns, rows, mask, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
         axes.set(xlim=limits[0], ylim=limits[1])
-    page.text(left + 1.5 * _PANEL + _GAP, top + _PANEL + 0.09, f"score {case.score:.4f}", size=7.5)
+    middle = left + (len(panels) * _PANEL + (len(panels) - 1) * _GAP) / 2
+    page.text(middle, top + _PANEL + 0.09, f"score {case.score:.4f}", size=7.5)
 
 
-def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float) -> None:
-    """Draw the one scale of all difference panels, centred beside the first rows."""
+def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float, unit: str) -> None:
+    """Draw the one scale of all map panels, centred beside the first rows."""
     height = min(room, _BAR_HEIGHT)
     axes = page.axes(left, _HEADER, _BAR_WIDTH, height)
     axes.imshow(colour_bar(vmax), aspect="auto", extent=(0, 1, 0, vmax))
@@ -161,7 +168,7 @@ def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float) -> None
     axes.yaxis.set_label_position("right")
     axes.set_yticks([0, vmax / 2, vmax], ["0", f"{vmax / 2:.3g}", f"≥ {vmax:.3g}"])
     axes.tick_params(labelsize=7, length=2, width=0.5)
-    axes.set_ylabel("fraction of range", fontsize=7, color=_FAINT_INK, labelpad=2)
+    axes.set_ylabel(unit, fontsize=7, color=_FAINT_INK, labelpad=2)
     for spine in axes.spines.values():
         spine.set_linewidth(0.5)
 

@@ -28,7 +28,7 @@ from a2bgan.detection.selection import read_candidates
 from a2bgan.detection.trained import Trained, load_trained, read_selection
 from a2bgan.errors import InputError
 from a2bgan.report import charts
-from a2bgan.report.pictures import DEFAULT_VMAX, colour_bar, paint_difference, to_rgb
+from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
 from a2bgan.report.run_figure import write_run_figure
 from a2bgan.training.run_folder import RunFolder
 
@@ -70,6 +70,7 @@ def write_report(
     Raises InputError if there is no checkpoint, or the images or ``out`` cannot be had.
     """
     trained = load_trained(run)
+    facts = trained.method.facts
     manifest = run.manifest() if manifest is None else manifest
     calibration = read_calibration(run)
     if calibration is not None and not calibration.applies_to(trained.pick):
@@ -78,6 +79,7 @@ def write_report(
     if any(row.label is not None for row in manifest.split("test")):
         tested = evaluate(trained, manifest)
     names = _Pseudonyms(manifest, show_ids)
+    losses = charts.losses_chart(list(run.metrics()))
     context = {
         "version": version("a2bgan"),
         "summary": _summary(run, tested, calibration, rate),
@@ -90,11 +92,14 @@ def write_report(
         "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
         "case_groups": list(_case_groups(trained, manifest, tested, calibration, names)),
         "colour_scale": _png_uri(np.rot90(colour_bar(), -1)),
-        "vmax": f"{DEFAULT_VMAX:g}",
+        "vmax": f"{trained.method.map_scale:.3g}",
+        "makes_map": facts.makes_map,
+        "map_name": map_name(facts.makes_twin),
+        "map_unit": map_unit(facts.makes_twin),
         "localisation": _localisation(trained, manifest, tested),
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(run, trained),
-        "losses": _svg_uri(charts.losses_chart(list(run.metrics()))),
+        "losses": None if losses is None else _svg_uri(losses),
         "data": _data_table(run, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
@@ -307,7 +312,12 @@ def _case_groups(
         return
     order = np.argsort(-scores, kind="stable")
     labels = np.array([-1 if row.label is None else row.label for row in rows])
-    scale = "Input, healthy twin, and the difference over the input; all on one scale."
+    shown = ["Input"]
+    if trained.method.facts.makes_twin:
+        shown.append("healthy twin")
+    if trained.method.facts.makes_map:
+        shown.append("what is not healthy over the input, all on one scale")
+    scale = f"{', '.join(shown)}."
     groups: list[tuple[str, str, Sequence[int]]] = [
         ("Most anomalous", f"The highest scores. {scale}", order[:CASES].tolist()),
         ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
@@ -344,20 +354,22 @@ def _case_groups(
 
 
 def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
-    """Input, healthy twin and difference of each row, side by side."""
+    """Input, healthy twin and anomaly map of each row, side by side, as far as there are any."""
     loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
     pick = trained.pick
     found = []
     for batch in detect(trained.method, loaded.images, pick.score, pick.version):
-        for x, twin, difference in zip(batch.x, batch.twin, batch.difference, strict=True):
+        for k, x in enumerate(batch.x):
             image = ((x + 1) / 2).numpy()
-            panels = (
-                to_rgb(image),
-                to_rgb(((twin + 1) / 2).numpy()),
-                paint_difference(image, difference.numpy(), DEFAULT_VMAX),
-            )
+            panels = [to_rgb(image)]
+            if batch.twin is not None:
+                panels.append(to_rgb(((batch.twin[k] + 1) / 2).numpy()))
+            if batch.anomaly_map is not None:
+                scale = trained.method.map_scale
+                panels.append(paint_map(image, batch.anomaly_map[k].numpy(), scale))
             gap = np.ones((len(panels[0]), max(1, len(panels[0]) // 32), 3))
-            found.append(_png_uri(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], 1)))
+            row = [part for panel in panels for part in (gap, panel)][1:]
+            found.append(_png_uri(np.concatenate(row, 1)))
     return found
 
 

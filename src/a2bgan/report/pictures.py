@@ -1,7 +1,7 @@
-"""One picture per image: the input, its healthy twin, and the difference painted over the input.
+"""One picture per image: the input, its healthy twin, and the anomaly map painted over the input.
 
-All pictures of a run share one difference scale, 0 to `vmax`, so that the same colour is the same
-difference in each of them.
+All pictures of a run share one scale, 0 to `vmax`, so that the same colour is the same anomaly in
+each of them. With a twin the map is the difference, as a fraction of the intensity range.
 """
 
 import math
@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from a2bgan.errors import InputError
-
-DEFAULT_VMAX = 0.3
-"""Top of the difference scale, as a fraction of the intensity range: a lesion that stands out to
-the eye differs by 0.1 to 0.3, and whatever differs more gets the same, brightest colour."""
+from a2bgan.models.blend import DIFFERENCE_SCALE
 
 _DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen on a dark background
 _OPAQUE_FROM = 0.5  # share of the scale at which the colour hides the input entirely
@@ -33,18 +30,18 @@ _INK = (32, 32, 32)
 _FAINT_INK = (96, 96, 96)
 
 
-def paint_difference(
-    image: NDArray[Any], difference: NDArray[Any], vmax: float = DEFAULT_VMAX
+def paint_map(
+    image: NDArray[Any], anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE
 ) -> NDArray[np.float64]:
-    """Paint a difference map over the image it belongs to.
+    """Paint an anomaly map over the image it belongs to.
 
     The colours are the upper three quarters of matplotlib's inferno, from purple to pale yellow.
-    They are transparent where the difference is 0 and opaque from half of `vmax`.
+    They are transparent where the map is 0 and opaque from half of `vmax`.
 
     Args:
         image: (C, H, W) in [0, 1], C is 1 or 3.
-        difference: (H, W) in [0, 1].
-        vmax: difference that gets the brightest colour, in (0, 1]; greater ones get it too.
+        anomaly_map: (H, W), 0 or more.
+        vmax: value that gets the brightest colour, above 0; greater ones get it too.
 
     Returns:
         (H, W, 3) in [0, 1].
@@ -52,24 +49,22 @@ def paint_difference(
     Raises:
         InputError: `vmax` is out of range.
     """
-    if not 0 < vmax <= 1:
-        raise InputError(
-            f"vmax is {vmax:g}: the top of the difference scale must be above 0 and at most 1"
-        )
-    level = np.clip(difference / vmax, 0, 1)
+    if not 0 < vmax < math.inf:
+        raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
+    level = np.clip(anomaly_map / vmax, 0, 1)
     colours = matplotlib.colormaps["inferno"](_DARKEST + (1 - _DARKEST) * level)[..., :3]
     opacity = np.clip(level / _OPAQUE_FROM, 0, 1)[..., None]
     painted: NDArray[np.float64] = opacity * colours + (1 - opacity) * to_rgb(image)
     return painted
 
 
-def colour_bar(vmax: float = DEFAULT_VMAX) -> NDArray[np.float64]:
-    """The difference colours from `vmax` (first row) to 0 (last row), over mid-grey.
+def colour_bar(vmax: float = DIFFERENCE_SCALE) -> NDArray[np.float64]:
+    """The colours from `vmax` (first row) to 0 (last row), over mid-grey.
 
     Returns:
         (256, 1, 3) in [0, 1].
     """
-    return paint_difference(np.full((1, 256, 1), 0.5), np.linspace(vmax, 0, 256)[:, None], vmax)
+    return paint_map(np.full((1, 256, 1), 0.5), np.linspace(vmax, 0, 256)[:, None], vmax)
 
 
 def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
@@ -81,39 +76,41 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
 def write_triptych(
     path: Path,
     image: NDArray[Any],
-    twin: NDArray[Any],
-    difference: NDArray[Any],
+    twin: NDArray[Any] | None,
+    anomaly_map: NDArray[Any] | None,
     *,
     score: float,
-    vmax: float = DEFAULT_VMAX,
+    vmax: float = DIFFERENCE_SCALE,
     title: str = "",
 ) -> None:
-    """Write input, healthy twin and difference over the input side by side, with a colour bar.
+    """Write input, healthy twin and anomaly map over the input side by side, with a colour bar.
 
     The picture names no file and no patient unless `title` does.
 
     Args:
         path: PNG to write; its folder exists.
         image: (C, H, W) in [0, 1], C is 1 or 3.
-        twin: its healthy twin, of the same shape and range.
-        difference: (H, W) in [0, 1].
+        twin: its healthy twin, of the same shape and range; None leaves the panel out.
+        anomaly_map: (H, W), 0 or more; None leaves the panel out. With a twin: the difference.
         score: the image's anomaly score, written in the heading.
-        vmax: top of the difference scale, in (0, 1]; give all pictures of a run the same.
+        vmax: top of the scale, above 0; give all pictures of a run the same.
         title: text put before the score.
 
     Raises:
         InputError: `vmax` is out of range.
     """
-    panels = {
-        "Input": to_rgb(image),
-        "Healthy twin": to_rgb(twin),
-        "Difference": paint_difference(image, difference, vmax),
-    }
-    factor = math.ceil(_PANEL / difference.shape[0])
-    height, width = (side * factor for side in difference.shape)
+    panels = {"Input": to_rgb(image)}
+    if twin is not None:
+        panels["Healthy twin"] = to_rgb(twin)
+    if anomaly_map is not None:
+        panels[map_name(twin is not None)] = paint_map(image, anomaly_map, vmax)
+    factor = math.ceil(_PANEL / image.shape[1])
+    height, width = (side * factor for side in image.shape[1:])
+    bar_left = len(panels) * (width + _MARGIN) + _MARGIN
+    bar_room = 0 if anomaly_map is None else _BAR_ROOM
     canvas = Image.new(
         "RGB",
-        (3 * (width + _MARGIN) + _MARGIN + _BAR_ROOM, _HEADER + height + _CAPTION),
+        (bar_left + bar_room, _HEADER + height + _CAPTION),
         "white",
     )
     draw = ImageDraw.Draw(canvas)
@@ -125,11 +122,24 @@ def write_triptych(
         canvas.paste(panel, (left, _HEADER))
         middle = (left + width / 2, _HEADER + height + _CAPTION / 2)
         draw.text(middle, caption, _INK, _font(15), anchor="mm")
-    _draw_colour_bar(canvas, 3 * (width + _MARGIN) + _MARGIN, _HEADER, height, vmax)
+    if anomaly_map is not None:
+        _draw_colour_bar(canvas, bar_left, _HEADER, height, vmax, map_unit(twin is not None))
     canvas.save(path, format="PNG")
 
 
-def _draw_colour_bar(canvas: Image.Image, left: int, top: int, height: int, vmax: float) -> None:
+def map_name(with_twin: bool) -> str:
+    """What a map is called: with a twin it is the difference."""
+    return "Difference" if with_twin else "Anomaly map"
+
+
+def map_unit(with_twin: bool) -> str:
+    """What the numbers of a map's scale are."""
+    return "fraction of intensity range" if with_twin else "distance from healthy"
+
+
+def _draw_colour_bar(
+    canvas: Image.Image, left: int, top: int, height: int, vmax: float, unit: str
+) -> None:
     """Draw the bar with its scale into the room right of the panels."""
     draw = ImageDraw.Draw(canvas)
     bar = _to_pil(colour_bar(vmax)).resize((_BAR_WIDTH, height), Image.Resampling.BILINEAR)
@@ -138,10 +148,9 @@ def _draw_colour_bar(canvas: Image.Image, left: int, top: int, height: int, vmax
         y = top + (1 - share) * (height - 1)
         anchor = {0.0: "lb", 0.5: "lm", 1.0: "lt"}[share]
         draw.text((left + _BAR_WIDTH + 6, y), text, _INK, _font(13), anchor=anchor)
-    text = "fraction of intensity range"
-    _, _, width, line = (int(side) for side in _font(12).getbbox(text))
+    _, _, width, line = (int(side) for side in _font(12).getbbox(unit))
     label = Image.new("RGB", (width, line + 4), "white")
-    ImageDraw.Draw(label).text((0, 0), text, _FAINT_INK, _font(12))
+    ImageDraw.Draw(label).text((0, 0), unit, _FAINT_INK, _font(12))
     label = label.rotate(90, expand=True)
     canvas.paste(label, (left + _BAR_ROOM - _MARGIN - label.width, top + (height - width) // 2))
 

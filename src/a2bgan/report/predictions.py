@@ -10,7 +10,8 @@ import numpy as np
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import DEFAULT_VMAX, write_triptych
+from a2bgan.models.blend import DIFFERENCE_SCALE
+from a2bgan.report.pictures import write_triptych
 
 COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
 
@@ -49,11 +50,11 @@ def write_predictions(
     calibration: Calibration | None = None,
     rate: float = 0.05,
     pictures: bool = True,
-    vmax: float = DEFAULT_VMAX,
+    vmax: float = DIFFERENCE_SCALE,
 ) -> Written:
     """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``.
 
-    Each picture shows input, healthy twin and difference over the input, on the scale 0 to
+    Each picture shows input, healthy twin and anomaly map over the input, on the scale 0 to
     ``vmax``. Rows are written as they come and, with a calibration, once more at the end with
     ``p_value`` and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient.
     Raises InputError if ``out`` cannot be written.
@@ -66,14 +67,14 @@ def write_predictions(
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for p in predictions:
-                if p.score is None or p.image is None or p.twin is None or p.difference is None:
+                if p.score is None or p.image is None:
                     rows.append((p.input.name, p.input.patient_id, p.error))
                 else:
                     picture = ""
                     if pictures:
                         picture = f"pictures/{_free_name(p.input.name, taken)}.png"
                         write_triptych(
-                            out / picture, p.image, p.twin, p.difference, score=p.score, vmax=vmax
+                            out / picture, p.image, p.twin, p.anomaly_map, score=p.score, vmax=vmax
                         )
                     (mean,), (deviation,) = intensities(p.image[None])
                     person = p.input.patient_id

@@ -1,4 +1,4 @@
-"""The paper's figures 3 and 4 for a run: test images, their healthy twins and the differences."""
+"""The paper's figures 3 and 4 for a run: test images, their healthy twins and the maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,6 @@ from a2bgan.detection.detect import detect
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
 from a2bgan.report.figure import FigureCase, write_figure
-from a2bgan.report.pictures import DEFAULT_VMAX
 
 
 def write_run_figure(
@@ -25,14 +24,18 @@ def write_run_figure(
     split: str = "test",
     count: int = 4,
     seed: int = 0,
-    vmax: float = DEFAULT_VMAX,
+    vmax: float | None = None,
 ) -> None:
     """Draw ``count`` images of each label, drawn at random, not by how well they came out.
 
     Abnormal and normal images make a block each; images without a label a third. Raises
-    InputError if the split has no image that can be read.
+    InputError if the split has no image that can be read or the method makes no maps. ``vmax`` is
+    the top of the map's scale, by default the method's own.
     """
-    rng = np.random.default_rng(seed)
+    facts, rng = trained.method.facts, np.random.default_rng(seed)
+    if not facts.makes_map:
+        raise InputError(f"{facts.title} makes no maps to draw")
+    scale = trained.method.map_scale if vmax is None else vmax
     blocks: dict[int | None, list[FigureCase]] = {}
     for label in (1, 0, None):
         rows = [row for row in manifest.split(split) if row.label == label]
@@ -40,7 +43,7 @@ def write_run_figure(
         blocks[label] = _cases(trained, [rows[i] for i in order[:count]])
     if not any(blocks.values()):
         raise InputError(f"split {split}: no image that can be read")
-    write_figure(path, blocks[1], blocks[0], unlabelled=blocks[None], vmax=vmax)
+    write_figure(path, blocks[1], blocks[0], unlabelled=blocks[None], vmax=scale)
 
 
 def _cases(trained: Trained, rows: Sequence[Row]) -> list[FigureCase]:
@@ -49,12 +52,13 @@ def _cases(trained: Trained, rows: Sequence[Row]) -> list[FigureCase]:
     cases: list[FigureCase] = []
     read = [rows[i] for i in loaded.index]
     for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
+        assert batch.anomaly_map is not None
         for i in range(len(batch.x)):
             cases.append(
                 FigureCase(
                     image=((batch.x[i] + 1) / 2).numpy(),
-                    twin=((batch.twin[i] + 1) / 2).numpy(),
-                    difference=batch.difference[i].numpy(),
+                    twin=None if batch.twin is None else ((batch.twin[i] + 1) / 2).numpy(),
+                    anomaly_map=batch.anomaly_map[i].numpy(),
                     mask=_mask(read[len(cases)], trained),
                     score=float(batch.scores[i]),
                 )

@@ -22,7 +22,7 @@ from a2bgan.data.holdout import HoldoutConfig
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
-from a2bgan.training.methods.method import Method, MethodConfig
+from a2bgan.training.methods.method import Facts, Method, MethodConfig
 
 DEFAULT_PRESET = "fast"
 
@@ -92,6 +92,11 @@ class Config(BaseModel):
             return METHODS[name].Config.model_validate(section)
         except ValidationError as error:
             raise ValueError(f"method.{_first_problem(error)}") from None
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the configured method."""
+        return METHODS[self.method.name].facts
 
     def build_method(self) -> Method:
         """The method with fresh weights, which depend on the seed alone."""
@@ -178,11 +183,15 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries, the later winning. Sections with two names (of methods) do not mix."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            names = {section["name"] for section in (old, value) if "name" in section}
+            if len(names) < 2:
+                value = _merge(old, value)
+        merged[key] = value
     for one, other in (("steps", "minutes"), ("minutes", "steps")):
         if changes.get(one) is not None and other not in changes and other in merged:
             merged[other] = None

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from a2bgan.data.batches import RandomBatches, augment
+from a2bgan.data.batches import RandomBatches, augment, to_unit_range
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import (
     Position,
@@ -27,7 +27,7 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import Config, TrainConfig
-from a2bgan.training.methods.method import Method, Moment
+from a2bgan.training.methods.method import Method, Moment, PassMethod, StepMethod
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
 
@@ -68,6 +68,8 @@ def train(
 ) -> Outcome:
     """Train ``config.method`` on B and A until ``train.steps`` or ``train.minutes`` are over.
 
+    A `PassMethod` looks at every image of B once instead.
+
     Everything random is a function of the seed and the step, so a run that was killed and resumed
     ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
     SIGTERM end it after the current step, with a checkpoint. Raises InputError when the run folder
@@ -84,6 +86,19 @@ def train(
         load_optimizers(checkpoint, method)
         position = read_position(checkpoint)
 
+    def enough(position: Position) -> bool:
+        """Whether the checkpoint just written (or gone on from) is where training may end."""
+        if validate is None or not method.ready:
+            return False
+        ended = validate(method, position) if fabric.is_global_zero else False
+        return bool(fabric.broadcast(ended))
+
+    if isinstance(method, PassMethod):
+        if position.step == 0:
+            position = _one_pass(method, healthy, settings.batch_size, fabric, run, watch)
+        enough(position)
+        return Outcome(method, position, interrupted=False)
+    assert isinstance(method, StepMethod)
     batches_b, batches_a = (
         RandomBatches(
             images,
@@ -97,13 +112,6 @@ def train(
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
         run.truncate_metrics(position.step)
-
-    def enough(position: Position) -> bool:
-        """Whether the checkpoint just written (or gone on from) is where training may end."""
-        if validate is None or not method.translates:
-            return False
-        ended = validate(method, position) if fabric.is_global_zero else False
-        return bool(fabric.broadcast(ended))
 
     ended = position.step > 0 and enough(position)
     writer = SummaryWriter(run.tensorboard, purge_step=position.step)
@@ -160,6 +168,33 @@ def train(
             enough(position)  # which measures it
         writer.close()
     return Outcome(method, position, interrupted.is_set())
+
+
+def _one_pass(
+    method: PassMethod,
+    healthy: np.ndarray,
+    batch_size: int,
+    fabric: Fabric,
+    run: RunFolder,
+    watch: Callable[[Report], None],
+) -> Position:
+    """Show a method every image of B once, in order, and write the one checkpoint it leaves."""
+    if fabric.world_size > 1:
+        raise InputError("this method looks at the images on one device: --set train.devices=1")
+    started = time.monotonic()
+    starts = range(0, len(healthy), batch_size)
+    with _interruption() as interrupted, _full_disk_in_words(run):
+        for number, start in enumerate(starts):
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            method.absorb(to_unit_range(healthy[start : start + batch_size]).to(fabric.device))
+            rate = (number + 1) / max(time.monotonic() - started, 1e-9)
+            watch(Report(number + 1, (number + 1) / len(starts), rate, {}, None))
+        method.finish()
+        position = Position(len(starts), time.monotonic() - started)
+        run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
+        save_checkpoint(run.checkpoints, method, position)
+    return position
 
 
 def _launch(settings: TrainConfig) -> Fabric:

@@ -1,4 +1,4 @@
-"""Sample grids: what the translator makes of a few training images, to watch while it trains."""
+"""Sample grids: what a method makes of a few training images, to watch while it trains."""
 
 from pathlib import Path
 
@@ -13,17 +13,23 @@ COUNT = 8
 
 
 def write_samples(path: Path, method: Method, healthy: np.ndarray, mixed: np.ndarray) -> None:
-    """PNG of two blocks side by side, mixed (left) and healthy: input, twin and 3 x difference.
+    """PNG of two blocks side by side, mixed (left) and healthy: input, twin and anomaly map.
 
     ``healthy`` and ``mixed`` are (N, C, H, W) uint8 or uint16; the first of each are shown.
+    Columns that the method does not make are left out.
     """
     columns = []
+    device = next(next(iter(method.networks.values())).parameters()).device
     for images in (mixed[:COUNT], healthy[:COUNT]):
-        device = next(method.networks["translator"].parameters()).device
         x = to_unit_range(images).to(device)
-        twin = method.translate(x).healthy
-        difference = (3 * (x - twin).abs() - 1).clamp(-1, 1)
-        columns += [_column(to_grey_levels(part)) for part in (x, twin, difference)]
+        finding = method.find(x)
+        parts = [x]
+        if finding.twin is not None:
+            parts.append(finding.twin)
+        if finding.anomaly_map is not None:
+            level = (finding.anomaly_map / method.map_scale).clamp(0, 1)
+            parts.append((2 * level - 1)[:, None].expand_as(x))
+        columns += [_column(to_grey_levels(part)) for part in parts]
     height = max(len(column) for column in columns)
     padded = [np.pad(c, ((0, height - len(c)), (0, 0), (0, 0))) for c in columns]
     Image.fromarray(np.concatenate(padded, axis=1).squeeze()).save(path)

@@ -1,6 +1,7 @@
 """A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
 
 import copy
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -8,11 +9,11 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from a2bgan.models.blend import masked_reconstruction
+from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, discriminator_depth
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
-from a2bgan.training.methods.method import Method, MethodConfig, Moment
+from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 
 class _Section(BaseModel):
@@ -82,7 +83,7 @@ EMA_SHARE = 0.1
 """Weights are averaged over at most this share of the steps so far."""
 
 
-class A2BGAN(Method):
+class A2BGAN(StepMethod):
     """Translator G and discriminator D, trained by equations 1 to 10.
 
     Args:
@@ -92,6 +93,12 @@ class A2BGAN(Method):
     """
 
     Config: ClassVar[type[MethodConfig]] = A2BGANConfig
+    facts: ClassVar[Facts] = Facts(
+        title="A2B-GAN",
+        paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
+        score="mean",
+        uses_mixed=True,
+    )
 
     def __init__(self, config: A2BGANConfig, channels: int, size: int) -> None:
         g, d = config.translator, config.discriminator
@@ -110,18 +117,12 @@ class A2BGAN(Method):
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
-        self.fabric = fabric
         rates = {
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
-        for name, rate in rates.items():
-            network = self.networks[name]
-            adam = torch.optim.Adam(network.parameters(), rate, self.config.adam_betas, fused=True)
-            wrapped, self.optimizers[name] = fabric.setup(network, adam)
-            setattr(self, name, wrapped)
-        if "translator_ema" in self.networks:
-            self.networks["translator_ema"].to(fabric.device).requires_grad_(False)
+        wrapped = self._set_up(fabric, rates, self.config.adam_betas)
+        self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -216,12 +217,6 @@ class A2BGAN(Method):
             "mask_mean": m.detach().mean()
         }
 
-    def _descend(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad()
-        self.fabric.backward(loss)
-        optimizer.step()
-
     def _set_learning_rates(self, warming: bool, fraction: float) -> None:
         start = self.config.decay_from
         decay = min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
@@ -246,7 +241,7 @@ class A2BGAN(Method):
             )
 
     @property
-    def translates(self) -> bool:
+    def ready(self) -> bool:
         return bool(self.optimizers["translator"].state)
 
     @property
@@ -255,12 +250,17 @@ class A2BGAN(Method):
 
     @torch.no_grad()
     def translate(self, x: Tensor, version: str | None = None) -> Translation:
+        """The healthy twins of images (N, C, H, W) in [-1, 1], without gradients."""
         averaged = (version or self.versions[0]) == "ema"
         network: Any = self.networks["translator_ema" if averaged else "translator"]
         twin, b, m = network(x.contiguous(memory_format=torch.channels_last))
         return Translation(twin.clamp(-1, 1), b, m)
 
-    def diagnose(self, averages: dict[str, float]) -> str | None:
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        twin, _, mask = self.translate(x, version)
+        return Finding(difference_map(x, twin), twin, mask[:, 0])
+
+    def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
         if self.config.translator.mask == "learned" and mask is not None:
             if mask < 0.002:

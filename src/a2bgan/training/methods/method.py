@@ -1,6 +1,7 @@
-"""The interface every method offers: build networks, take a training step, translate images."""
+"""The interface every method offers: build networks, learn, find what is not healthy."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,46 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from a2bgan.models.translator import Translation
+from a2bgan.models.blend import DIFFERENCE_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a user asks before choosing a method.
+
+    title: as it is written in print; paper: authors, where and when.
+    score: the paper's score, one of ``own_scores`` or of `a2bgan.detection.scores.SCORES`.
+    own_scores: image scores that do not come from a map.
+    uses_mixed: learns from the mixed set (A) too, not from the healthy one (B) alone.
+    makes_map: says where. makes_twin: shows what the image would look like if it were healthy; the
+        map is then the difference, in [0, 1].
+    pretrained: its backbone wants weights trained on other images.
+    """
+
+    title: str
+    paper: str
+    score: str
+    own_scores: tuple[str, ...] = ()
+    uses_mixed: bool = False
+    makes_map: bool = True
+    makes_twin: bool = True
+    pretrained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a method finds in a batch of n images, on their device.
+
+    anomaly_map: (n, H, W), 0 or more, higher where less healthy; None from methods without maps.
+    twin: (n, C, H, W) in [-1, 1], the healthy twin: a translation or a reconstruction, or None.
+    mask: (n, H, W) in [0, 1], where the twin was repainted; None from methods without masks.
+    scores: (n,) by name, higher is less healthy: the method's ``own_scores``.
+    """
+
+    anomaly_map: Tensor | None = None
+    twin: Tensor | None = None
+    mask: Tensor | None = None
+    scores: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +75,63 @@ class MethodConfig(BaseModel):
 
 
 class Method(ABC):
-    """A way to learn what healthy looks like.
+    """A way to learn what healthy looks like: a `StepMethod` or a `PassMethod`.
 
-    A new method is one file with a subclass, its pydantic configuration (with a literal ``name``)
-    and one line in the registry.
+    A new method is one file with a subclass, its pydantic configuration (with a literal ``name``),
+    one line in the registry and a preset.
     """
 
     Config: ClassVar[type[MethodConfig]]
+    facts: ClassVar[Facts]
     networks: dict[str, nn.Module]
     """Everything with weights, by the name it has in a checkpoint."""
     optimizers: dict[str, torch.optim.Optimizer]
-    """Empty until `prepare` was called."""
+    """Empty until `prepare` was called; by the names of the networks they change."""
 
     @abstractmethod
     def __init__(self, config: Any, channels: int, size: int) -> None:
-        """Fresh networks for images of 1 or 3 channels and ``size`` pixels a side."""
+        """Fresh networks for images of 1 or 3 channels and ``size`` pixels a side.
+
+        Raises InputError if the method cannot take that size.
+        """
 
     @abstractmethod
     def prepare(self, fabric: Fabric) -> None:
-        """Put the networks on the device and make the optimisers; called once before training."""
+        """Put the networks on the device and make the optimisers; called once before training.
+
+        Raises InputError if something it needs (pretrained weights) is not there.
+        """
+
+    @property
+    def ready(self) -> bool:
+        """False while what finds anomalies has not been trained at all, as in a warm-up."""
+        return True
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Sets of weights that can be used, such as raw and averaged ones; the best first."""
+        return ("raw",)
+
+    @property
+    def map_scale(self) -> float:
+        """Map value that pictures paint in the brightest colour."""
+        return DIFFERENCE_SCALE
+
+    @abstractmethod
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        """What is not healthy in images (N, C, H, W) in [-1, 1], without gradients.
+
+        ``version`` is one of `versions`, by default the first. Every image is judged by itself:
+        the others of the batch make no difference.
+        """
+
+    def diagnose(self, averages: Mapping[str, float]) -> str | None:
+        """A warning in words, with what to try, if these recent averages look sick."""
+        return None
+
+
+class StepMethod(Method):
+    """A method that learns by steps on random batches of B and A."""
 
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
@@ -62,23 +140,40 @@ class Method(ABC):
         Returns what is worth plotting: detached scalars by name.
         """
 
-    @property
-    def translates(self) -> bool:
-        """False while what translates has not been trained at all, as in a warm-up."""
-        return True
+    def _set_up(
+        self, fabric: Fabric, rates: Mapping[str, float], betas: tuple[float, float]
+    ) -> dict[str, Any]:
+        """Give each network named in ``rates`` an Adam; put the others on the device, frozen.
 
-    @property
-    def versions(self) -> tuple[str, ...]:
-        """Sets of weights that can translate, such as raw and averaged ones; the best first."""
-        return ("raw",)
-
-    @abstractmethod
-    def translate(self, x: Tensor, version: str | None = None) -> Translation:
-        """The healthy twins of images (N, C, H, W) in [-1, 1], without gradients.
-
-        ``version`` is one of `versions`, by default the first.
+        Returns the networks as `step` is to call them, by name: precision and gradients across
+        processes are then taken care of. Only their ``forward`` may be called.
         """
+        self.fabric = fabric
+        self.optimizers = {}
+        wrapped: dict[str, Any] = {}
+        for name, network in self.networks.items():
+            if name in rates:
+                adam = torch.optim.Adam(network.parameters(), rates[name], betas, fused=True)
+                wrapped[name], self.optimizers[name] = fabric.setup(network, adam)
+            else:
+                network.to(fabric.device).requires_grad_(False)
+        return wrapped
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        """One step of the optimiser of a network against a loss."""
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        self.fabric.backward(loss)
+        optimizer.step()
+
+
+class PassMethod(Method):
+    """A method that learns from one look at every image of B, in order, without augmentation."""
 
     @abstractmethod
-    def diagnose(self, averages: dict[str, float]) -> str | None:
-        """A warning in words, with what to try, if these recent averages of `step` look sick."""
+    def absorb(self, healthy: Tensor) -> None:
+        """Take in the next images of B, (N, C, H, W) in [-1, 1]."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Called once after the last image."""
