@@ -57,11 +57,14 @@ def evaluate(
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
         failed = failed or bool(result.failures)
         found.append(result)
-        if len(folders) > 1:
-            _write_metrics(result.metrics, folder.path / "metrics.json")
-    metrics = found[0].metrics if len(found) == 1 else summarise(found)
+        target = folder.path / "metrics.json" if out is None or len(folders) > 1 else out
+        _write_metrics(result.metrics, target)
+        result.write_scores(target.with_name(f"{target.stem}-scores.csv"))
+    metrics = found[0].metrics
+    if len(found) > 1:
+        metrics = summarise(found)
+        _write_metrics(metrics, out if out is not None else run / "metrics.json")
     _print_metrics(metrics)
-    _write_metrics(metrics, out if out is not None else run / "metrics.json")
     if failed:
         raise typer.Exit(1)
 

@@ -35,8 +35,8 @@ def report(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Run folder to compare with.")],
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or repeated runs.")],
+    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Run or runs to compare with.")],
     data: Annotated[
         str | None, typer.Option(help="Labelled data; by default the first run's own.")
     ] = None,
@@ -50,15 +50,20 @@ def compare(
     from a2bgan.errors import InputError
     from a2bgan.training.run_folder import RunFolder
 
-    runs = [RunFolder.open(path) for path in (first, second)]
-    manifest = runs[0].manifest() if data is None else open_data(data)
-    results = [evaluate(load_trained(run), manifest, split=split) for run in runs]
-    one, other = results
-    if [row.name for row in one.rows] != [row.name for row in other.rows]:
-        raise InputError("the two runs could not read the same images")
+    runs = [RunFolder.open_all(path) for path in (first, second)]
+    manifest = runs[0][0].manifest() if data is None else open_data(data)
+    ones, others = (
+        [evaluate(load_trained(run), manifest, split=split) for run in repeated]
+        for repeated in runs
+    )
+    one = ones[0]
+    names = [row.name for row in one.rows]
+    if any([row.name for row in e.rows] != names for e in (*ones, *others)):
+        raise InputError("the runs could not read the same images")
     if len(set(one.labels.tolist())) < 2:
         raise InputError(f"split {split}: labelled images of both kinds are needed")
-    found = compare_aurocs(one.labels, one.scores, other.scores, one.patients)
+    first_scores, second_scores = ([e.scores for e in each] for each in (ones, others))
+    found = compare_aurocs(one.labels, first_scores, second_scores, one.patients)
     for path, auroc in zip((first, second), found.aurocs, strict=True):
         output.print(f"{path}: AUROC {auroc:.4f}", soft_wrap=True)
     low, high = found.interval

@@ -41,23 +41,25 @@ def compare_aurocs(
 
     Args:
         labels: (N,), 1 abnormal, 0 normal.
-        first, second: (N,), higher is more abnormal.
+        first, second: (N,), higher is more abnormal. Or (S, N), of repeated trainings: their mean
+            AUROCs are then compared.
         patients: (N,), any values that tell patients apart; None: each image is its own.
 
     Raises:
         ValueError: there is one class only.
     """
-    scores = np.stack([np.asarray(first), np.asarray(second)])
-    aurocs, covariance = auroc_covariance(labels, scores, patients)
-    contrast = np.array([1.0, -1.0])
-    difference = float(contrast @ aurocs)
+    ones, others = np.atleast_2d(first), np.atleast_2d(second)
+    aurocs, covariance = auroc_covariance(labels, np.concatenate([ones, others]), patients)
+    one, other = aurocs[: len(ones)].mean(), aurocs[len(ones) :].mean()
+    contrast = np.repeat((1 / len(ones), -1 / len(others)), (len(ones), len(others)))
+    difference = float(one - other)
     error = float(np.sqrt(max(contrast @ covariance @ contrast, 0)))
     reach = float(norm.ppf(0.975)) * error
     p_value = 1.0 if difference == 0 else 0.0
     if error > 0:
         p_value = float(2 * norm.sf(abs(difference) / error))
     return Comparison(
-        (float(aurocs[0]), float(aurocs[1])),
+        (float(one), float(other)),
         difference,
         (difference - reach, difference + reach),
         p_value,

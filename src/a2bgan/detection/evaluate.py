@@ -1,5 +1,7 @@
 """How well a run detects and localises, on a labelled split."""
 
+import csv
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_err
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
+
+SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,14 @@ class Evaluation:
     def patients(self) -> np.ndarray:
         """(N,) identifiers."""
         return np.array([row.patient_id for row in self.rows], dtype=np.str_)
+
+    def write_scores(self, path: Path) -> None:
+        """Write a CSV file with path, patient_id, label and score of every image."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(SCORE_COLUMNS)
+            for row, score in zip(self.rows, self.scores, strict=True):
+                table.writerow((row.name, row.patient_id, row.label, repr(float(score))))
 
 
 def evaluate(
@@ -73,6 +85,7 @@ def evaluate(
         if localising and facts.makes_twin
         else None
     )
+    started = time.monotonic()
     parts: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     translated: list[np.ndarray] = []
@@ -86,6 +99,7 @@ def evaluate(
                 if twins is not None and batch.twin is not None:
                     translated.append(((batch.twin[k] + 1) / 2).numpy())
 
+    seconds = time.monotonic() - started
     scores = np.concatenate(parts).astype(np.float64)
     labels = np.array([row.label for row in rows])
     interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
@@ -97,6 +111,7 @@ def evaluate(
         "n_normal": int((labels == 0).sum()),
         "n_abnormal": int((labels == 1).sum()),
         "n_failed": len(failures),
+        "images_per_second": len(rows) / max(seconds, 1e-9),
         "split": split,
         "score": trained.pick.score,
         "checkpoint": trained.pick.checkpoint,
@@ -116,6 +131,22 @@ def evaluate(
         )
         metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return Evaluation(metrics, rows, scores, failures)
+
+
+def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """What `Evaluation.write_scores` wrote: paths, labels, scores and patients, (N,) each.
+
+    Raises InputError if the file cannot be used.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        labels = np.array([int(row["label"]) for row in rows], dtype=np.int64)
+        scores = np.array([float(row["score"]) for row in rows], dtype=np.float64)
+        patients = np.array([row["patient_id"] for row in rows], dtype=np.str_)
+        return [row["path"] for row in rows], labels, scores, patients
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not readable; `a2bgan evaluate` makes it anew") from None
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

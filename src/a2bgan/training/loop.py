@@ -167,6 +167,8 @@ def train(
         if not interrupted.is_set():
             enough(position)  # which measures it
         writer.close()
+        if fabric.is_global_zero:
+            run.note_resources(position.seconds)
     return Outcome(method, position, interrupted.is_set())
 
 
@@ -194,6 +196,7 @@ def _one_pass(
         position = Position(len(starts), time.monotonic() - started)
         run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
         save_checkpoint(run.checkpoints, method, position)
+        run.note_resources(position.seconds)
     return position
 
 

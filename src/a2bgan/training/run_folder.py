@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import resource
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +25,9 @@ class RunFolder:
 
     ``config.yaml`` resolved configuration; ``manifest.csv`` and ``manifest.json`` (its source
     folder and hash); ``environment.json``; ``metrics.jsonl``; ``tensorboard/``;
-    ``checkpoints/step-NNNNNNNN/``; ``samples/``. What was decided with held-out images:
-    ``holdout.csv``, ``validation.jsonl``, ``selection.json``, ``calibration.json``.
+    ``checkpoints/step-NNNNNNNN/``; ``samples/``; ``resources.json``. What was decided with
+    held-out images: ``holdout.csv``, ``validation.jsonl``, ``selection.json``,
+    ``calibration.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +38,7 @@ class RunFolder:
         self.environment_file = path / "environment.json"
         self.metrics_file = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
+        self.resources_file = path / "resources.json"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.holdout_file = path / "holdout.csv"
@@ -121,6 +125,18 @@ class RunFolder:
                 f"{self.path}: trained on arrays, without a manifest; give --data"
             ) from None
         return source
+
+    def note_resources(self, seconds: float) -> None:
+        """Write how long the training took and the most memory this process has had, in bytes."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        noted = {
+            "training_seconds": seconds,
+            "peak_memory": peak if sys.platform == "darwin" else 1024 * peak,
+            "peak_gpu_memory": (
+                torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+            ),
+        }
+        self.resources_file.write_text(json.dumps(noted, indent=2) + "\n")
 
     def truncate_metrics(self, last_step: int) -> None:
         """Forget what was logged after a step: a resumed run logs it again."""

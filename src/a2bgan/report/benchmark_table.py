@@ -1,0 +1,191 @@
+"""The table of a benchmark: every method on the same images, as CSV, Markdown, LaTeX and a plot."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from a2bgan.detection.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.delong import compare_aurocs
+from a2bgan.errors import InputError
+from a2bgan.training.methods.method import Facts
+
+OURS = "a2bgan"
+"""The method that the others are compared with."""
+
+_PIXEL_MEASURES = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeat:
+    """One training of a method, evaluated.
+
+    metrics: what `a2bgan evaluate` measured; resources: seconds and bytes of the training.
+    paths, labels, scores, patients: of the test images, (N,) each.
+    """
+
+    metrics: dict[str, Any]
+    resources: dict[str, Any]
+    paths: list[str]
+    labels: np.ndarray
+    scores: np.ndarray
+    patients: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodRow:
+    """A method's repeats, of which there is none where it failed for the reason given."""
+
+    name: str
+    facts: Facts
+    repeats: Sequence[Repeat]
+    failure: str = ""
+
+    @property
+    def auroc(self) -> float:
+        """Mean over the repeats; NaN without any."""
+        return self.mean("auroc")
+
+    def mean(self, measure: str) -> float:
+        """Mean of a measure over the repeats; NaN where it is not defined."""
+        values = [repeat.metrics.get(measure) for repeat in self.repeats]
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(values) else float("nan")
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(repeats, N)."""
+        return np.stack([repeat.scores for repeat in self.repeats])
+
+
+def table_rows(rows: Sequence[MethodRow]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells, the best AUROC first and failures last.
+
+    Measures that no method has are left out. The p-value is DeLong's, of mean AUROCs on the same
+    patients, against A2B-GAN. Raises InputError if the methods were not evaluated on the same
+    images.
+    """
+    good = sorted((row for row in rows if row.repeats), key=lambda row: -row.auroc)
+    images = {tuple(repeat.paths) for row in good for repeat in row.repeats}
+    if len(images) > 1:
+        raise InputError("the methods could not read the same test images")
+    ours = next((row for row in good if row.name == OURS), None)
+    pixels = {k: v for k, v in _PIXEL_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
+    on_gpu = any(repeat.resources["peak_gpu_memory"] for row in good for repeat in row.repeats)
+    head = ["method", "AUROC (95 %)", "sd", "AUPRC", *pixels.values(), "p against A2B-GAN", "score"]
+    head += ["training, s", "memory, GB", *(["GPU, GB"] if on_gpu else []), "images/s", "note"]
+    cells = []
+    for row in good:
+        first = row.repeats[0]
+        interval = bootstrap_auroc_interval(first.labels, row.scores, first.patients)
+        shown = f"{row.auroc:.4f}"
+        if interval is not None:
+            shown += f" ({interval[0]:.4f}-{interval[1]:.4f})"
+        aurocs = [repeat.metrics["auroc"] for repeat in row.repeats]
+        p_value = ""
+        if ours is not None and row is not ours:
+            found = compare_aurocs(first.labels, row.scores, ours.scores, first.patients)
+            p_value = f"{found.p_value:.2g}"
+        line = [row.facts.title if row.name == OURS else f"{row.facts.title} ({row.name})", shown]
+        line += [f"{np.std(aurocs, ddof=1):.4f}" if len(aurocs) > 1 else "", _cell(row, "auprc")]
+        line += [_cell(row, measure) for measure in pixels]
+        line += [p_value, ", ".join(sorted({r.metrics["score"] for r in row.repeats}))]
+        line.append(f"{_mean_resource(row, 'training_seconds'):.0f}")
+        line.append(f"{_mean_resource(row, 'peak_memory') / 1e9:.2f}")
+        if on_gpu:
+            line.append(f"{_mean_resource(row, 'peak_gpu_memory') / 1e9:.2f}")
+        line.append(f"{row.mean('images_per_second'):.0f}")
+        notes = {r.metrics["note"] for r in row.repeats if r.metrics.get("note")}
+        notes |= {f"failed: {row.failure}"} if row.failure else set()
+        cells.append([*line, "; ".join(sorted(notes))])
+    for row in rows:
+        if not row.repeats:
+            gaps = [""] * (len(head) - 2)
+            cells.append([f"{row.facts.title} ({row.name})", *gaps, f"failed: {row.failure}"])
+    return head, cells
+
+
+def write_tables(folder: Path, rows: Sequence[MethodRow], command: str) -> list[Path]:
+    """Write ``benchmark.csv``, ``.md``, ``.tex`` and ``.png`` and return their paths."""
+    head, cells = table_rows(rows)
+    paths = [folder / f"benchmark.{suffix}" for suffix in ("csv", "md", "tex", "png")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with paths[0].open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([head, *cells])
+        paths[1].write_text(_markdown(head, cells, rows, command), encoding="utf-8")
+        paths[2].write_text(_latex(head, cells), encoding="utf-8")
+        _plot(rows).savefig(paths[3], dpi=130)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    return paths
+
+
+def _cell(row: MethodRow, measure: str) -> str:
+    value = row.mean(measure)
+    return "" if np.isnan(value) else f"{value:.4f}"
+
+
+def _mean_resource(row: MethodRow, name: str) -> float:
+    return float(np.mean([repeat.resources[name] or 0 for repeat in row.repeats]))
+
+
+def _markdown(
+    head: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[MethodRow], command: str
+) -> str:
+    lines = [f"`{command}`", ""]
+    first = next((row.repeats[0].metrics for row in rows if row.repeats), None)
+    if first is not None:
+        count = max(len(row.repeats) for row in rows)
+        lines += [
+            f"{first['n_normal']} normal and {first['n_abnormal']} abnormal test images; mean of "
+            f"{count} training{'s' if count > 1 else ''} each, interval by bootstrap over "
+            "patients, p by DeLong's test. Checkpoint and score were selected without labels.",
+            "",
+        ]
+    lines += [_bar(head), _bar(["---"] * len(head)), *map(_bar, cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _bar(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    escapes = {c: f"\\{c}" for c in "%&_#${}"} | {
+        "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"
+    }  # fmt: skip
+
+    def line(row: Sequence[str]) -> str:
+        texts = ("".join(escapes.get(c, c) for c in cell) for cell in row)
+        return f"{' & '.join(texts)} \\\\"
+
+    columns = "l" + "r" * (len(head) - 2) + "l"
+    body = [line(head), "\\midrule", *map(line, cells)]
+    inner = "\n".join(["\\toprule", *body, "\\bottomrule"])
+    return f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n"
+
+
+def _plot(rows: Sequence[MethodRow]) -> Figure:
+    """AUROC of every method with its interval; a dot for every training."""
+    good = sorted((row for row in rows if row.repeats), key=lambda row: row.auroc)
+    figure = Figure(figsize=(7, 0.9 + 0.36 * max(len(good), 1)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(good):
+        first = row.repeats[0]
+        colour = "#b3472f" if row.name == OURS else "#3a7d8c"
+        interval = bootstrap_auroc_interval(first.labels, row.scores, first.patients)
+        if interval is not None:
+            axes.plot(interval, (place, place), color=colour, linewidth=2, alpha=0.5)
+        axes.plot(row.auroc, place, "D", color=colour, markersize=6)
+        each = [repeat.metrics["auroc"] for repeat in row.repeats]
+        axes.plot(each, [place] * len(each), ".", color="black", markersize=4)
+    axes.set_yticks(range(len(good)), [row.facts.title for row in good])
+    axes.axvline(0.5, color="#aaaaaa", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("test AUROC: mean (diamond), its 95 % interval, each training (dots)")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

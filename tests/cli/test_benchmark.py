@@ -1,0 +1,67 @@
+"""`a2bgan benchmark` and `a2bgan methods`."""
+
+import csv
+
+import pytest
+
+from a2bgan.training.methods import METHODS
+
+SETTINGS = ("train.steps=3", "data.size=32", "holdout.at_least=2", "train.accelerator=cpu")
+OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
+
+
+def test_methods_lists_every_method(a2bgan):
+    result = a2bgan("methods")
+    assert result.exit_code == 0
+    for name, method in METHODS.items():
+        assert name in result.output
+        assert method.facts.title in result.output
+
+
+def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_path, a2bgan):
+    out = tmp_path / "bench"
+    common = ("benchmark", "--data", tiny_set, "--out", out, *OPTIONS)
+    first = a2bgan(*common, "--methods", "a2bgan", "--seeds", 1)
+    assert first.exit_code == 0, first.output
+    config = out / "runs/a2bgan/0/config.yaml"
+    written = config.stat().st_mtime_ns
+    broken = out / "runs/paper/0"
+    broken.mkdir(parents=True)
+    (broken / "notes.txt").write_text("not a run")
+    result = a2bgan(*common, "--methods", "paper,a2bgan", "--seeds", 1)
+    assert result.exit_code == 1
+    assert config.stat().st_mtime_ns == written  # what is there is not trained again
+
+    with (out / "benchmark.csv").open(newline="") as file:
+        head, *rows = list(csv.reader(file))
+    ours, paper = (dict(zip(head, row, strict=True)) for row in rows)
+    assert ours["method"] == "A2B-GAN"
+    assert 0 <= float(ours["AUROC (95 %)"].split()[0]) <= 1
+    assert float(ours["memory, GB"]) > 0.1 and float(ours["images/s"]) > 0
+    assert ours["note"] == ""
+    assert "exists and is not a run" in paper["note"]
+    for suffix in ("md", "tex", "png"):
+        assert (out / f"benchmark.{suffix}").stat().st_size > 100
+    assert str(tmp_path) not in (out / "benchmark.md").read_text().split("failed")[0]
+
+
+def test_runs_with_other_settings_are_not_mixed_in(tiny_set, tmp_path, a2bgan, says):
+    common = ("benchmark", "--data", tiny_set, "--out", tmp_path, "--methods", "a2bgan")
+    assert a2bgan(*common, *OPTIONS, "--seeds", 1).exit_code == 0
+    other = a2bgan(*common, *OPTIONS, "--seeds", 1, "--set", "train.batch_size=3")
+    assert "a run with other settings or images" in says(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "a2bgan,nothing"), "unknown preset 'nothing'"),
+        (("--set", "data.sise=3"), "unknown setting"),
+    ],
+)
+def test_wrong_options_are_said_before_anything_is_trained(
+    tiny_set, tmp_path, a2bgan, says, options, message
+):
+    result = a2bgan("benchmark", "--data", tiny_set, "--out", tmp_path / "b", *options)
+    assert message in says(result)
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,77 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from a2bgan.detection.delong import compare_aurocs
+from a2bgan.detection.metrics import auroc
+from a2bgan.errors import InputError
+from a2bgan.report.benchmark_table import MethodRow, Repeat, table_rows, write_tables
+from a2bgan.training.methods.method import Facts
+
+N = 80
+LABELS = np.repeat((0, 1), N // 2)
+PATIENTS = np.array([f"p{i}" for i in range(N)])
+PATHS = [f"{i}.png" for i in range(N)]
+
+
+def repeat(shift: float, seed: int, **measures: float) -> Repeat:
+    scores = np.random.default_rng(seed).normal(size=N) + shift * LABELS
+    metrics = {"auroc": auroc(LABELS, scores), "auprc": 0.5, "score": "mean", "n_normal": N // 2}
+    metrics |= {"n_abnormal": N // 2, "images_per_second": 10.0, **measures}
+    resources = {"training_seconds": 60.0, "peak_memory": 2_000_000_000, "peak_gpu_memory": None}
+    return Repeat(metrics, resources, PATHS, LABELS, scores, PATIENTS)
+
+
+def rows() -> list[MethodRow]:
+    ours = MethodRow("a2bgan", Facts("A2B-GAN", "x", "mean"), [repeat(2, 0), repeat(2, 1)])
+    weak = MethodRow("weak", Facts("Weak & co", "y", "mean"), [repeat(0.2, 2), repeat(0.2, 3)])
+    broken = MethodRow("broken", Facts("Broken", "z", "mean"), [], "out of memory")
+    return [weak, broken, ours]
+
+
+def test_best_first_failures_last_and_p_values_of_mean_aurocs() -> None:
+    head, cells = table_rows(rows())
+    table = [dict(zip(head, line, strict=True)) for line in cells]
+    assert [line["method"] for line in table] == ["A2B-GAN", "Weak & co (weak)", "Broken (broken)"]
+    weak, _, ours = rows()
+    expected = np.mean([r.metrics["auroc"] for r in weak.repeats])
+    assert table[1]["AUROC (95 %)"].startswith(f"{expected:.4f} (")
+    found = compare_aurocs(LABELS, weak.scores, ours.scores, PATIENTS)
+    assert found.aurocs == pytest.approx((weak.auroc, ours.auroc))
+    assert float(table[1]["p against A2B-GAN"]) == pytest.approx(found.p_value, rel=0.1)
+    assert table[0]["p against A2B-GAN"] == ""
+    assert table[1]["memory, GB"] == "2.00"
+    assert table[2]["note"] == "failed: out of memory"
+    assert "pixel AP" not in head and "GPU, GB" not in head
+
+
+def test_columns_that_one_method_has_are_there_for_all() -> None:
+    with_maps = MethodRow("m", Facts("M", "x", "mean"), [repeat(1, 0, pixel_ap=0.25)])
+    head, cells = table_rows([with_maps, *rows()])
+    assert [dict(zip(head, line, strict=True))["pixel AP"] for line in cells].count("0.2500") == 1
+
+
+def test_other_test_images_are_refused() -> None:
+    one, _, other = rows()
+    moved = [Repeat(r.metrics, r.resources, PATHS[::-1], LABELS, r.scores, PATIENTS) for r in
+             other.repeats]  # fmt: skip
+    with pytest.raises(InputError, match="same test images"):
+        table_rows([one, MethodRow("a2bgan", other.facts, moved)])
+
+
+def test_files_hold_the_same_cells(tmp_path) -> None:
+    head, cells = table_rows(rows())
+    paths = write_tables(tmp_path, rows(), "a2bgan benchmark --data x")
+    with paths[0].open(newline="") as file:
+        assert list(csv.reader(file)) == [head, *cells]
+    markdown = paths[1].read_text()
+    assert markdown.startswith("`a2bgan benchmark --data x`")
+    assert markdown.count("\n| ") == len(cells) + 2
+    latex = paths[2].read_text()
+    assert "Weak \\& co" in latex and "95 \\%" in latex
+    body = re.findall(r"^(.*) \\\\$", latex, re.M)
+    assert len(body) == len(cells) + 1
+    assert all(line.replace("\\&", "").count("&") == len(head) - 1 for line in body)
+    assert paths[3].read_bytes().startswith(b"\x89PNG")
