@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +50,20 @@ def prepare_medmnist(
     require_share(mixed_share)
     path = _find_file(root)
     images = {side: _read_array(path, f"{side}_images") for side in SIDES}
+    labels = {side: _read_array(path, f"{side}_labels") for side in SIDES}
+    is_abnormal = _abnormality([*labels.values()], normal_class, path)
     cases: dict[str, list[Case]] = {}
     for side in SIDES:
-        labels = _read_array(path, f"{side}_labels")
-        abnormal = _abnormal(labels, normal_class, path)
+        abnormal = is_abnormal(labels[side])
         shape, dtype = images[side].shape, images[side].dtype
         if not (len(shape) == 3 or shape[3:] == (3,)) or dtype != np.uint8:
             raise InputError(
                 f"{path}: {side}_images has the shape {shape} of {dtype}; only flat images of "
                 "8 bits can be used"
             )
-        if len(labels) != shape[0]:
+        if len(abnormal) != shape[0]:
             raise InputError(
-                f"{path}: {shape[0]} {side}_images, {len(labels)} labels; get it again"
+                f"{path}: {shape[0]} {side}_images, {len(abnormal)} labels; get it again"
             )
         cases[side] = [
             Case(f"{side}_{i:06d}.png", f"{side}/{i}", int(abnormal[i])) for i in range(shape[0])
@@ -118,19 +120,21 @@ def _read_array(path: Path, name: str) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error}); expected {LAYOUT}") from None
 
 
-def _abnormal(labels: np.ndarray, normal_class: int | None, path: Path) -> np.ndarray:
-    """bool (N,) of labels (N, 1), or (N, K) with a column a disease."""
-    if labels.ndim == 2 and labels.shape[1] > 1:
+def _abnormality(
+    labels: Sequence[np.ndarray], normal_class: int | None, path: Path
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from labels (N, 1), or (N, K) with a column a disease, to bool (N,)."""
+    if any(its.ndim == 2 and its.shape[1] > 1 for its in labels):
         if normal_class is not None:
             raise InputError(
                 f"{path}: several labels an image, so those without any are normal; "
                 "leave out --normal-class"
             )
-        return np.asarray(labels.any(axis=1))
+        return lambda its: np.asarray(its.any(axis=1))
     known = NORMAL_CLASSES.get(path.stem.split("_")[0].lower())
     normal = known if normal_class is None else normal_class
-    classes = sorted(int(label) for label in np.unique(labels))
+    classes = sorted({int(label) for its in labels for label in np.unique(its)})
     if normal not in classes:
         problem = "which class is normal is not known" if normal is None else f"no class {normal}"
         raise InputError(f"{path}: {problem}; use --normal-class with one of {classes}")
-    return np.asarray(labels.reshape(-1) != normal)
+    return lambda its: np.asarray(its.reshape(-1) != normal)

@@ -166,14 +166,18 @@ def _by_patient(
             if side.get(patient, part) == part and not (part == "healthy" and images[patient][1])
         ]
         # Whole patients as long as they fit; then a part of the images of one that does not.
-        for whole in (True, False):
-            for patient in candidates:
-                found = images[patient][label]
-                if not found or not wanted or (whole == (len(found) > wanted)):
-                    continue
+        cut = []
+        for patient in candidates:
+            found = images[patient][label]
+            if len(found) > wanted:
+                cut.append(patient)
+            elif found:
                 side[patient] = part
-                parts[part] += found[:wanted]
-                wanted -= len(found[:wanted])
+                parts[part] += found
+                wanted -= len(found)
+        if wanted and cut:
+            side[cut[0]] = part
+            parts[part] += images[cut[0]][label][:wanted]
 
     fill("test", 1, counts.test_abnormal)
     fill("mixed", 1, counts.mixed_abnormal)
