@@ -158,7 +158,7 @@ def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
         # Links to folders are followed, but not in circles.
         real = os.path.realpath(folder)
         folders[:] = sorted(f for f in folders if not _hidden(f)) if real not in entered else []
-        for file in files if real not in entered else ():
+        for file in sorted(files) if real not in entered else ():
             if not _hidden(file):
                 path = Path(folder, file)
                 yield path.relative_to(root).as_posix(), path
