@@ -172,6 +172,29 @@ def test_patients_are_those_of_the_source_names(sources, written, tmp_path):
     assert len({row["patient_id"] for row in read_rows(simulated.manifest)}) == 4
 
 
+def test_test_images_and_patients_can_be_given(tmp_path):
+    make_sources(tmp_path / "training", count=14)
+    for path in make_sources(tmp_path / "test", count=6).rglob("*.png"):
+        path.rename(path.with_name(f"test_{path.name}"))
+    files = [path.name for path in tmp_path.rglob("*.png")]
+    patients = {name: f"patient of {name}" for name in files}
+    simulated = simulate_squares(
+        tmp_path / "training",
+        tmp_path / "set",
+        **COUNTS,
+        test_images=tmp_path / "test",
+        patients=patients,
+    )
+    rows = read_rows(simulated.manifest)
+    assert {row["patient_id"] for row in rows} == set(patients.values())
+    for row in rows:
+        assert row["patient_id"].startswith("patient of test_") == (row["split"] == "test")
+    with pytest.raises(InputError, match=r"needs 6 images, .*below has 3"):
+        simulate_squares(
+            tmp_path / "training", tmp_path / "few", **COUNTS, test_images=tmp_path / "test/below"
+        )
+
+
 def test_unreadable_images_are_skipped_and_reported(tmp_path):
     make_sources(tmp_path / "sources", count=NEEDED)
     (tmp_path / "sources/below/empty.png").touch()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import list_failures, output
+from a2bgan.cli.prepare import prepare
 
 if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Look at data before training; make sets with a known answer.", no_args_is_help=True
 )
+app.command()(prepare)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,8 @@ def simulate_squares(
     test_normal: int,
     test_abnormal: int,
     seed: int = 0,
+    test_images: Path | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> Simulated:
     """Make a data set with known anomalies from a folder of healthy images.
 
@@ -55,8 +57,9 @@ def simulate_squares(
     and mask. It appears when it is complete, and the same arguments give the same bytes.
 
     The split is by image, as in the paper: images of one patient may land in several splits. The
-    patient is known for names like 00001280_004.png (patient 00001280); any other image counts as
-    a patient of its own.
+    patient is known for names like 00001280_004.png (patient 00001280) and for file names in
+    `patients`; any other image counts as a patient of its own. With `test_images`, the test set is
+    made of the images below that folder and the rest of those below `images`.
 
     Raises InputError when `images` is no folder or holds too few usable images, `out` holds
     something, the square does not fit, or a count is negative.
@@ -79,22 +82,26 @@ def simulate_squares(
     if not 1 <= square < size:
         raise InputError(f"square {square} does not fit: use 1 to {size - 1} for size {size}")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    files = _source_files(images, needed=len(roles))
-    files = [files[i] for i in rng.permutation(len(files))]
+    apart = 0 if test_images is None else test_normal + test_abnormal
+    files = _shuffled_files(images, len(roles) - apart, rng)
     # Shuffled, so that neither names nor the order of rows tell the class.
     roles = [roles[i] for i in rng.permutation(len(roles))]
 
     skipped: list[tuple[str, str]] = []
+    usable = _usable_images(files, images, size, skipped)
+    usable_in_test = usable
+    if test_images is not None:
+        test_files = _shuffled_files(test_images, apart, rng)
+        usable_in_test = _usable_images(test_files, test_images, size, skipped)
     with atomic_folder(out) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
-        usable = _usable_images(files, images, size, skipped)
         grey_paths = []
         with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as table_file:
             table = csv.writer(table_file, lineterminator="\n")
             table.writerow(("path", "split", "label", "patient_id", "mask"))
             for index, (split, abnormal) in enumerate(roles):
-                source, image = next(usable, (None, None))
+                source, image = next(usable_in_test if split == "test" else usable, (None, None))
                 if source is None or image is None:
                     raise _too_few(images, len(roles), index, len(skipped))
                 path, mask = f"images/{index:05d}.png", ""
@@ -106,7 +113,7 @@ def simulate_squares(
                 Image.fromarray(image).save(folder / path)
                 if image.ndim == 2:
                     grey_paths.append(folder / path)
-                patient = _patient_id(source, index)
+                patient = (patients or {}).get(source.name) or _patient_id(source, index)
                 table.writerow((path, split, int(abnormal), patient, mask))
         if len(grey_paths) < len(roles):
             for grey_path in grey_paths:
@@ -116,13 +123,14 @@ def simulate_squares(
     return Simulated(out / "manifest.csv", skipped)
 
 
-def _source_files(images: Path, needed: int) -> list[Path]:
+def _shuffled_files(images: Path, needed: int, rng: np.random.Generator) -> list[Path]:
     if not images.is_dir():
         raise InputError(f"{images}: no such folder of images")
     files = [path for path in images.rglob("*") if image_suffix(path) in SOURCE_SUFFIXES]
     if len(files) < needed:
         raise _too_few(images, needed, len(files), 0)
-    return sorted(files, key=lambda path: path.relative_to(images).as_posix())
+    files.sort(key=lambda path: path.relative_to(images).as_posix())
+    return [files[i] for i in rng.permutation(len(files))]
 
 
 def _too_few(images: Path, needed: int, usable: int, unreadable: int) -> InputError:

@@ -1,0 +1,66 @@
+"""`a2bgan data prepare`: public data sets, as they are downloaded, become sets with a manifest."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli.console import output
+
+
+def prepare(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="covidx, chestxray8, celeba, medianomaly, mvtec or medmnist.", show_default=False
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help="The download, unpacked or not.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    split: Annotated[
+        str | None,
+        typer.Option(help="patient (the default): each on one side; paper: image by image."),
+    ] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Paper's split in proportion, of other numbers.")
+    ] = False,
+    finding: Annotated[
+        str | None, typer.Option(help="chestxray8: the disease; Cardiomegaly.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="chestxray8: PA (the default), AP or any.")
+    ] = None,
+    normal_class: Annotated[
+        int | None, typer.Option(help="medmnist: the label that is normal.")
+    ] = None,
+    mixed_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Taken for the mixed set, 0.5: of the abnormal test images (mvtec, medianomaly), "
+            "of the normal training images (medmnist)."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same manifest.")] = 0,
+) -> None:
+    """Make a set of a public data set that was downloaded. Nothing is downloaded here."""
+    from a2bgan.data.prepare import prepare as prepare_set
+
+    made = prepare_set(
+        kind,
+        root,
+        out,
+        split=split,
+        scale=scale or None,
+        finding=finding,
+        view=view,
+        normal_class=normal_class,
+        mixed_share=mixed_share,
+        seed=seed,
+    )
+    for part in ("healthy", "mixed", "test"):
+        normal, abnormal = made.counts[part, 0], made.counts[part, 1]
+        output.print(f"{part}: {normal} normal, {abnormal} abnormal", highlight=False)
+    for note in made.notes:
+        output.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
+    output.print(f"-> {made.manifest}", soft_wrap=True)

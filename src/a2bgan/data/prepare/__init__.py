@@ -1,0 +1,39 @@
+"""Public data sets, as they are downloaded, made into sets with a manifest."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from a2bgan.data.prepare.celeba import prepare_celeba
+from a2bgan.data.prepare.chestxray8 import prepare_chestxray8
+from a2bgan.data.prepare.covidx import prepare_covidx
+from a2bgan.data.prepare.medianomaly import prepare_medianomaly
+from a2bgan.data.prepare.medmnist import prepare_medmnist
+from a2bgan.data.prepare.mvtec import prepare_mvtec
+from a2bgan.data.prepare.writing import Prepared
+from a2bgan.errors import InputError
+
+KINDS: dict[str, Callable[..., Prepared]] = {
+    "covidx": prepare_covidx,
+    "chestxray8": prepare_chestxray8,
+    "celeba": prepare_celeba,
+    "medianomaly": prepare_medianomaly,
+    "mvtec": prepare_mvtec,
+    "medmnist": prepare_medmnist,
+}
+
+
+def prepare(kind: str, root: Path, out: Path, **options: object) -> Prepared:
+    """Make the folder `out` of the download of a KIND in `root`.
+
+    options: those of the kind's function; None stands for its default. The new folder has images/,
+    masks/ where there are any, and manifest.csv; it appears whole or not at all, and the same
+    arguments give the same manifest. Raises InputError.
+    """
+    if kind not in KINDS:
+        raise InputError(f"no kind {kind!r}: use one of {', '.join(KINDS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in inspect.signature(KINDS[kind]).parameters:
+            raise InputError(f"--{name.replace('_', '-')} is not for {kind}; leave it out")
+    return KINDS[kind](root, out, **given)

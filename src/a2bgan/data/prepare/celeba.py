@@ -1,0 +1,124 @@
+"""CelebA with simulated squares: the paper's check of localisation."""
+
+import posixpath
+import re
+import tempfile
+from collections import Counter
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.data.manifest import read_manifest
+from a2bgan.data.prepare.downloads import Download
+from a2bgan.data.prepare.splits import Counts, require_split
+from a2bgan.data.prepare.writing import Prepared
+from a2bgan.data.simulate import simulate_squares
+from a2bgan.errors import InputError
+
+PAPER = Counts(5_000, 3_500, 1_500, test_normal=2_500, test_abnormal=2_500)
+
+SIZE, SQUARE = 128, 40
+
+IMAGES = "img_align_celeba"
+PARTITION = "list_eval_partition"
+IDENTITY = "identity_CelebA"
+LAYOUT = f"the folder {IMAGES}/ or {IMAGES}.zip, and {PARTITION}.txt"
+
+TRAINING, TEST = "0", "2"
+"""Of the official partition; 1 is validation."""
+
+SPARE = 20
+"""Images more than needed, for those that cannot be read."""
+
+
+def prepare_celeba(
+    root: Path,
+    out: Path,
+    *,
+    split: str = "patient",
+    seed: int = 0,
+    scale: bool = False,
+    counts: Counts = PAPER,
+) -> Prepared:
+    """Faces in colour, 128 x 128; in the abnormal ones a square of 40 x 40 became its mean.
+
+    split: "patient" takes training and test images from the official training and test partitions,
+        which share no person; "paper" draws from all images. With both, healthy and mixed images
+        may show the same person. Persons are the patients where identity_CelebA.txt is there.
+    scale: let "paper" make do with fewer images, in proportion, which "patient" does anyway.
+    Raises InputError.
+    """
+    require_split(split)
+    download = Download(root)
+    files: dict[str, str] = {}
+    for file in download.names:
+        folder, name = posixpath.split(file)
+        if posixpath.basename(folder) == IMAGES and name.lower().endswith((".jpg", ".png")):
+            files.setdefault(name, file)
+    if not files:
+        raise InputError(f"{root}: no images in {IMAGES}/; expected {LAYOUT}")
+    pools = [sorted(files)]
+    needed = [sum(astuple(counts))]
+    if split == "patient":
+        partition = _read_pairs(download, PARTITION)
+        pools = [[n for n in pools[0] if partition.get(n) == part] for part in (TRAINING, TEST)]
+        in_test = counts.test_normal + counts.test_abnormal
+        needed = [needed[0] - in_test, in_test]
+    factor = min(1.0, *(len(pool) / number for pool, number in zip(pools, needed, strict=True)))
+    if split == "paper" and factor < 1 and not scale:
+        raise InputError(
+            f"{root}: the paper's split needs {needed[0]} images, found {len(files)}; add --scale "
+            "for the same proportions of them, or use --split patient"
+        )
+    drawn = counts.times(factor)
+    if not min(astuple(drawn)):
+        raise InputError(f"{root}: too few images ({len(files)}); expected {LAYOUT}")
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        targets = {
+            files[pool[i]]: Path(folder, str(number), pool[i])
+            for number, pool in enumerate(pools)
+            for i in rng.permutation(len(pool))[: needed[number] + SPARE]
+        }
+        download.place(targets)
+        made = simulate_squares(
+            Path(folder, "0"),
+            out,
+            size=SIZE,
+            square=SQUARE,
+            healthy=drawn.healthy,
+            mixed_normal=drawn.mixed_normal,
+            mixed_abnormal=drawn.mixed_abnormal,
+            test_normal=drawn.test_normal,
+            test_abnormal=drawn.test_abnormal,
+            seed=seed,
+            test_images=Path(folder, "1") if split == "patient" else None,
+            patients=_persons(download),
+        )
+    notes = [f"{name}: {reason}; skipped" for name, reason in made.skipped]
+    notes.append("images in colour: train with --set data.channels=3")
+    rows = read_manifest(made.manifest).rows
+    return Prepared(made.manifest, Counter((row.split, row.label) for row in rows), notes)
+
+
+def _persons(download: Download) -> dict[str, str]:
+    """Who is in each image, where the download says so."""
+    there = any(posixpath.basename(name).startswith(f"{IDENTITY}.") for name in download.names)
+    return _read_pairs(download, IDENTITY) if there else {}
+
+
+def _read_pairs(download: Download, stem: str) -> dict[str, str]:
+    """File name and number of each line of a list, .txt as first published or .csv."""
+    name = download.find_one((f"{stem}.txt", f"{stem}.csv"), LAYOUT)
+    pairs = {}
+    for number, line in enumerate(download.read_text(name).splitlines(), 1):
+        cells = re.split(r"[,\s]+", line.strip())
+        if len(cells) == 2 and cells[1].isdecimal():
+            pairs[cells[0]] = cells[1]
+        elif line.strip() and number > 1:  # a CSV file has a header
+            raise InputError(
+                f"{download.root}, {name}, line {number}: not an image and a number; "
+                "get the list again"
+            )
+    return pairs

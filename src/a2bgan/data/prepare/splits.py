@@ -1,0 +1,187 @@
+"""Who goes where: healthy, mixed or test, by patient or as the paper drew them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.errors import InputError
+
+HOW = ("patient", "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image of a public set.
+
+    name: of its file below images/ of the set that is made. file: its name in the download.
+    label: 1 abnormal, 0 normal. patient: empty where it is not known.
+    mask: name in the download of the lesion mask, which test images keep.
+    """
+
+    name: str
+    file: str
+    label: int
+    patient: str = ""
+    mask: str | None = None
+
+
+Parts = Mapping[str, Sequence[Case]]
+"""The cases of healthy, mixed and test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many images each part has."""
+
+    healthy: int
+    mixed_normal: int
+    mixed_abnormal: int
+    test_normal: int = 0
+    test_abnormal: int = 0
+
+    @property
+    def normal(self) -> int:
+        return self.healthy + self.mixed_normal + self.test_normal
+
+    @property
+    def abnormal(self) -> int:
+        return self.mixed_abnormal + self.test_abnormal
+
+    def times(self, factor: float) -> "Counts":
+        """Every number times `factor`, rounded down."""
+        # Products such as 90 * (70 / 90) may end just below the whole number.
+        return Counts(*(int(count * factor + 1e-9) for count in astuple(self)))
+
+    def fitting(self, normal: int, abnormal: int) -> "Counts":
+        """The same where that many images suffice, else as many as they allow in proportion."""
+        return self.times(min(1.0, normal / self.normal, abnormal / self.abnormal))
+
+
+def require_split(how: str) -> None:
+    """InputError unless `how` is one of HOW."""
+    if how not in HOW:
+        raise InputError(f"split {how!r}: use {' or '.join(HOW)}")
+
+
+def require_share(share: float) -> None:
+    """InputError unless `share` lies between 0 and 1."""
+    if not 0 < share < 1:
+        raise InputError(f"mixed share {share}: use a number between 0 and 1")
+
+
+def divide(
+    cases: Sequence[Case], counts: Counts, how: str, *, seed: int, scale: bool, root: Path
+) -> dict[str, list[Case]]:
+    """Draw healthy, mixed and test from `cases`, at random; the rest is in none of them.
+
+    how: "paper" draws image by image, exactly `counts`; patients may be on several sides.
+        "patient" puts every patient on one side and the healthy side has only patients without an
+        abnormal image; numbers are `counts` or a little less.
+    scale: where there are too few images, let "paper" draw the same proportions of them, which
+        "patient" does anyway.
+    root: for messages. The order of `cases` does not matter. Raises InputError.
+    """
+    require_split(how)
+    found = Counter(case.label for case in cases)
+    drawn = counts.fitting(found[0], found[1])
+    if how == "paper" and drawn != counts and not scale:
+        raise InputError(
+            f"{root}: the paper's split needs {counts.normal} normal and {counts.abnormal} "
+            f"abnormal images, found {found[0]} and {found[1]}; add --scale for the same "
+            "proportions of them, or use --split patient"
+        )
+    if any(
+        number == 0 < wanted for number, wanted in zip(astuple(drawn), astuple(counts), strict=True)
+    ):
+        raise InputError(
+            f"{root}: {found[0]} normal and {found[1]} abnormal images are too few to divide; "
+            "add images"
+        )
+    rng = np.random.default_rng(seed)
+    ordered = sorted(cases, key=lambda case: case.name)
+    return (_by_image if how == "paper" else _by_patient)(ordered, drawn, rng)
+
+
+def shortfall(parts: Parts, counts: Counts) -> list[str]:
+    """The note that there are fewer images than in the paper; none where there are not."""
+    drawn, wanted = sum(map(len, parts.values())), sum(astuple(counts))
+    return [f"{drawn} images where the paper has {wanted}"] if drawn < wanted else []
+
+
+def borrow_mixed(
+    normal: Sequence[Case], abnormal: Sequence[Sequence[Case]], share: float, seed: int
+) -> tuple[dict[str, list[Case]], list[Case]]:
+    """Make a mixed set where there is none: abnormal images and as many normal ones.
+
+    abnormal: kinds of abnormality; `share` of each is taken, rounded, at least one and never all.
+    Returns the parts healthy and mixed, and the abnormal images that are left. At most half of the
+    normal images are taken.
+    """
+    rng = np.random.default_rng(seed)
+    taken: list[Case] = []
+    left: list[Case] = []
+    for kind in abnormal:
+        shuffled = [kind[i] for i in rng.permutation(len(kind))]
+        number = min(max(round(share * len(kind)), 1), len(kind) - 1)
+        taken += shuffled[:number]
+        left += shuffled[number:]
+    order = [normal[i] for i in rng.permutation(len(normal))]
+    number = min(len(taken), len(normal) // 2)
+    return {"mixed": [*order[:number], *taken], "healthy": order[number:]}, left
+
+
+def _by_image(
+    cases: Sequence[Case], counts: Counts, rng: np.random.Generator
+) -> dict[str, list[Case]]:
+    shuffled = [cases[i] for i in rng.permutation(len(cases))]
+    normal = [case for case in shuffled if case.label == 0]
+    abnormal = [case for case in shuffled if case.label == 1]
+    mixed_end = counts.healthy + counts.mixed_normal
+    return {
+        "healthy": normal[: counts.healthy],
+        "mixed": normal[counts.healthy : mixed_end] + abnormal[: counts.mixed_abnormal],
+        "test": normal[mixed_end : counts.normal]
+        + abnormal[counts.mixed_abnormal : counts.abnormal],
+    }
+
+
+def _by_patient(
+    cases: Sequence[Case], counts: Counts, rng: np.random.Generator
+) -> dict[str, list[Case]]:
+    images: dict[str, tuple[list[Case], list[Case]]] = defaultdict(lambda: ([], []))
+    for case in cases:
+        images[case.patient or case.name][case.label].append(case)
+    patients = list(images)
+    patients = [patients[i] for i in rng.permutation(len(patients))]
+    side: dict[str, str] = {}
+    parts: dict[str, list[Case]] = {"healthy": [], "mixed": [], "test": []}
+
+    def fill(part: str, label: int, wanted: int) -> None:
+        candidates = [
+            patient
+            for patient in patients
+            if side.get(patient, part) == part and not (part == "healthy" and images[patient][1])
+        ]
+        # Whole patients as long as they fit; then a part of the images of one that does not.
+        cut = []
+        for patient in candidates:
+            found = images[patient][label]
+            if len(found) > wanted:
+                cut.append(patient)
+            elif found:
+                side[patient] = part
+                parts[part] += found
+                wanted -= len(found)
+        if wanted and cut:
+            side[cut[0]] = part
+            parts[part] += images[cut[0]][label][:wanted]
+
+    fill("test", 1, counts.test_abnormal)
+    fill("mixed", 1, counts.mixed_abnormal)
+    fill("test", 0, counts.test_normal)
+    fill("mixed", 0, counts.mixed_normal)
+    fill("healthy", 0, counts.healthy)
+    return parts
