@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +15,12 @@ from a2bgan.cli.console import errors, output
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from a2bgan.data.manifest import Manifest
     from a2bgan.report.benchmark_table import Repeat
     from a2bgan.training.run_folder import RunFolder
+
+METRICS_FILE, SCORES_FILE = "metrics.json", "metrics-scores.csv"
+"""As `a2bgan evaluate` names them."""
 
 
 def methods() -> None:
@@ -92,13 +97,24 @@ def benchmark(
                 settings[name].append(f"method.backbone_weights={backbone_weights.resolve()}")
         load_config(name, None, settings[name])
 
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    one_at_a_time = Lock()
+
     def repeat(name: str, seed: int) -> "Repeat | str":
         run = RunFolder(out / "runs" / name / f"{seed}")
-        failure = _train_and_evaluate(
-            run, data, manifest.sha256, name, [*settings[name], f"train.seed={seed}"],
-            threads=max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None,
-        )  # fmt: skip
-        return failure or _read(run)
+        seeded = [*settings[name], f"train.seed={seed}"]
+        if run.config_file.exists():
+            same = run.config() == load_config(name, None, seeded)
+            if not same or run.manifest_sha256() != manifest.sha256:
+                raise InputError(
+                    f"{run.path}: a run with other settings or images; choose another --out"
+                )
+        if not (run.path / SCORES_FILE).exists():
+            failure = _train(run, data, name, seeded, threads)
+            if failure:
+                return failure
+        with one_at_a_time:
+            return _evaluated(run, manifest)
 
     with ThreadPoolExecutor(jobs) as pool:
         pending = {
@@ -125,56 +141,48 @@ def benchmark(
         raise typer.Exit(1)
 
 
-def _train_and_evaluate(
-    run: "RunFolder",
-    data: str,
-    manifest_sha256: str,
-    preset: str,
-    settings: list[str],
-    threads: int | None,
+def _train(
+    run: "RunFolder", data: str, preset: str, settings: list[str], threads: int | None
 ) -> str:
-    """Do what is left to do of one run, in processes of its own; the reason if that fails."""
-    from a2bgan.training.config import load_config
-
-    scores = run.path / "metrics-scores.csv"
-    started = run.config_file.exists()
-    if started:
-        same = run.config() == load_config(preset, None, settings)
-        if not same or run.manifest_sha256() != manifest_sha256:
-            raise InputError(
-                f"{run.path}: a run with other settings or images; choose another --out"
-            )
-        if scores.exists():
-            return ""
-    train = ["train", "--out", run.path, "--data", data]
-    train += ["--resume"] if started else ["--preset", preset]
-    for setting in () if started else settings:
-        train += ["--set", setting]
+    """Train in a process of its own, whose memory can be told; the reason if that fails."""
+    arguments = ["train", "--out", str(run.path), "--data", data]
+    if run.config_file.exists():
+        arguments.append("--resume")
+    else:
+        arguments += ["--preset", preset]
+        arguments += [part for setting in settings for part in ("--set", setting)]
     environment = dict(os.environ)
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    for arguments in (train, ["evaluate", run.path]):
-        done = subprocess.run(
-            [sys.executable, "-m", "a2bgan.cli.app", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        if done.returncode:
-            said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            reason = said[-1] if said else f"exit code {done.returncode}"
-            return reason.removeprefix("error: ")
-    return ""
+    done = subprocess.run(
+        [sys.executable, "-m", "a2bgan.cli.app", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if not done.returncode:
+        return ""
+    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}"
 
 
-def _read(run: "RunFolder") -> "Repeat":
-    from a2bgan.detection.evaluate import read_scores
+def _evaluated(run: "RunFolder", manifest: "Manifest") -> "Repeat | str":
+    """What a trained run does on the test images, measured where it was not yet."""
+    from a2bgan.detection.evaluate import evaluate, read_scores
+    from a2bgan.detection.trained import load_trained
     from a2bgan.report.benchmark_table import Repeat
 
-    metrics = json.loads((run.path / "metrics.json").read_text())
+    scores, metrics = run.path / SCORES_FILE, run.path / METRICS_FILE
+    if not scores.exists():
+        try:
+            found = evaluate(load_trained(run), manifest)
+        except InputError as error:
+            return str(error)
+        metrics.write_text(json.dumps(found.metrics, indent=2) + "\n")
+        found.write_scores(scores)
     resources = json.loads(run.resources_file.read_text())
-    return Repeat(metrics, resources, *read_scores(run.path / "metrics-scores.csv"))
+    return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
 
 
 def _command(
