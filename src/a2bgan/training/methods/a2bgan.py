@@ -1,16 +1,17 @@
 """A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
 
 import copy
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
-from a2bgan.models.discriminator import Discriminator, discriminator_depth
+from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
@@ -38,9 +39,13 @@ class DiscriminatorConfig(_Section):
 
     width: int = Field(ge=2)
     depth: int | None = Field(ge=1, description="null follows the image size")
+    initialisation: Initialisation
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
     warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
+    warmup_gain: float = Field(
+        ge=0, lt=1, description="warm-up goes on until D's loss is this share below chance"
+    )
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
 
@@ -75,9 +80,37 @@ class A2BGANConfig(MethodConfig):
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
 
+    @model_validator(mode="after")
+    def _gains_against_chance(self) -> Self:
+        if self.discriminator.warmup_gain > 0 and self.loss.adversarial != "logistic":
+            raise ValueError("discriminator.warmup_gain needs loss.adversarial=logistic")
+        return self
 
-WARMUP_SHARE = 0.25
-"""A short training gives at most this share of itself to the warm-up."""
+
+WARMUP_SHARE = 1 / 3
+"""A training gives at most this share of itself to the warm-up."""
+
+WARMUP_MEMORY = 0.02
+"""Weight of the newest step in the average of D's loss that ends a warm-up."""
+
+WARMUP_LOOK = 50
+"""Steps between looks at that average."""
+
+CHANCE = 2 * math.log(2)
+"""The logistic loss of a D that cannot tell A from B."""
+
+
+class WarmUp(nn.Module):
+    """How far the warm-up is. Buffers, so that checkpoints hold them."""
+
+    loss: Tensor
+    over: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("loss", torch.tensor(CHANCE))
+        self.register_buffer("over", torch.tensor(False))
+
 
 EMA_SHARE = 0.1
 """Weights are averaged over at most this share of the steps so far."""
@@ -107,9 +140,15 @@ class A2BGAN(StepMethod):
             channels, g.width, g.blocks, g.upsampling, g.intermediate, g.mask, g.mask_start
         )
         self.discriminator: nn.Module = Discriminator(
-            channels, d.width, discriminator_depth(size, d.depth)
+            channels, d.width, discriminator_depth(size, d.depth), d.initialisation
         )
-        self.networks = {"translator": self.translator, "discriminator": self.discriminator}
+        self.warmup = WarmUp()
+        self._warmed_up: bool | None = None
+        self.networks = {
+            "translator": self.translator,
+            "discriminator": self.discriminator,
+            "warmup": self.warmup,
+        }
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -130,12 +169,14 @@ class A2BGAN(StepMethod):
         The translations of one forward pass serve both: G does not change in between.
         """
         d = self.config.discriminator
-        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE
+        warming = self._warming(moment)
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._set_learning_rates(warming, moment.fraction)
 
         if warming:
-            return self._discriminator_step(healthy, [mixed], moment)
+            report = self._discriminator_step(healthy, [mixed], moment)
+            self.warmup.loss.lerp_(report["d_adversarial"], WARMUP_MEMORY)
+            return report
         with torch.set_grad_enabled(translating):
             both = torch.cat([mixed, healthy])
             translation: Translation = self.translator(both)
@@ -144,6 +185,26 @@ class A2BGAN(StepMethod):
         if translating:
             report |= self._translator_step(both, len(mixed), translation, moment.step)
         return report
+
+    def _warming(self, moment: Moment) -> bool:
+        """Whether D learns alone: for its steps, and on until it tells A from B."""
+        d = self.config.discriminator
+        if self._warmed_up is None:
+            self._warmed_up = bool(self.warmup.over)  # of a checkpoint, when resumed
+        beyond = moment.step - d.warmup_steps
+        if not self._warmed_up and (
+            moment.fraction >= WARMUP_SHARE
+            # A look at the loss makes a GPU wait, so not at every step.
+            or (beyond >= 0 and beyond % WARMUP_LOOK == 0 and self._separates())
+        ):
+            self._warmed_up = True
+            self.warmup.over.fill_(True)
+        return not self._warmed_up
+
+    def _separates(self) -> bool:
+        """Whether D's loss has fallen as far below chance as the warm-up is to bring it."""
+        gain = self.config.discriminator.warmup_gain
+        return gain == 0 or float(self.warmup.loss) <= (1 - gain) * CHANCE
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
