@@ -154,7 +154,8 @@ class ALAD(StepMethod):
         return {name: term.detach() for name, term in terms.items()}
 
     def _latent(self, x: Tensor, noise: torch.Generator) -> Tensor:
-        return torch.randn(len(x), self.config.latent, generator=noise, device=x.device)
+        shape = (len(x), self.config.latent)
+        return torch.randn(shape, generator=noise, device=x.device, dtype=x.dtype)
 
     @torch.no_grad()
     def _average_weights(self, step: int) -> None:

@@ -117,23 +117,26 @@ class FAnoGAN(StepMethod):
             return self._encoder_step(healthy)
         report = self._critic_step(healthy, moment)
         if (moment.step + 1) % self.config.gan.critic_steps == 0:
-            report |= self._generator_step(len(healthy), moment)
+            report |= self._generator_step(healthy, moment)
         return report
 
     def _critic_step(self, healthy: Tensor, moment: Moment) -> dict[str, Tensor]:
         n = len(healthy)
         with torch.no_grad():
-            fake = self.generator(self._noise(n, moment))
+            fake = self.generator(self._latent(healthy, moment))
         value, _ = self.critic(torch.cat([healthy, fake]))
         adversarial = losses.discriminator_adversarial("wgan-gp", value[:n], value[n:])
         mix = torch.rand(n, 1, 1, 1, generator=moment.generator, device=healthy.device)
-        penalty = losses.gradient_penalty(lambda x: self.critic(x)[0], healthy, fake, mix)
+        # Through the bare network, in float32: with mixed precision Fabric's lets only its own
+        # backward through, and norms of gradients want the digits.
+        critic = self.networks["critic"]
+        penalty = losses.gradient_penalty(lambda x: critic(x)[0], healthy, fake, mix)
         self._descend("critic", adversarial + self.config.gan.gradient_penalty * penalty)
         return {"d_adversarial": adversarial.detach(), "d_gradient_penalty": penalty.detach()}
 
-    def _generator_step(self, n: int, moment: Moment) -> dict[str, Tensor]:
+    def _generator_step(self, healthy: Tensor, moment: Moment) -> dict[str, Tensor]:
         self.critic.requires_grad_(False)
-        value, _ = self.critic(self.generator(self._noise(n, moment)))
+        value, _ = self.critic(self.generator(self._latent(healthy, moment)))
         adversarial = losses.translator_adversarial("wgan-gp", value)
         self._descend("generator", adversarial)
         self.critic.requires_grad_(True)
@@ -148,10 +151,9 @@ class FAnoGAN(StepMethod):
         self._descend("encoder", image + self.config.encoder.kappa * feature)
         return {"e_image": image.detach(), "e_features": feature.detach()}
 
-    def _noise(self, n: int, moment: Moment) -> Tensor:
-        return torch.randn(
-            n, self.config.latent, generator=moment.generator, device=moment.generator.device
-        )
+    def _latent(self, x: Tensor, moment: Moment) -> Tensor:
+        shape = (len(x), self.config.latent)
+        return torch.randn(shape, generator=moment.generator, device=x.device, dtype=x.dtype)
 
     @property
     def ready(self) -> bool:
