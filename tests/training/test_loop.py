@@ -29,6 +29,7 @@ SMALL = (
     "method.translator.blocks=1",
     "method.discriminator.width=4",
     "method.discriminator.warmup_steps=4",
+    "method.discriminator.warmup_gain=0",
     "train.batch_size=4",
     "train.precision=32-true",
     "train.accelerator=cpu",

@@ -191,20 +191,21 @@ class A2BGAN(StepMethod):
         d = self.config.discriminator
         if self._warmed_up is None:
             self._warmed_up = bool(self.warmup.over)  # of a checkpoint, when resumed
-        beyond = moment.step - d.warmup_steps
         if not self._warmed_up and (
             moment.fraction >= WARMUP_SHARE
-            # A look at the loss makes a GPU wait, so not at every step.
-            or (beyond >= 0 and beyond % WARMUP_LOOK == 0 and self._separates())
+            or (moment.step >= d.warmup_steps and self._separates(moment.step))
         ):
             self._warmed_up = True
             self.warmup.over.fill_(True)
         return not self._warmed_up
 
-    def _separates(self) -> bool:
+    def _separates(self, step: int) -> bool:
         """Whether D's loss has fallen as far below chance as the warm-up is to bring it."""
         gain = self.config.discriminator.warmup_gain
-        return gain == 0 or float(self.warmup.loss) <= (1 - gain) * CHANCE
+        if gain == 0:
+            return True
+        # A look makes a GPU wait, so not at every step.
+        return step % WARMUP_LOOK == 0 and float(self.warmup.loss) <= (1 - gain) * CHANCE
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
