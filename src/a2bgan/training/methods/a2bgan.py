@@ -14,6 +14,7 @@ from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
+from a2bgan.training.averaging import average_weights
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 
@@ -110,10 +111,6 @@ class WarmUp(nn.Module):
         super().__init__()
         self.register_buffer("loss", torch.tensor(CHANCE))
         self.register_buffer("over", torch.tensor(False))
-
-
-EMA_SHARE = 0.1
-"""Weights are averaged over at most this share of the steps so far."""
 
 
 class A2BGAN(StepMethod):
@@ -274,7 +271,9 @@ class A2BGAN(StepMethod):
         )
         self._descend("translator", total)
         self.discriminator.requires_grad_(True)
-        self._average_weights(step)
+        if "translator_ema" in self.networks:
+            ema, raw = self.networks["translator_ema"], self.networks["translator"]
+            average_weights(ema, raw, self.config.translator.ema, step)
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
@@ -290,17 +289,6 @@ class A2BGAN(StepMethod):
         for name, rate in rates.items():
             for group in self.optimizers[name].param_groups:
                 group["lr"] = rate
-
-    @torch.no_grad()
-    def _average_weights(self, step: int) -> None:
-        if "translator_ema" in self.networks:
-            # A short training would otherwise average over its untrained beginning.
-            newest = max(1 - self.config.translator.ema, 1 / (1 + EMA_SHARE * step))
-            torch._foreach_lerp_(
-                list(self.networks["translator_ema"].parameters()),
-                list(self.networks["translator"].parameters()),
-                newest,
-            )
 
     @property
     def ready(self) -> bool:

@@ -38,6 +38,7 @@ from a2bgan.models.pair_discriminators import (
     alad_generator,
 )
 from a2bgan.training import losses
+from a2bgan.training.averaging import average_weights
 from a2bgan.training.eval_mode import eval_mode
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
@@ -54,9 +55,6 @@ class ALADConfig(MethodConfig):
     adam_betas: tuple[_AdamBeta, _AdamBeta]
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
 
-
-EMA_SHARE = 0.1
-"""Weights are averaged over at most this share of the steps so far."""
 
 SCORING = ("generator", "encoder", "discriminator_xx")
 DISCRIMINATORS = ("discriminator_xz", "discriminator_xx", "discriminator_zz")
@@ -105,7 +103,9 @@ class ALAD(StepMethod):
         """One step of the three discriminators, then one of G and E, on B alone."""
         report = self._discriminator_step(healthy, moment.generator)
         report |= self._generator_step(healthy, moment.generator)
-        self._average_weights(moment.step)
+        for name in SCORING if self.config.ema > 0 else ():
+            ema, raw = self.networks[f"{name}_ema"], self.networks[name]
+            average_weights(ema, raw, self.config.ema, moment.step)
         return report
 
     def _discriminator_step(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
@@ -156,17 +156,6 @@ class ALAD(StepMethod):
     def _latent(self, x: Tensor, noise: torch.Generator) -> Tensor:
         shape = (len(x), self.config.latent)
         return torch.randn(shape, generator=noise, device=x.device, dtype=x.dtype)
-
-    @torch.no_grad()
-    def _average_weights(self, step: int) -> None:
-        if self.config.ema == 0:
-            return
-        newest = max(1 - self.config.ema, 1 / (1 + EMA_SHARE * step))
-        for name in SCORING:
-            raw, average = self.networks[name], self.networks[f"{name}_ema"]
-            torch._foreach_lerp_([*average.parameters()], [*raw.parameters()], newest)
-            for kept, buffer in zip(average.buffers(), raw.buffers(), strict=True):
-                kept.copy_(buffer)
 
     @property
     def versions(self) -> tuple[str, ...]:
