@@ -124,7 +124,9 @@ class Brainomaly(StepMethod):
         real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
         adversarial = losses.discriminator_adversarial("wgan-gp", real_out, fake_out)
         mix = torch.rand(len(healthy), 1, 1, 1, generator=moment.generator, device=healthy.device)
-        penalty = losses.gradient_penalty(self.discriminator, healthy, fake, mix)
+        # The bare network, in float32: Fabric's mixed precision lets no gradient out of a step.
+        critic = self.networks["discriminator"]
+        penalty = losses.gradient_penalty(critic, healthy, fake, mix)
         self._descend("discriminator", adversarial + self.config.gradient_penalty * penalty)
         return {"d_gap": -adversarial.detach(), "d_gradient_penalty": penalty.detach()}
 
