@@ -152,7 +152,7 @@ def test_the_discrepancies_of_ddad_by_hand():
 
 def test_each_autoencoder_of_ddad_learns_as_if_alone():
     """The normative ones from B, the unknown ones from half of B and half of A; squared error."""
-    method = make("ddad", double=True)
+    method = make("ddad-paper", double=True)
     plain = {
         module: [copy.deepcopy(m) for m in ensemble.members]
         for module, ensemble in method.networks.items()
