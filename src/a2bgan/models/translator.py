@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from a2bgan.models.blend import healthy_translation
 
 Upsampling = Literal["transposed", "bilinear"]
-Intermediate = Literal["tanh", "residual"]
+Intermediate = Literal["tanh", "residual", "additive"]
 Mask = Literal["learned", "none"]
 
 
@@ -53,8 +53,9 @@ class Translator(nn.Module):
         blocks: residual blocks in the middle.
         upsampling: ``transposed`` (4x4 stride-2, the paper's) or ``bilinear`` followed by a 3x3
             convolution, which leaves no checkerboard in the difference maps.
-        intermediate: ``tanh`` (the paper's b = tanh(.)) or ``residual`` (b = x + delta with delta
-            zero at the start, so that the first translations are the inputs themselves).
+        intermediate: ``tanh`` (the paper's b = tanh(.)), ``residual`` (b = x + delta with delta
+            zero at the start, so that the first translations are the inputs themselves) or
+            ``additive`` (Brainomaly's b = tanh(x + delta)).
         mask: ``learned`` (the paper's) or ``none`` (m = 1 everywhere, so x' = b).
         mask_start: mask value at the start of training, in (0, 1); None keeps the head's random
             initialisation, which is the paper's.
@@ -103,7 +104,9 @@ class Translator(nn.Module):
         """Translate ``x`` (N, C, H, W) in [-1, 1]; H and W multiples of 4."""
         out = self.head(self.body(x))
         image, z = out[:, : self.channels], out[:, self.channels :]
-        b = torch.tanh(image) if self.intermediate == "tanh" else x + image
+        b = image if self.intermediate == "tanh" else x + image
+        if self.intermediate != "residual":
+            b = torch.tanh(b)
         if self.mask == "none":
             return Translation(b, b, torch.ones_like(x[:, :1]))
         m = (torch.tanh(z) + 1) / 2

@@ -1,14 +1,24 @@
-"""Every method there is, by name."""
+"""Every method there is, by name: A2B-GAN, those that learn from a mixed set too, and the rest."""
 
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.alad import ALAD
+from a2bgan.training.methods.autoencoder import AutoencoderMethod
+from a2bgan.training.methods.brainomaly import Brainomaly
+from a2bgan.training.methods.ddad import DDAD
 from a2bgan.training.methods.fanogan import FAnoGAN
 from a2bgan.training.methods.ganomaly import GANomaly
 from a2bgan.training.methods.method import Method
+from a2bgan.training.methods.pu import PUClassifier
+from a2bgan.training.methods.vae import VAE
 
 METHODS: dict[str, type[Method]] = {
     "a2bgan": A2BGAN,
-    "alad": ALAD,
-    "fanogan": FAnoGAN,
+    "brainomaly": Brainomaly,
+    "ddad": DDAD,
+    "pu": PUClassifier,
     "ganomaly": GANomaly,
+    "fanogan": FAnoGAN,
+    "alad": ALAD,
+    "autoencoder": AutoencoderMethod,
+    "vae": VAE,
 }

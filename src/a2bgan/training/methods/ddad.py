@@ -1,0 +1,113 @@
+"""DDAD: where autoencoders of B disagree with autoencoders of B and A.
+
+Cai et al., "Dual-Distribution Discrepancy for Anomaly Detection in Chest X-Rays", MICCAI 2022;
+"Dual-distribution Discrepancy with Self-supervised Refinement for Anomaly Detection in Medical
+Images", Medical Image Analysis 2023 (DDAD-ASR), whose names are used here: the normative module is
+trained on B alone, the unknown module on B and A together, K networks each.
+
+As there: the plain autoencoder (AE) with its squared error, of the paper's three; networks, K = 3,
+Adam, rate, and the inter- (the map; its mean is the image score) and intra-discrepancy (``intra``).
+Different: the K networks of a module see the same batches, in place of an order of their own; a
+batch of the unknown module is half B, half A, whatever the sizes of the sets; both modules take the
+same number of steps; discrepancies are divided by 2 to be fractions of the intensity range. Not
+here: the variants AE-U and MemAE and the self-supervised refinement of DDAD-ASR.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field
+from torch import Tensor
+
+from a2bgan.models.autoencoder import Autoencoder
+from a2bgan.models.blend import difference_map
+from a2bgan.models.ensemble import Ensemble
+from a2bgan.models.inference import infer
+from a2bgan.training.methods.autoencoder import BottleneckConfig
+from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+
+MODULES = ("normative", "unknown")
+
+
+def inter_discrepancy(normative: Tensor, unknown: Tensor) -> Tensor:
+    """The paper's A_inter: |mean of one ensemble - mean of the other|, averaged over channels.
+
+    Both are reconstructions (K, N, C, H, W) of images in [-1, 1]; returns (N, H, W), 0 or more.
+    """
+    return difference_map(unknown.mean(0), normative.mean(0))
+
+
+def intra_discrepancy(normative: Tensor) -> Tensor:
+    """The paper's A_intra: standard deviation over the K reconstructions (K, N, C, H, W).
+
+    Divides by K - 1, as the released code does; averaged over channels and pixels, (N,).
+    """
+    return normative.std(0).mean(dim=(1, 2, 3)) / 2
+
+
+class DDADConfig(BottleneckConfig):
+    """Section ``method`` for DDAD."""
+
+    name: Literal["ddad"]
+    members: int = Field(ge=2, description="K, autoencoders in each module")
+
+
+class DDAD(StepMethod):
+    """Two ensembles of autoencoders, the normative and the unknown module.
+
+    Args:
+        config: section ``method`` of the configuration.
+        channels: of the images, 1 or 3.
+        size: side of the images in pixels, a multiple of two to the number of widths.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = DDADConfig
+    facts: ClassVar[Facts] = Facts(
+        title="DDAD",
+        paper="Cai et al., MICCAI 2022",
+        score="mean",
+        own_scores=("intra",),
+        uses_mixed=True,
+        makes_twin=False,
+    )
+
+    def __init__(self, config: DDADConfig, channels: int, size: int) -> None:
+        self.config = config
+        self.networks = {
+            module: Ensemble(
+                Autoencoder(channels, size, config.widths, config.hidden, config.latent)
+                for _ in range(config.members)
+            )
+            for module in MODULES
+        }
+        self.optimizers = {}
+
+    def prepare(self, fabric: Fabric) -> None:
+        rates = dict.fromkeys(MODULES, self.config.learning_rate)
+        self.modules: dict[str, Any] = self._set_up(fabric, rates, self.config.adam_betas)
+
+    def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """One step of every autoencoder, of the unknown module on half of each batch."""
+        half = len(healthy) // 2
+        batches = {
+            "normative": healthy,
+            "unknown": torch.cat([healthy[half:], mixed[:half]]),
+        }
+        report = {}
+        for module, batch in batches.items():
+            error = (self.modules[module](batch) - batch).square().flatten(1).mean(1)
+            self._descend(module, error.sum())
+            report[f"{module}_error"] = error.detach().mean()
+        return report
+
+    @property
+    def map_scale(self) -> float:
+        """Ensemble means differ by less than a lesion does from healthy tissue."""
+        return 0.1
+
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        normative, unknown = (infer(self.networks[module], x) for module in MODULES)
+        return Finding(
+            inter_discrepancy(normative, unknown), scores={"intra": intra_discrepancy(normative)}
+        )

@@ -1,0 +1,111 @@
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from a2bgan.training.config import load_config
+from a2bgan.training.methods.brainomaly import Brainomaly
+from a2bgan.training.methods.method import Moment
+
+SMALL = (
+    "data.size=32",
+    "method.translator.width=3",
+    "method.translator.blocks=1",
+    "method.discriminator.width=3",
+    "method.discriminator.depth=3",
+    "train.accelerator=cpu",
+)
+
+
+def make(preset: str, *settings: str, double: bool = False, precision: str = "32-true"):
+    method = load_config(preset, None, [*SMALL, *settings]).build_method()
+    assert isinstance(method, Brainomaly)
+    if double:
+        for network in method.networks.values():
+            network.double()
+    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
+    return method
+
+
+def batches(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(100 + step)
+    b, a = torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+    return b, a
+
+
+def moment(step: int, fraction: float = 0.3) -> Moment:
+    return Moment(step, fraction, torch.Generator().manual_seed(step))
+
+
+def fill(network: nn.Module) -> None:
+    """Weights that any implementation can be given, parameter by parameter."""
+    with torch.no_grad():
+        for i, p in enumerate(network.parameters()):
+            wave = torch.cos(torch.arange(p.numel(), dtype=torch.float64) * 0.7 + i)
+            p.copy_(wave.view(p.shape) / max(1, p[0].numel()) ** 0.5)
+
+
+def test_four_steps_of_the_authors_code():
+    """Their Solver.train, with one-channel stems, from the same weights, batches and mixes."""
+    method = make("brainomaly-paper", double=True)
+    for network in method.networks.values():
+        fill(network)
+    reports = []
+    for step in range(4):
+        b, a = batches(step)
+        reports.append(method.step(b, a, moment(step)))
+    assert reports[3]["d_gradient_penalty"].item() == pytest.approx(0.9255, abs=5e-5)
+    assert reports[3]["g_adversarial"].item() == pytest.approx(0.2204, abs=5e-5)
+    assert reports[3]["g_identity"].item() == pytest.approx(0.2859, abs=5e-5)
+    assert "g_identity" not in reports[2]
+    finding = method.find(batches(0)[0])
+    assert finding.anomaly_map.mean().item() == pytest.approx(0.13915886296961738, rel=1e-9)
+    for name, total in (
+        ("translator", 448.0948177490056),
+        ("discriminator", 129.15461577779672),
+    ):
+        found = sum(p.abs().sum() for p in method.networks[name].parameters()).item()
+        assert found == pytest.approx(total, rel=1e-9), name
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns_to_keep_the_healthy(precision):
+    method = make("brainomaly", "method.translator.learning_rate=0.002", precision=precision)
+    found = []
+    for step in range(40):
+        b, a = (part.float() for part in batches(step % 3))
+        found.append(method.step(b, a, moment(step)).get("g_identity"))
+    losses = [loss.item() for loss in found if loss is not None]
+    assert len(losses) == 20
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_twins_and_maps():
+    method = make("brainomaly")
+    x = torch.cat(batches(0)).float()
+    together, alone = method.find(x), method.find(x[2:3])
+    assert together.twin.shape == x.shape
+    assert together.twin.abs().max() <= 1
+    assert together.mask is None
+    torch.testing.assert_close(together.anomaly_map, (x - together.twin).abs()[:, 0] / 2)
+    torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
+    assert not together.twin.requires_grad
+
+
+def test_rates_are_constant_then_fall_to_zero():
+    method = make("brainomaly-paper", double=True)
+    rates = []
+    for fraction in (0.0, 0.75, 0.875, 0.9999):
+        method.step(*batches(0), moment(0, fraction))
+        rates.append([o.param_groups[0]["lr"] for o in method.optimizers.values()])
+    for found, wanted in zip(rates, (1e-4, 1e-4, 0.5e-4, 0.0004e-4), strict=True):
+        assert found == pytest.approx([wanted, wanted])
+
+
+def test_it_is_ready_after_its_first_translator_step():
+    method = make("brainomaly", double=True)
+    ready = []
+    for step in range(3):
+        ready.append(method.ready)
+        method.step(*batches(step), moment(step))
+    assert ready == [False, False, True]
