@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from a2bgan.errors import InputError
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.ensemble import Ensemble
-from a2bgan.models.inference import infer
 from a2bgan.models.variational_autoencoder import VariationalAutoencoder
 
 WIDTHS = (16, 32, 64, 64)
@@ -71,14 +70,3 @@ def test_an_ensemble_stacks_what_its_members_say():
     found = Ensemble(members)(x)
     for k, member in enumerate(members):
         torch.testing.assert_close(found[k], member(x))
-
-
-def test_inference_leaves_no_trace():
-    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5)).train()
-    x = torch.rand(2, 1, 4, 4)
-    found = infer(network, x)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, x / (1 + 1e-5) ** 0.5)
-    assert network.training and network[0].training
-    assert network[0].num_batches_tracked == 0
-    assert not infer(network.eval(), x).requires_grad and not network.training

@@ -1,20 +1,24 @@
-"""Running a network that is still being trained as if it were not."""
+"""Running networks that are still being trained as if they were not."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
-@torch.no_grad()
-def infer(network: nn.Module, x: Tensor) -> Any:
-    """``network(x)`` in evaluation mode and without gradients; its mode is left as it was.
+@contextmanager
+def inference(*networks: nn.Module) -> Iterator[None]:
+    """No gradients, and evaluation mode, inside the block; then the modes are as they were.
 
     Batch norm then uses its running statistics, so that every image is judged by itself.
     """
-    training = network.training
-    network.eval()
+    before = [network.training for network in networks]
+    for network in networks:
+        network.eval()
     try:
-        return network(x)
+        with torch.no_grad():
+            yield
     finally:
-        network.train(training)
+        for network, training in zip(networks, before, strict=True):
+            network.train(training)

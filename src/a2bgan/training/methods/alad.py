@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a2bgan.models.blend import difference_map
+from a2bgan.models.inference import inference
 from a2bgan.models.pair_discriminators import (
     ImagePairDiscriminator,
     JointDiscriminator,
@@ -39,7 +40,6 @@ from a2bgan.models.pair_discriminators import (
 )
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
-from a2bgan.training.eval_mode import eval_mode
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 _AdamBeta = Annotated[float, Field(ge=0, lt=1)]
@@ -161,12 +161,11 @@ class ALAD(StepMethod):
     def versions(self) -> tuple[str, ...]:
         return ("ema", "raw") if self.config.ema > 0 else ("raw",)
 
-    @torch.no_grad()
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         suffix = "_ema" if (version or self.versions[0]) == "ema" else ""
         g, e, d_xx = (self.networks[name + suffix] for name in SCORING)
         x = x.contiguous(memory_format=torch.channels_last)
-        with eval_mode(g, e, d_xx):
+        with inference(g, e, d_xx):
             twin = g(e(x))
             features, twin_features = d_xx(x, x)[1], d_xx(x, twin)[1]
         scores = {"features": (features - twin_features).abs().sum(dim=1)}

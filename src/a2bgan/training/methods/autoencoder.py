@@ -20,7 +20,7 @@ from torch import Tensor
 
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.blend import difference_map
-from a2bgan.models.inference import infer
+from a2bgan.models.inference import inference
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 _Width = Annotated[int, Field(ge=1)]
@@ -76,5 +76,7 @@ class AutoencoderMethod(StepMethod):
         return {"reconstruction": loss.detach()}
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        twin = infer(self.networks["autoencoder"], x).clamp(-1, 1)
+        autoencoder = self.networks["autoencoder"]
+        with inference(autoencoder):
+            twin = autoencoder(x).clamp(-1, 1)
         return Finding(difference_map(x, twin), twin)

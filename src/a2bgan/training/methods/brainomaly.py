@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import Discriminator, discriminator_depth
-from a2bgan.models.inference import infer
+from a2bgan.models.inference import inference
 from a2bgan.models.translator import Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
@@ -153,8 +153,8 @@ class Brainomaly(StepMethod):
         return bool(self.optimizers["translator"].state)
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        translation: Translation = infer(
-            self.networks["translator"], x.contiguous(memory_format=torch.channels_last)
-        )
+        translator = self.networks["translator"]
+        with inference(translator):
+            translation: Translation = translator(x.contiguous(memory_format=torch.channels_last))
         twin = translation.healthy
         return Finding(difference_map(x, twin), twin)

@@ -23,7 +23,7 @@ from torch import Tensor
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.blend import difference_map
 from a2bgan.models.ensemble import Ensemble
-from a2bgan.models.inference import infer
+from a2bgan.models.inference import inference
 from a2bgan.training.methods.autoencoder import BottleneckConfig
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
@@ -107,7 +107,8 @@ class DDAD(StepMethod):
         return 0.1
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        normative, unknown = (infer(self.networks[module], x) for module in MODULES)
+        with inference(*self.networks.values()):
+            normative, unknown = (self.networks[module](x) for module in MODULES)
         return Finding(
             inter_discrepancy(normative, unknown), scores={"intra": intra_discrepancy(normative)}
         )

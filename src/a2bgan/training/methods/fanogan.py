@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
+from a2bgan.models.inference import inference
 from a2bgan.models.residual_gan import ResidualCritic, ResidualEncoder, ResidualGenerator
 from a2bgan.training import losses
-from a2bgan.training.eval_mode import eval_mode
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 _AdamBeta = Annotated[float, Field(ge=0, lt=1)]
@@ -159,11 +159,10 @@ class FAnoGAN(StepMethod):
     def ready(self) -> bool:
         return bool(self.optimizers["encoder"].state)
 
-    @torch.no_grad()
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         generator, critic, encoder = (self.networks[n] for n in ("generator", "critic", "encoder"))
         x = x.contiguous(memory_format=torch.channels_last)
-        with eval_mode(generator, encoder):
+        with inference(generator, encoder):
             twin = generator(encoder(x))
         image, feature = residuals(x, twin, critic(x)[1], critic(twin)[1])
         scores = {"image-and-features": image + self.config.encoder.kappa * feature}

@@ -30,8 +30,8 @@ from a2bgan.models.encoder_decoder_encoder import (
     FeatureDiscriminator,
     Reconstruction,
 )
+from a2bgan.models.inference import inference
 from a2bgan.training import losses
-from a2bgan.training.eval_mode import eval_mode
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
 _AdamBeta = Annotated[float, Field(ge=0, lt=1)]
@@ -119,10 +119,9 @@ class GANomaly(StepMethod):
             "d_adversarial": d_loss.detach()
         }
 
-    @torch.no_grad()
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         network = self.networks["generator"]
-        with eval_mode(network):
+        with inference(network):
             image, latent, image_latent = network(x.contiguous(memory_format=torch.channels_last))
         scores = {"latent": (latent - image_latent).abs().sum(dim=1)}
         return Finding(difference_map(x, image), image, scores=scores)

@@ -19,8 +19,8 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
-from a2bgan.models.discriminator import Discriminator, discriminator_depth
-from a2bgan.models.inference import infer
+from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
+from a2bgan.models.inference import inference
 from a2bgan.training import losses
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
 
@@ -55,6 +55,7 @@ class PUConfig(MethodConfig):
     name: Literal["pu"]
     width: int = Field(ge=2)
     depth: int | None = Field(ge=1, description="null follows the image size")
+    initialisation: Initialisation
     healthy_share: float | None = Field(
         gt=0, lt=1, description="of the mixed set, for the nnPU risk; null: logistic, no prior"
     )
@@ -85,7 +86,8 @@ class PUClassifier(StepMethod):
 
     def __init__(self, config: PUConfig, channels: int, size: int) -> None:
         self.config = config
-        network = Discriminator(channels, config.width, discriminator_depth(size, config.depth))
+        depth = discriminator_depth(size, config.depth)
+        network = Discriminator(channels, config.width, depth, config.initialisation)
         self.networks: dict[str, nn.Module] = {
             "classifier": network.to(memory_format=torch.channels_last)
         }
@@ -110,5 +112,7 @@ class PUClassifier(StepMethod):
         return {"risk": risk.detach(), "gap": (positive.mean() - unlabelled.mean()).detach()}
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        out = infer(self.networks["classifier"], x.contiguous(memory_format=torch.channels_last))
+        classifier = self.networks["classifier"]
+        with inference(classifier):
+            out = classifier(x.contiguous(memory_format=torch.channels_last))
         return Finding(scores={"unhealthy": -out.mean(dim=(1, 2, 3))})

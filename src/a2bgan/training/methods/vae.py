@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from a2bgan.models.blend import difference_map
-from a2bgan.models.inference import infer
+from a2bgan.models.inference import inference
 from a2bgan.models.variational_autoencoder import Posterior, VariationalAutoencoder
 from a2bgan.training.methods.autoencoder import BottleneckConfig
 from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
@@ -102,7 +102,9 @@ class VAE(StepMethod):
         }
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        posterior: Posterior = infer(self.networks["autoencoder"], x)
+        autoencoder = self.networks["autoencoder"]
+        with inference(autoencoder):
+            posterior: Posterior = autoencoder(x)
         negative_elbo = reconstruction_surprise(
             x, posterior.reconstruction, self.config.noise
         ) + kl_divergence(posterior.mean, posterior.log_variance)
