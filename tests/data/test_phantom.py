@@ -225,6 +225,23 @@ def test_kinds_are_equally_frequent_in_each_split(tmp_path, monkeypatch):
     assert counts == {(split, kind): 2 for split in ("mixed", "test") for kind in KINDS}
 
 
+def test_mixed_and_test_set_may_have_diseases_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+
+    def record(rng, size, kind):
+        drawn.append(kind)
+        return make_phantom(rng, size, kind)
+
+    monkeypatch.setattr(phantom_module, "make_phantom", record)
+    kinds = {"mixed_kinds": ["effusion"], "test_kinds": ["enlarged_heart"]}
+    write_phantoms(tmp_path / "set", **SMALL, **kinds)
+    rows = read_rows(tmp_path / "set" / "manifest.csv")
+    found = {(row["split"], kind) for row, kind in zip(rows, drawn, strict=True) if kind}
+    assert found == {("mixed", "effusion"), ("test", "enlarged_heart")}
+    with pytest.raises(InputError, match="phantom kind 'cold' is unknown"):
+        write_phantoms(tmp_path / "other", **SMALL, test_kinds=["cold"])
+
+
 def test_an_interrupted_set_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(rng, size, kind):
         raise KeyboardInterrupt

@@ -88,6 +88,10 @@ def phantom(
     mixed_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 500,
     test_normal: Annotated[int, typer.Option(min=0, help="Healthy, in the test set.")] = 200,
     test_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 200,
+    mixed_kinds: Annotated[
+        str | None, typer.Option(help="Diseases of the mixed set, with commas between.")
+    ] = None,
+    test_kinds: Annotated[str | None, typer.Option(help="Diseases of the test set.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Chest-like images with several diseases, their masks and exact healthy twins."""
@@ -101,6 +105,8 @@ def phantom(
         mixed_abnormal=mixed_abnormal,
         test_normal=test_normal,
         test_abnormal=test_abnormal,
+        mixed_kinds=None if mixed_kinds is None else mixed_kinds.split(","),
+        test_kinds=None if test_kinds is None else test_kinds.split(","),
         seed=seed,
     )
     output.print(f"-> {manifest}", soft_wrap=True)

@@ -11,7 +11,7 @@ down, both -1..1 over an image whose patient stands straight and centred.
 """
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,8 @@ def make_phantom(rng: Rng, size: int = 128, kind: str | None = None) -> Phantom:
 
     Raises InputError for an unknown kind and for a size below 32.
     """
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"phantom kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
+    if kind is not None:
+        _require_kind(kind)
     _require_size(size)
     chest = _draw_chest(rng, size)
     exposure = _draw_exposure(rng, size)
@@ -87,6 +87,8 @@ def write_phantoms(
     mixed_abnormal: int = 500,
     test_normal: int = 200,
     test_abnormal: int = 200,
+    mixed_kinds: Sequence[str] | None = None,
+    test_kinds: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a set of phantoms into the new folder `out` and return the path of its manifest.csv.
@@ -94,12 +96,13 @@ def write_phantoms(
     The folder holds images/ (every image; names say nothing about the class), masks/ (abnormal
     images), twins/ (test images) and manifest.csv with the columns path, split, label,
     patient_id, mask and twin, paths relative to the folder. Each image is another patient. The
-    kinds of anomaly are equally frequent in each split.
+    kinds of anomaly, by default all of them, are equally frequent in each split.
 
     Image number i depends on the seed, i and its kind only, and the same arguments give the same
     bytes with the same versions of the libraries. `out` appears when it is complete.
 
-    Raises InputError when `out` holds something, a count is negative or the size is below 32.
+    Raises InputError when `out` holds something, a count is negative, the size is below 32 or a
+    kind is unknown.
     """
     counts = {
         ("healthy", 0): healthy,
@@ -111,8 +114,11 @@ def write_phantoms(
     if min(counts.values()) < 0 or seed < 0:
         raise InputError("phantom counts and seed must be 0 or more")
     _require_size(size)
+    kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS, "healthy": KINDS}
+    for kind in {kind for some in kinds.values() for kind in some}:
+        _require_kind(kind)
     roles = [
-        (split, KINDS[i % len(KINDS)] if label else None)
+        (split, kinds[split][i % len(kinds[split])] if label else None)
         for (split, label), count in counts.items()
         for i in range(count)
     ]
@@ -138,6 +144,11 @@ def write_phantoms(
                     Image.fromarray(phantom.twin).save(folder / twin)
                 table.writerow((path, split, int(kind is not None), f"P{index:05d}", mask, twin))
     return out / "manifest.csv"
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"phantom kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
 
 
 def _require_size(size: int) -> None:

@@ -1,0 +1,39 @@
+"""`a2bgan benchmark` for the studies: its options, and its AUROC cells."""
+
+import argparse
+import csv
+from pathlib import Path
+
+from a2bgan.cli.app import app
+
+
+def study_parser(
+    doc: str | None, *, minutes: float, seeds: int, runs: str
+) -> argparse.ArgumentParser:
+    """The options that all studies have, with their defaults."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", default="a2bgan,brainomaly,ddad,pu,ganomaly")
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path(runs))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    return parser
+
+
+def command(args: argparse.Namespace, script: str, *, images: str = "") -> str:
+    """How to run a study again."""
+    options = f"--minutes {args.minutes:g} --seeds {args.seeds} --methods {args.methods}"
+    return f"`python benchmarks/{script}{images} {options}`"
+
+
+def aurocs(args: argparse.Namespace, data: Path, out: Path) -> dict[str, str]:
+    """Run the benchmark on a set, or go on with it; AUROC with its interval by method."""
+    options: dict[str, object] = {"--methods": args.methods, "--seeds": args.seeds}
+    options |= {"--minutes": args.minutes, "--jobs": args.jobs, "--data": data, "--out": out}
+    words = ["benchmark", *(str(part) for option in options.items() for part in option)]
+    app(words, standalone_mode=False)
+    with (out / "benchmark.csv").open(newline="") as file:
+        return {row["method"]: row["AUROC (95 %)"] for row in csv.DictReader(file)}

@@ -1,0 +1,111 @@
+"""How much disease a mixed set must hold, and how large the sets must be.
+
+    python benchmarks/mixed_set.py --images DIR --minutes 2 --seeds 1
+
+Makes simulated squares from a folder of healthy images in many compositions: the share of diseased
+in A, the size of A, the size of B, each varied while the others stay (4,000 healthy; 3,000 mixed,
+30 % of them diseased; 1,500 + 1,500 test images). Runs `a2bgan benchmark` on each, which goes on
+where it was stopped. Prints a table and writes docs/results/mixed-set.md and mixed-set.png.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from a2bgan.data.simulate import simulate_squares
+from benchmark_cells import aurocs, command, study_parser
+
+HEALTHY, MIXED, SHARE = 4000, 3000, 0.3
+AXES: dict[str, tuple[float, ...]] = {
+    "share of diseased in A": (0.0, 0.1, 0.3, 0.5, 1.0),
+    "images in A": (50, 300, 1000, MIXED),
+    "images in B": (50, 300, 1000, HEALTHY),
+}
+Found = dict[str, dict[float, dict[str, str]]]
+"""AUROC cells by axis, value and method."""
+
+
+def main() -> None:
+    parser = study_parser(__doc__, minutes=2, seeds=1, runs="runs/mixed-set")
+    parser.add_argument("--images", type=Path, required=True)
+    args = parser.parse_args()
+    found = {
+        axis: {value: measure(args, axis, value) for value in values}
+        for axis, values in AXES.items()
+    }
+    text = table(args, found)
+    print(text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "mixed-set.md").write_text(text)
+    plot(found).savefig(args.out / "mixed-set.png", dpi=120)
+
+
+def measure(args: argparse.Namespace, axis: str, value: float) -> dict[str, str]:
+    """The AUROC cell of every method at one composition."""
+    share = value if axis == "share of diseased in A" else SHARE
+    mixed = int(value) if axis == "images in A" else MIXED
+    healthy = int(value) if axis == "images in B" else HEALTHY
+    diseased = round(share * mixed)
+    # One folder for one composition, whatever axis it lies on: nothing is trained twice.
+    folder = args.runs / f"{healthy}-{mixed - diseased}-{diseased}"
+    if not (folder / "data").exists():
+        simulate_squares(
+            args.images,
+            folder / "data",
+            size=64,
+            square=20,
+            healthy=healthy,
+            mixed_normal=mixed - diseased,
+            mixed_abnormal=diseased,
+            test_normal=1500,
+            test_abnormal=1500,
+        )
+    return aurocs(args, folder / "data/manifest.csv", folder / "benchmark")
+
+
+def table(args: argparse.Namespace, found: Found) -> str:
+    methods = all_methods(found)
+    lines = [
+        "# What the mixed set must hold",
+        "",
+        command(args, "mixed_set.py", images=" --images DIR"),
+        "",
+        f"Simulated squares, 64 x 64; {HEALTHY} healthy and {MIXED} mixed images, {SHARE:.0%} of"
+        " them diseased, unless varied. Test AUROC, checkpoint and score selected without labels;"
+        " interval over patients.",
+        "",
+        f"| varied | value | {' | '.join(methods)} |",
+        "|" + " --- |" * (len(methods) + 2),
+    ]
+    for axis, cells in found.items():
+        for value, row in cells.items():
+            shown = f"{value:.0%}" if value <= 1 else f"{value:.0f}"
+            shown_aurocs = " | ".join(row.get(method) or "failed" for method in methods)
+            lines.append(f"| {axis} | {shown} | {shown_aurocs} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(found: Found) -> Figure:
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(found), sharey=True)
+    for axes, (axis, cells) in zip(panels, found.items(), strict=True):
+        for method in all_methods(found):
+            known = {value: row[method] for value, row in cells.items() if row.get(method)}
+            means = [float(cell.split()[0]) for cell in known.values()]
+            axes.plot(list(known), means, "o-", markersize=3, label=method)
+        if max(cells) > 1:
+            axes.set_xscale("log")
+        axes.axhline(0.5, color="#aaaaaa", linewidth=0.8, linestyle=":")
+        axes.set_xlabel(axis)
+    panels[0].set_ylabel("test AUROC")
+    panels[-1].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def all_methods(found: Found) -> list[str]:
+    return sorted({method for cells in found.values() for row in cells.values() for method in row})
+
+
+if __name__ == "__main__":
+    main()
