@@ -19,7 +19,7 @@ SETTINGS = {
     "method.translator.blocks": 1,
     "method.discriminator.width": 4,
     "method.discriminator.warmup_steps": 2,
-    "method.discriminator.warmup_gain": 0,
+    "method.discriminator.warmup_gain": None,
     "train.accelerator": "cpu",
     "train.precision": "32-true",
 }

@@ -43,9 +43,11 @@ class DiscriminatorConfig(_Section):
     initialisation: Initialisation
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
-    warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
-    warmup_gain: float = Field(
-        ge=0, lt=1, description="warm-up goes on until D's loss is this share below chance"
+    warmup_steps: int = Field(
+        ge=0, description="first steps, at most, with D alone, on A against B"
+    )
+    warmup_gain: float | None = Field(
+        gt=0, lt=1, description="share below chance of D's loss that ends the warm-up; null: none"
     )
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
@@ -83,7 +85,7 @@ class A2BGANConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _gains_against_chance(self) -> Self:
-        if self.discriminator.warmup_gain > 0 and self.loss.adversarial != "logistic":
+        if self.discriminator.warmup_gain is not None and self.loss.adversarial != "logistic":
             raise ValueError("discriminator.warmup_gain needs loss.adversarial=logistic")
         return self
 
@@ -184,13 +186,13 @@ class A2BGAN(StepMethod):
         return report
 
     def _warming(self, moment: Moment) -> bool:
-        """Whether D learns alone: for its steps, and on until it tells A from B."""
-        d = self.config.discriminator
+        """Whether D learns alone: for its steps, or until it tells A from B."""
         if self._warmed_up is None:
             self._warmed_up = bool(self.warmup.over)  # of a checkpoint, when resumed
         if not self._warmed_up and (
-            moment.fraction >= WARMUP_SHARE
-            or (moment.step >= d.warmup_steps and self._separates(moment.step))
+            moment.step >= self.config.discriminator.warmup_steps
+            or moment.fraction >= WARMUP_SHARE
+            or self._separates(moment.step)
         ):
             self._warmed_up = True
             self.warmup.over.fill_(True)
@@ -199,10 +201,9 @@ class A2BGAN(StepMethod):
     def _separates(self, step: int) -> bool:
         """Whether D's loss has fallen as far below chance as the warm-up is to bring it."""
         gain = self.config.discriminator.warmup_gain
-        if gain == 0:
-            return True
-        # A look makes a GPU wait, so not at every step.
-        return step % WARMUP_LOOK == 0 and float(self.warmup.loss) <= (1 - gain) * CHANCE
+        if gain is None or step % WARMUP_LOOK:  # a look makes a GPU wait, so not at every step
+            return False
+        return float(self.warmup.loss) <= (1 - gain) * CHANCE
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
