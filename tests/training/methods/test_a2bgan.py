@@ -237,3 +237,13 @@ def test_warm_up_ends_when_d_tells_a_from_b():
     resumed = make("fast", *settings)
     resumed.networks["warmup"].load_state_dict(method.networks["warmup"].state_dict())
     assert "g_identity" in resumed.step(alike, alike, moment(501))
+
+
+def test_gradient_penalties_work_in_mixed_precision():
+    penalties = ("method.loss.gradient_penalty=10", "method.loss.real_gradient_penalty=1")
+    method = load_config("paper", None, [*SMALL, *penalties]).build_method()
+    method.prepare(Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
+    b, a = (x.float() for x in batches(0))
+    report = method.step(b, a, moment(0))
+    assert all(torch.isfinite(number) for number in report.values())
+    assert float(report["d_gradient_penalty"]) > 0

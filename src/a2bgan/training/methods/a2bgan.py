@@ -219,17 +219,17 @@ class A2BGAN(StepMethod):
             "d_adversarial": adversarial.detach(),
             "d_gap": (real_out.mean() - fake_out.mean()).detach(),
         }
+        # Not as Fabric wraps it: in mixed precision that lets no gradient out of a step.
+        bare = self.networks["discriminator"]
         if loss.gradient_penalty > 0:
             mix = torch.rand(
                 len(healthy), 1, 1, 1, generator=moment.generator, device=healthy.device
             )
-            penalty = losses.gradient_penalty(
-                self.discriminator, healthy, fake[-len(healthy) :], mix
-            )
+            penalty = losses.gradient_penalty(bare, healthy, fake[-len(healthy) :], mix)
             total = total + loss.gradient_penalty * penalty
             report["d_gradient_penalty"] = penalty.detach()
         if loss.real_gradient_penalty > 0:
-            penalty = losses.real_gradient_penalty(self.discriminator, healthy)
+            penalty = losses.real_gradient_penalty(bare, healthy)
             total = total + loss.real_gradient_penalty / 2 * penalty
             report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)

@@ -162,9 +162,9 @@ class FAnoGAN(StepMethod):
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         generator, critic, encoder = (self.networks[n] for n in ("generator", "critic", "encoder"))
         x = x.contiguous(memory_format=torch.channels_last)
-        with inference(generator, encoder):
+        with inference(generator, critic, encoder):
             twin = generator(encoder(x))
-        image, feature = residuals(x, twin, critic(x)[1], critic(twin)[1])
+            image, feature = residuals(x, twin, critic(x)[1], critic(twin)[1])
         scores = {"image-and-features": image + self.config.encoder.kappa * feature}
         return Finding(difference_map(x, twin), twin, scores=scores)
 
