@@ -31,7 +31,8 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Settings to start from: fast, paper, paper-simulated, xray, demo.")
+        str,
+        typer.Option(help="Settings to start from: fast, paper, xray, ...; see `a2bgan methods`."),
     ] = "fast",
     config: Annotated[
         Path | None, typer.Option(help="YAML file with settings that change the preset's.")
