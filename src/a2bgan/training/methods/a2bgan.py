@@ -3,11 +3,11 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
@@ -15,14 +15,19 @@ from a2bgan.models.discriminator import Discriminator, Initialisation, discrimin
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    Section,
+    StepMethod,
+    linear_decay,
+)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TranslatorConfig(_Section):
+class TranslatorConfig(Section):
     """Section ``method.translator``: the network G and how it learns."""
 
     width: int = Field(ge=2)
@@ -35,7 +40,7 @@ class TranslatorConfig(_Section):
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
 
 
-class DiscriminatorConfig(_Section):
+class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
     width: int = Field(ge=2)
@@ -53,7 +58,7 @@ class DiscriminatorConfig(_Section):
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Section ``method.loss``: the objective (eqs. 3-10); a weight of 0 leaves a term out."""
 
     adversarial: losses.Adversarial
@@ -68,9 +73,6 @@ class LossConfig(_Section):
     change: float = Field(ge=0, description="price of |x' - x|; not the paper's")
 
 
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
-
-
 class A2BGANConfig(MethodConfig):
     """Section ``method`` for A2B-GAN."""
 
@@ -78,7 +80,7 @@ class A2BGANConfig(MethodConfig):
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
     loss: LossConfig
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
@@ -280,16 +282,11 @@ class A2BGAN(StepMethod):
         }
 
     def _set_learning_rates(self, warming: bool, fraction: float) -> None:
-        start = self.config.decay_from
-        decay = min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
+        decay = linear_decay(fraction, self.config.decay_from)
         d = self.config.discriminator
-        rates = {
-            "translator": self.config.translator.learning_rate * decay,
-            "discriminator": d.warmup_learning_rate if warming else d.learning_rate * decay,
-        }
-        for name, rate in rates.items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate
+        rate = d.warmup_learning_rate if warming else d.learning_rate * decay
+        translator_rate = self.config.translator.learning_rate * decay
+        self._set_rates({"translator": translator_rate, "discriminator": rate})
 
     @property
     def ready(self) -> bool:

@@ -21,7 +21,7 @@ What differs:
 """
 
 import copy
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -40,9 +40,14 @@ from a2bgan.models.pair_discriminators import (
 )
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
-
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    StepMethod,
+)
 
 
 class ALADConfig(MethodConfig):
@@ -52,7 +57,7 @@ class ALADConfig(MethodConfig):
     width: int = Field(ge=4, description="channels of the encoder's first convolution")
     latent: int = Field(ge=1, description="numbers in z")
     learning_rate: float = Field(gt=0)
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
 
 

@@ -21,10 +21,16 @@ from torch import Tensor
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    StepMethod,
+)
 
 _Width = Annotated[int, Field(ge=1)]
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BottleneckConfig(MethodConfig):
@@ -36,7 +42,7 @@ class BottleneckConfig(MethodConfig):
     hidden: int = Field(ge=1, description="units of the layers before and after the code")
     latent: int = Field(ge=1, description="numbers in a code")
     learning_rate: float = Field(gt=0)
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
 
 
 class AutoencoderConfig(BottleneckConfig):

@@ -14,11 +14,11 @@ selects by, AUCp, is the project's ``selection.by``. Preset `brainomaly` is narr
 bilinearly and augments more.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
@@ -26,14 +26,19 @@ from a2bgan.models.discriminator import Discriminator, discriminator_depth
 from a2bgan.models.inference import inference
 from a2bgan.models.translator import Translation, Translator, Upsampling
 from a2bgan.training import losses
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    Section,
+    StepMethod,
+    linear_decay,
+)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TranslatorConfig(_Section):
+class TranslatorConfig(Section):
     """Section ``method.translator``: the network G and how it learns."""
 
     width: int = Field(ge=2)
@@ -42,16 +47,13 @@ class TranslatorConfig(_Section):
     learning_rate: float = Field(gt=0)
 
 
-class DiscriminatorConfig(_Section):
+class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
     width: int = Field(ge=2)
     depth: int | None = Field(ge=1, description="null follows the image size")
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
-
-
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BrainomalyConfig(MethodConfig):
@@ -62,7 +64,7 @@ class BrainomalyConfig(MethodConfig):
     discriminator: DiscriminatorConfig
     gradient_penalty: float = Field(ge=0, description="lambda_gp")
     identity: float = Field(ge=0, description="lambda_id")
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
@@ -107,7 +109,8 @@ class Brainomaly(StepMethod):
 
         The translations of A of one forward pass serve both: G does not change in between.
         """
-        self._set_learning_rates(moment.fraction)
+        decay = linear_decay(moment.fraction, self.config.decay_from)
+        self._set_rates({name: rate * decay for name, rate in self.rates.items()})
         translating = (moment.step + 1) % self.config.discriminator.steps == 0
         with torch.set_grad_enabled(translating):
             x = torch.cat([mixed, healthy]) if translating else mixed
@@ -140,13 +143,6 @@ class Brainomaly(StepMethod):
         self._descend("translator", adversarial + self.config.identity * identity)
         self.discriminator.requires_grad_(True)
         return {"g_adversarial": adversarial.detach(), "g_identity": identity.detach()}
-
-    def _set_learning_rates(self, fraction: float) -> None:
-        start = self.config.decay_from
-        decay = min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
-        for name, rate in self.rates.items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate * decay
 
     @property
     def ready(self) -> bool:

@@ -18,37 +18,39 @@ What differs:
 - Batches and augmentation are the project's.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
 from a2bgan.models.residual_gan import ResidualCritic, ResidualEncoder, ResidualGenerator
 from a2bgan.training import losses
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    Section,
+    StepMethod,
+)
 
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GANConfig(_Section):
+class GANConfig(Section):
     """Section ``method.gan``: the first phase."""
 
     share: float = Field(gt=0, lt=1, description="of training; the rest is the encoder's")
     learning_rate: float = Field(gt=0)
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
     critic_steps: int = Field(ge=1, description="critic steps for each generator step")
     gradient_penalty: float = Field(ge=0)
 
 
-class EncoderConfig(_Section):
+class EncoderConfig(Section):
     """Section ``method.encoder``: the second phase."""
 
     learning_rate: float = Field(gt=0)

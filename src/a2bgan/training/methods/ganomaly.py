@@ -16,11 +16,11 @@ What differs:
 - Batches and augmentation are the project's; the length is in steps, not in epochs.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,15 +32,19 @@ from a2bgan.models.encoder_decoder_encoder import (
 )
 from a2bgan.models.inference import inference
 from a2bgan.training import losses
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    Section,
+    StepMethod,
+)
 
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 
-
-class GANomalyLossConfig(BaseModel):
+class GANomalyLossConfig(Section):
     """Section ``method.loss``: weights of the generator's losses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     adversarial: float = Field(ge=0, description="w_adv, matching of D's features")
     contextual: float = Field(ge=0, description="w_con, mean |x - G(x)|")
@@ -55,7 +59,7 @@ class GANomalyConfig(MethodConfig):
     latent: int = Field(ge=1, description="numbers in z")
     loss: GANomalyLossConfig
     learning_rate: float = Field(gt=0)
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
 
 
 class GANomaly(StepMethod):

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
@@ -66,12 +66,28 @@ class Moment:
     generator: torch.Generator
 
 
-class MethodConfig(BaseModel):
-    """Section ``method`` of a configuration; each method adds its own."""
+class Section(BaseModel):
+    """A part of a configuration; unknown settings are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class MethodConfig(Section):
+    """Section ``method`` of a configuration; each method adds its own."""
+
     name: str
+
+
+_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
+AdamBetas = tuple[_AdamBeta, _AdamBeta]
+
+
+def linear_decay(fraction: float, start: float) -> float:
+    """Factor of learning rates: 1 until a share ``start`` of training is over, then falling to 0.
+
+    ``fraction`` is the share that is over; both in [0, 1].
+    """
+    return min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
 
 
 class Method(ABC):
@@ -158,6 +174,12 @@ class StepMethod(Method):
             else:
                 network.to(fabric.device).requires_grad_(False)
         return wrapped
+
+    def _set_rates(self, rates: Mapping[str, float]) -> None:
+        """Change the learning rates of networks, by name."""
+        for name, rate in rates.items():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = rate
 
     def _descend(self, name: str, loss: Tensor) -> None:
         """One step of the optimiser of a network against a loss."""

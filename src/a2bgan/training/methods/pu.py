@@ -12,7 +12,7 @@ discriminator, the mean over its patches, for a 13-layer CNN with batch norm; a 
 positives as unlabelled images, where the paper's batches are drawn from both sets together.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.inference import inference
 from a2bgan.training import losses
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    StepMethod,
+)
 
 
 def non_negative_risk(positive: Tensor, unlabelled: Tensor, prior: float) -> tuple[Tensor, Tensor]:
@@ -46,9 +53,6 @@ def non_negative_risk(positive: Tensor, unlabelled: Tensor, prior: float) -> tup
     return risk, objective
 
 
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
-
-
 class PUConfig(MethodConfig):
     """Section ``method`` for the PU classifier."""
 
@@ -61,7 +65,7 @@ class PUConfig(MethodConfig):
     )
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0, description="Adam's, added to the gradient")
-    adam_betas: tuple[_AdamBeta, _AdamBeta]
+    adam_betas: AdamBetas
 
 
 class PUClassifier(StepMethod):
