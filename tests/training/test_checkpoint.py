@@ -11,6 +11,7 @@ from a2bgan.training.checkpoint import (
     Position,
     find_checkpoint,
     list_checkpoints,
+    list_ready_checkpoints,
     load_optimizers,
     load_weights,
     read_position,
@@ -67,6 +68,14 @@ def test_weights_and_optimizers_round_trip(tmp_path):
     restored = [o.state_dict()["param_groups"] for o in other.optimizers.values()]
     assert json.dumps(restored) == json.dumps(groups)
     assert {file.suffix for file in path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_warm_ups_checkpoints_are_no_candidates_if_there_are_others(tmp_path):
+    warming = save_checkpoint(tmp_path, make(steps=0), Position(1, 0.1))
+    assert list_ready_checkpoints(tmp_path) == [warming]
+    trained = save_checkpoint(tmp_path, make(), Position(2, 0.2))
+    assert list_ready_checkpoints(tmp_path) == [trained]
+    assert list_checkpoints(tmp_path) == [warming, trained]
 
 
 def test_checkpoints_are_found_by_name_and_by_step(tmp_path):

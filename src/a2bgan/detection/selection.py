@@ -18,7 +18,12 @@ from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
-from a2bgan.training.checkpoint import Position, find_checkpoint, list_checkpoints, load_weights
+from a2bgan.training.checkpoint import (
+    Position,
+    find_checkpoint,
+    list_ready_checkpoints,
+    load_weights,
+)
 from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
 
@@ -189,9 +194,9 @@ def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selecti
 
 
 def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:
-    """Step, name and method of every checkpoint of a run; one method gets one after the other."""
+    """Step, name and method of every checkpoint after the warm-up; one method gets them in turn."""
     method = run.config().build_method()
-    for checkpoint in list_checkpoints(run.checkpoints):
+    for checkpoint in list_ready_checkpoints(run.checkpoints):
         load_weights(checkpoint, method)
         yield int(checkpoint.name.rpartition("-")[2]), checkpoint.name, method
 
@@ -199,7 +204,7 @@ def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:
 def measure_missing(run: RunFolder, validator: Validator) -> list[Candidate]:
     """Candidates of all checkpoints; those that training did not measure are measured now."""
     known = read_candidates(run)
-    there = {path.name for path in list_checkpoints(run.checkpoints)}
+    there = {path.name for path in list_ready_checkpoints(run.checkpoints)}
     known = [c for c in known if c.checkpoint in there]
     measured = {c.checkpoint for c in known}
     if there - measured:

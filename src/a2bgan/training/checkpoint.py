@@ -44,7 +44,11 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
             save_file(_contiguous(network.state_dict()), temporary / f"{name}.safetensors")
         tensors, groups = _optimizer_tensors(method)
         save_file(tensors, temporary / "optimizers.safetensors", {"groups": json.dumps(groups)})
-        progress = {"step": position.step, "seconds": round(position.seconds, 3)}
+        progress = {
+            "step": position.step,
+            "seconds": round(position.seconds, 3),
+            "ready": method.ready if method.optimizers else True,  # loaded ones were ready
+        }
         (temporary / "progress.json").write_text(json.dumps(progress) + "\n")
         _flush(temporary)
         shutil.rmtree(target, ignore_errors=True)
@@ -67,6 +71,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
+def list_ready_checkpoints(folder: Path) -> list[Path]:
+    """Those whose weights can find anything: all but a warm-up's, if there are others."""
+    checkpoints = list_checkpoints(folder)
+    ready = [path for path in checkpoints if _read_progress(path).get("ready", True)]
+    return ready or checkpoints
+
+
 def find_checkpoint(folder: Path, name: str = "last") -> Path:
     """A checkpoint by name (``last``, ``step-00000500`` or ``500``). Raises InputError."""
     checkpoints = list_checkpoints(folder)
@@ -83,7 +94,13 @@ def find_checkpoint(folder: Path, name: str = "last") -> Path:
 
 
 def read_position(checkpoint: Path) -> Position:
-    return Position(**json.loads((checkpoint / "progress.json").read_text()))
+    progress = _read_progress(checkpoint)
+    return Position(progress["step"], progress["seconds"])
+
+
+def _read_progress(checkpoint: Path) -> dict[str, Any]:
+    progress: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
+    return progress
 
 
 def load_weights(checkpoint: Path, method: Method) -> None:
