@@ -85,7 +85,6 @@ SMALL = [
         "method.translator.blocks=1",
         "method.discriminator.width=4",
         "method.discriminator.warmup_steps=2",
-        "method.discriminator.warmup_gain=null",
         "train.accelerator=cpu",
     )
     for part in ("--set", setting)

@@ -29,7 +29,6 @@ SMALL = (
     "method.translator.blocks=1",
     "method.discriminator.width=4",
     "method.discriminator.warmup_steps=4",
-    "method.discriminator.warmup_gain=null",
     "train.batch_size=4",
     "train.precision=32-true",
     "train.accelerator=cpu",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a2bgan.training.config import load_config
-from a2bgan.training.methods.a2bgan import A2BGAN, CHANCE
+from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
 
 SMALL = (
@@ -20,9 +20,6 @@ SMALL = (
     "method.discriminator.width=3",
     "method.discriminator.depth=2",
 )
-
-
-NO_GAIN = "method.discriminator.warmup_gain=null"
 
 
 def make(preset: str, *settings: str) -> A2BGAN:
@@ -110,8 +107,8 @@ def test_the_papers_step(preset, focus_size):
 
 
 def test_the_fast_step_with_warm_up_and_replay():
-    method = make("fast", "method.discriminator.warmup_steps=2", NO_GAIN)
-    plain = Plain(method, 2e-4, 2e-4)
+    method = make("fast", "method.discriminator.warmup_steps=2")
+    plain = Plain(method, 2e-4, 5e-4)
     for step in range(5):
         b, a = batches(step)
         method.step(b, a, moment(step, fraction=step / 20))
@@ -148,9 +145,7 @@ def test_rates_are_constant_then_fall_to_zero():
 
 
 def test_the_average_follows_the_translator():
-    method = make(
-        "fast", "method.discriminator.warmup_steps=0", NO_GAIN, "method.translator.ema=0.9"
-    )
+    method = make("fast", "method.discriminator.warmup_steps=0", "method.translator.ema=0.9")
     average = copy.deepcopy(method.networks["translator_ema"])
     for step, newest in ((0, 1), (10, 0.5), (90, 0.1), (900, 0.1)):
         method.step(*batches(step), moment(step))
@@ -195,7 +190,7 @@ def test_a_healthy_training_is_left_in_peace():
 @pytest.mark.parametrize("preset", ["paper", "fast"])
 def test_neither_networks_step_reaches_the_other(preset):
     """D's gradients are those of a step without G's; G's are those against the new D."""
-    settings = ("method.discriminator.warmup_steps=0", NO_GAIN, "method.discriminator.steps=2")
+    settings = ("method.discriminator.warmup_steps=0", "method.discriminator.steps=2")
     both, alone = make(preset, *settings), make(preset, *settings)
     b, a = batches(0)
     both.step(b, a, Moment(1, 0.3, torch.Generator().manual_seed(0)))
@@ -213,30 +208,8 @@ def test_neither_networks_step_reaches_the_other(preset):
 def test_a_short_training_is_not_all_warm_up():
     method = make("fast", "method.discriminator.warmup_steps=1000")
     b, a = batches(0)
-    assert "g_identity" not in method.step(b, a, moment(10, fraction=0.33))
-    assert "g_identity" in method.step(b, a, moment(11, fraction=0.34))
-
-
-def test_warm_up_ends_when_d_tells_a_from_b():
-    settings = ("method.discriminator.warmup_steps=1000", "method.discriminator.warmup_gain=0.02")
-    method = make("fast", *settings)
-    alike, _ = batches(0)
-    average = CHANCE
-    for step in range(500):
-        # The same images as B and A first: there is nothing to tell.
-        mixed = alike if step < 100 else alike.flip(2) / 2 - 0.5
-        report = method.step(alike, mixed, moment(step))
-        translating = "g_identity" in report
-        assert not (translating and step <= 100)
-        if translating:
-            assert step % 50 == 0 and average < 0.98 * CHANCE
-            break
-        average += 0.02 * (float(report["d_adversarial"]) - average)
-    assert translating
-
-    resumed = make("fast", *settings)
-    resumed.networks["warmup"].load_state_dict(method.networks["warmup"].state_dict())
-    assert "g_identity" in resumed.step(alike, alike, moment(501))
+    assert "g_identity" not in method.step(b, a, moment(10, fraction=0.24))
+    assert "g_identity" in method.step(b, a, moment(11, fraction=0.26))
 
 
 def test_gradient_penalties_work_in_mixed_precision():

@@ -1,13 +1,12 @@
 """A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
 
 import copy
-import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
@@ -48,12 +47,7 @@ class DiscriminatorConfig(Section):
     initialisation: Initialisation
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
-    warmup_steps: int = Field(
-        ge=0, description="first steps, at most, with D alone, on A against B"
-    )
-    warmup_gain: float | None = Field(
-        gt=0, lt=1, description="share below chance of D's loss that ends the warm-up; null: none"
-    )
+    warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
 
@@ -85,36 +79,9 @@ class A2BGANConfig(MethodConfig):
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
 
-    @model_validator(mode="after")
-    def _gains_against_chance(self) -> Self:
-        if self.discriminator.warmup_gain is not None and self.loss.adversarial != "logistic":
-            raise ValueError("discriminator.warmup_gain needs loss.adversarial=logistic")
-        return self
 
-
-WARMUP_SHARE = 1 / 3
-"""A training gives at most this share of itself to the warm-up."""
-
-WARMUP_MEMORY = 0.02
-"""Weight of the newest step in the average of D's loss that ends a warm-up."""
-
-WARMUP_LOOK = 50
-"""Steps between looks at that average."""
-
-CHANCE = 2 * math.log(2)
-"""The logistic loss of a D that cannot tell A from B."""
-
-
-class WarmUp(nn.Module):
-    """How far the warm-up is. Buffers, so that checkpoints hold them."""
-
-    loss: Tensor
-    over: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("loss", torch.tensor(CHANCE))
-        self.register_buffer("over", torch.tensor(False))
+WARMUP_SHARE = 0.25
+"""A short training gives at most this share of itself to the warm-up."""
 
 
 class A2BGAN(StepMethod):
@@ -143,13 +110,7 @@ class A2BGAN(StepMethod):
         self.discriminator: nn.Module = Discriminator(
             channels, d.width, discriminator_depth(size, d.depth), d.initialisation
         )
-        self.warmup = WarmUp()
-        self._warmed_up: bool | None = None
-        self.networks = {
-            "translator": self.translator,
-            "discriminator": self.discriminator,
-            "warmup": self.warmup,
-        }
+        self.networks = {"translator": self.translator, "discriminator": self.discriminator}
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -170,14 +131,12 @@ class A2BGAN(StepMethod):
         The translations of one forward pass serve both: G does not change in between.
         """
         d = self.config.discriminator
-        warming = self._warming(moment)
+        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._set_learning_rates(warming, moment.fraction)
 
         if warming:
-            report = self._discriminator_step(healthy, [mixed], moment)
-            self.warmup.loss.lerp_(report["d_adversarial"], WARMUP_MEMORY)
-            return report
+            return self._discriminator_step(healthy, [mixed], moment)
         with torch.set_grad_enabled(translating):
             both = torch.cat([mixed, healthy])
             translation: Translation = self.translator(both)
@@ -186,26 +145,6 @@ class A2BGAN(StepMethod):
         if translating:
             report |= self._translator_step(both, len(mixed), translation, moment.step)
         return report
-
-    def _warming(self, moment: Moment) -> bool:
-        """Whether D learns alone: for its steps, or until it tells A from B."""
-        if self._warmed_up is None:
-            self._warmed_up = bool(self.warmup.over)  # of a checkpoint, when resumed
-        if not self._warmed_up and (
-            moment.step >= self.config.discriminator.warmup_steps
-            or moment.fraction >= WARMUP_SHARE
-            or self._separates(moment.step)
-        ):
-            self._warmed_up = True
-            self.warmup.over.fill_(True)
-        return not self._warmed_up
-
-    def _separates(self, step: int) -> bool:
-        """Whether D's loss has fallen as far below chance as the warm-up is to bring it."""
-        gain = self.config.discriminator.warmup_gain
-        if gain is None or step % WARMUP_LOOK:  # a look makes a GPU wait, so not at every step
-            return False
-        return float(self.warmup.loss) <= (1 - gain) * CHANCE
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
