@@ -16,6 +16,7 @@ class Backbone(nn.Module):
 
     One channel is repeated to three; images in [-1, 1] are brought to the mean and standard
     deviation that the network was trained with. Batch norm always uses its running statistics.
+    Weights are random until `load`.
 
     Args:
         name: of a timm model with ``features_only``, such as "resnet18" or "resnet18.tv_in1k".
@@ -53,6 +54,10 @@ class Backbone(nn.Module):
                 "a ResNet such as resnet18 does"
             ) from None
         self.features = features
+        for norm in features.modules():
+            # Residual branches start at zero in timm: untrained features would be without them.
+            if isinstance(norm, nn.BatchNorm2d) and not norm.weight.any():
+                nn.init.ones_(norm.weight)
         self.channels: tuple[int, ...] = tuple(features.feature_info.channels())
         known = features.pretrained_cfg
         self.repository: str | None = known.get("hf_hub_id")

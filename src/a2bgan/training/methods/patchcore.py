@@ -126,4 +126,4 @@ def reweighting(nearest: Tensor, gaps: Tensor) -> Tensor:
     """
     if len(gaps) == 1:
         return torch.ones_like(nearest)
-    return 1 - torch.exp(nearest - torch.logsumexp(gaps, 0))
+    return 1 - torch.exp(-torch.logsumexp(gaps - nearest, 0))
