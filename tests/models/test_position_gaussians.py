@@ -28,7 +28,7 @@ def expected_distances(fitted: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("offset", "rtol"), [(0, 1e-4), (1000, 2e-3)])
-@pytest.mark.parametrize("chunk", [2**24, 100])
+@pytest.mark.parametrize("chunk", [2**22, 100])
 def test_one_pass_is_as_good_as_all_at_once(monkeypatch, offset, rtol, chunk):
     """Also far from zero, where sums of squares in float32 would have lost everything."""
     monkeypatch.setattr(position_gaussians, "CHUNK", chunk)

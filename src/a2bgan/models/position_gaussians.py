@@ -7,8 +7,8 @@ from torch import Tensor
 
 from a2bgan.models.fitted import Fitted
 
-CHUNK = 2**24
-"""Matrix elements that are looked at at once (64 MB)."""
+CHUNK = 2**22
+"""Matrix elements that are looked at at once (16 MB)."""
 
 
 class PositionGaussians(Fitted):
@@ -75,7 +75,8 @@ class PositionGaussians(Fitted):
             sums = self.triangles[part].cpu().double()
             covariance = sums.index_select(1, whole).view(-1, d, d) / denominator + ridge
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-            self.triangles[part] = inverse.flatten(1).index_select(1, lower).to(self.triangles)
+            inverse = inverse.flatten(1).index_select(1, lower).float()
+            self.triangles[part] = inverse.to(self.triangles.device)
 
     @torch.no_grad()
     def distances(self, features: Tensor) -> Tensor:
