@@ -96,7 +96,7 @@ def main() -> None:
         lines.append(row(own(name), "all", "", "", *(aurocs[n].mean() for n in (name, "anomalib"))))
         print(lines[-1])
     spread = np.mean([np.std(d["anomalib"], ddof=1) for d in draws])
-    apart = abs(aurocs[f"{WIDTH}"].mean() - aurocs["anomalib"].mean())
+    apart = {name: abs(a.mean() - aurocs["anomalib"].mean()) for name, a in aurocs.items()}
     verdicts = {
         f"PaDiM's maps correlate above {MAP_CORRELATION}": all(
             maps > MAP_CORRELATION for name, maps, _, _ in shared if name == "PaDiM"
@@ -105,7 +105,8 @@ def main() -> None:
             abs(a - b) <= AUROC_APART for _, _, a, b in shared
         ),
         f"AUROC of PatchCore with own memories, chosen in {WIDTH} dimensions as anomalib does, "
-        f"within {AUROC_APART} on average": apart <= AUROC_APART,
+        f"within {AUROC_APART} on average": apart[f"{WIDTH}"] <= AUROC_APART,
+        "the same, chosen in 128 dimensions as the presets do": apart["128"] <= AUROC_APART,
     }
     lines += ["", *(f"- {what}: {'yes' if yes else 'NO'}." for what, yes in verdicts.items())]
     lines += [
@@ -113,9 +114,11 @@ def main() -> None:
         f"Own memory: mean of {DRAWS} choices for each seed; anomalib's AUROC has a standard "
         f"deviation of {spread:.4f} from choice to choice. Anomalib upsamples PatchCore's maps by "
         "the nearest neighbour, the paper bilinearly, as here; presets choose memories in 128 "
-        "dimensions, as the paper's code.",
+        "dimensions, as the paper's code. Averages were taken after single choices (128 dimensions, "
+        "80 phantoms, 4,000 patches, three seeds) had been 0.0067 to 0.0086 apart, anomalib's "
+        "higher each time.",
     ]
-    print(*lines[-6:], sep="\n")
+    print(*lines[-7:], sep="\n")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("\n".join(lines) + "\n")
 
