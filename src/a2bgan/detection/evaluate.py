@@ -119,6 +119,8 @@ def evaluate(
         "selected_by": trained.pick.rule,
         "manifest_sha256": manifest.sha256,
     }
+    if trained.method.note is not None:
+        metrics["note"] = trained.method.note
     if localising:
         measured = np.stack(maps)
         metrics["pixel_auroc"] = pixel_auroc(measured, lesions)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from a2bgan.errors import InputError
+from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.training.methods.method import Facts
 
 SMOOTHING = 1 / 32
@@ -15,8 +15,6 @@ SMOOTHING = 1 / 32
 
 TOP_FRACTION = 0.05
 """Share of a map's pixels that `top-k` averages."""
-
-_KERNEL_REACH = 4.0  # the Gaussian is cut off at this many sigmas
 
 
 def mean(difference: Tensor, mask: Tensor | None) -> Tensor:
@@ -32,14 +30,8 @@ def smooth_max(difference: Tensor, mask: Tensor | None) -> Tensor:
     edge counts like any other.
     """
     sigma = SMOOTHING * min(difference.shape[1:])
-    radius = int(_KERNEL_REACH * sigma + 0.5)
-    steps = torch.arange(-radius, radius + 1, dtype=difference.dtype, device=difference.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(difference[:, None], (radius,) * 4, mode="reflect")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    smooth = functional.conv2d(rows, kernel.view(1, 1, -1, 1))
-    return smooth.amax(dim=(1, 2, 3))
+    smooth = gaussian_smooth(difference, sigma)
+    return smooth.amax(dim=(1, 2))
 
 
 def top_k(difference: Tensor, mask: Tensor | None) -> Tensor:

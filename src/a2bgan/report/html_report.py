@@ -83,7 +83,7 @@ def write_report(
     context = {
         "version": version("a2bgan"),
         "summary": _summary(run, tested, calibration, rate),
-        "warnings": _warnings(run, calibration, rate),
+        "warnings": _warnings(run, trained.method.note, calibration, rate),
         "metrics": None if tested is None else _metrics_table(tested.metrics),
         "roc": None if tested is None else _roc(tested),
         "histogram": _histogram(run, trained, tested, calibration, rate),
@@ -186,8 +186,10 @@ def _summary(
     return [first, second + "."] if second else [first]
 
 
-def _warnings(run: RunFolder, calibration: Calibration | None, rate: float) -> list[str]:
-    found = []
+def _warnings(
+    run: RunFolder, note: str | None, calibration: Calibration | None, rate: float
+) -> list[str]:
+    found = [] if note is None else [f"All results here are with {note}."]
     selection = read_selection(run)
     if selection is None:
         found.append("Nothing was selected: this is the last checkpoint.")

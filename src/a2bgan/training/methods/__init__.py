@@ -8,6 +8,8 @@ from a2bgan.training.methods.ddad import DDAD
 from a2bgan.training.methods.fanogan import FAnoGAN
 from a2bgan.training.methods.ganomaly import GANomaly
 from a2bgan.training.methods.method import Method
+from a2bgan.training.methods.padim import PaDiM
+from a2bgan.training.methods.patchcore import PatchCore
 from a2bgan.training.methods.pu import PUClassifier
 from a2bgan.training.methods.vae import VAE
 
@@ -21,4 +23,6 @@ METHODS: dict[str, type[Method]] = {
     "alad": ALAD,
     "autoencoder": AutoencoderMethod,
     "vae": VAE,
+    "padim": PaDiM,
+    "patchcore": PatchCore,
 }

@@ -133,6 +133,11 @@ class Method(ABC):
         """Map value that pictures paint in the brightest colour."""
         return DIFFERENCE_SCALE
 
+    @property
+    def note(self) -> str | None:
+        """What must be known beside every result, such as features that are not the paper's."""
+        return None
+
     @abstractmethod
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         """What is not healthy in images (N, C, H, W) in [-1, 1], without gradients.

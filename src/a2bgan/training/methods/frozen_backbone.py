@@ -1,0 +1,107 @@
+"""What methods share that look once at a frozen backbone's features of healthy images."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional
+
+from a2bgan.models.backbone import Backbone
+from a2bgan.models.fitted import Fitted
+from a2bgan.models.pretrained import load_pretrained
+from a2bgan.models.smoothing import gaussian_smooth
+from a2bgan.training.methods.method import MethodConfig, PassMethod
+
+SMOOTHING = 4.0
+"""Sigma of the Gaussian that smooths maps, in pixels of the backbone's input (both papers)."""
+
+BRIGHTEST = 1.5
+"""The brightest colour of pictures, in multiples of the highest value of some healthy maps."""
+
+
+class FrozenBackboneConfig(MethodConfig):
+    """The part of section ``method`` that is about the backbone."""
+
+    backbone: str = Field(description="a timm model with features at strides 4, 8 and 16")
+    backbone_weights: Path | None = Field(
+        description="file of its pretrained weights; null looks into Hugging Face's local cache"
+    )
+    random_features: bool = Field(description="do without pretrained weights; say so in results")
+    input_size: int | None = Field(
+        ge=32, description="side that images are resized to for the backbone; null keeps data.size"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if self.random_features and self.backbone_weights is not None:
+            raise ValueError("give either method.backbone_weights or method.random_features")
+        return self
+
+
+class FrozenBackboneMethod(PassMethod):
+    """A method with networks "backbone", which is frozen, and "memory", which is fitted.
+
+    ``strides`` are those of the backbone's stages that it looks at.
+    """
+
+    strides: ClassVar[tuple[int, ...]]
+
+    def __init__(self, config: FrozenBackboneConfig, memory: Fitted, size: int) -> None:
+        self.backbone = Backbone(config.backbone, self.strides, config.input_size or size)
+        self._weights = config.backbone_weights
+        self._random = config.random_features
+        self._memory = memory
+        self.networks = {"backbone": self.backbone, "memory": memory}
+        self.optimizers = {}
+
+    def prepare(self, fabric: Fabric) -> None:
+        if not self._random:
+            load_pretrained(self.backbone, self._weights)
+        for network in self.networks.values():
+            network.to(fabric.device)
+
+    @property
+    def note(self) -> str | None:
+        return "random features" if self._random else None
+
+    @property
+    def map_scale(self) -> float:
+        return float(self._memory.map_scale)
+
+    @torch.no_grad()
+    def absorb(self, healthy: Tensor) -> None:
+        self._learn(healthy)
+        self._latest = healthy
+
+    def finish(self) -> None:
+        self._close()
+        maps = self.find(self._latest).anomaly_map
+        assert maps is not None
+        self._memory.map_scale.fill_(BRIGHTEST * maps.max())
+        del self._latest
+
+    @abstractmethod
+    def _learn(self, healthy: Tensor) -> None:
+        """Take in the next images of B."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Learn what takes all images."""
+
+    def _smooth(self, distances: Tensor) -> Tensor:
+        """Distances (N, h, w) on the features' grid to smooth maps (N, S, S) of the input."""
+        side = self.backbone.input_size
+        maps = functional.interpolate(distances[:, None], (side, side), mode="bilinear")
+        return gaussian_smooth(maps[:, 0], SMOOTHING)
+
+
+def resized(maps: Tensor, side: int) -> Tensor:
+    """Maps (N, S, S) at an image's size, (N, side, side)."""
+    if maps.shape[-1] == side:
+        return maps
+    maps = functional.interpolate(maps[:, None], (side, side), mode="bilinear", antialias=True)
+    return maps[:, 0].clamp_min(0)

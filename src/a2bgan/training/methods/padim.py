@@ -1,0 +1,101 @@
+"""PaDiM: a Gaussian of a pretrained network's features at every position of healthy images.
+
+Defard, Setkov, Loesch and Audigier: PaDiM: a Patch Distribution Modeling Framework for Anomaly
+Detection and Localization, ICPR 2020 workshops (LNCS 2021).
+
+As in the paper: the first three stages of a ResNet, the deeper two resized to the first's grid and
+all joined; a random subset of the channels (100 of ResNet-18's, 550 of Wide ResNet-50-2's); mean
+and covariance at each position, 0.01 added to the diagonal (eq. 1); Mahalanobis distances (eq. 2),
+upsampled bilinearly to the input and smoothed with a Gaussian of sigma 4; their maximum as score.
+
+Differences:
+- Means and covariances are streamed and stored as triangles: memory does not grow with the images.
+- Any timm backbone with stages at strides 4, 8 and 16; by default the paper's, with the same
+  weights (torchvision's first ImageNet ones).
+- Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
+  paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
+  image's.
+- Grey images are repeated to three channels.
+- ``random_features`` does without pretrained weights, and the results say so.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from a2bgan.errors import InputError
+from a2bgan.models.backbone import on_the_first_grid
+from a2bgan.models.position_gaussians import PositionGaussians
+from a2bgan.training.methods.frozen_backbone import (
+    FrozenBackboneConfig,
+    FrozenBackboneMethod,
+    resized,
+)
+from a2bgan.training.methods.method import Facts, Finding, MethodConfig
+
+
+class PaDiMConfig(FrozenBackboneConfig):
+    """Section ``method`` for PaDiM."""
+
+    name: Literal["padim"]
+    channels: int = Field(ge=1, description="drawn from the features'; memory grows as its square")
+    regularisation: float = Field(gt=0, description="epsilon, eq. 1")
+
+
+class PaDiM(FrozenBackboneMethod):
+    """A Gaussian at every position, fitted to healthy images in one pass.
+
+    Args:
+        config: section ``method`` of the configuration.
+        channels: of the images, 1 or 3; both fit.
+        size: side of the images in pixels.
+
+    Raises InputError if the backbone does not take that size or has fewer channels than are drawn.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = PaDiMConfig
+    facts: ClassVar[Facts] = Facts(
+        title="PaDiM",
+        paper="Defard et al., ICPR 2020",
+        score="max",
+        own_scores=("max",),
+        makes_twin=False,
+        pretrained=True,
+    )
+    strides = (4, 8, 16)
+
+    def __init__(self, config: PaDiMConfig, channels: int, size: int) -> None:
+        self.gaussians = PositionGaussians(config.regularisation)
+        super().__init__(config, self.gaussians, size)
+        there = sum(self.backbone.channels)
+        if config.channels > there:
+            raise InputError(
+                f"method.channels={config.channels}: {config.backbone} has {there} at strides "
+                "4, 8 and 16; set as many or fewer"
+            )
+        chosen = torch.randperm(there)[: config.channels].sort().values
+        self.gaussians.register_buffer("chosen", chosen)
+
+    def _learn(self, healthy: Tensor) -> None:
+        self.gaussians.update(self._embed(healthy))
+
+    def _close(self) -> None:
+        self.gaussians.close()
+
+    @torch.no_grad()
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        maps = self._smooth(self.gaussians.distances(self._embed(x)))
+        return Finding(resized(maps, x.shape[-1]), scores={"max": maps.amax((1, 2))})
+
+    def _embed(self, x: Tensor) -> Tensor:
+        """The chosen channels of three stages, (N, channels, h, w)."""
+        chosen = self.gaussians.get_buffer("chosen")
+        parts, first = [], 0
+        for features in self.backbone(x):
+            # Before resizing: all channels on the first's grid would be gigabytes.
+            own = chosen[(chosen >= first) & (chosen < first + features.shape[1])]
+            parts.append(features[:, own - first])
+            first += features.shape[1]
+        return on_the_first_grid(parts, "nearest")

@@ -1,0 +1,60 @@
+"""Streamed Gaussians against numpy's, from all images at once in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from a2bgan.models import position_gaussians
+from a2bgan.models.position_gaussians import PositionGaussians
+
+
+def stream(n: int, offset: float) -> torch.Tensor:
+    """Features (n, 7, 3, 5) of correlated channels around ``offset``."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(7, 7, generator=generator)
+    x = torch.einsum("ndhw,de->nehw", torch.randn(n, 7, 3, 5, generator=generator), mixing)
+    return x + offset
+
+
+def expected_distances(fitted: np.ndarray, x: np.ndarray) -> np.ndarray:
+    out = np.empty((len(x), 3, 5))
+    for i in range(3):
+        for j in range(5):
+            samples = fitted[:, :, i, j].astype(np.float64)
+            covariance = np.cov(samples, rowvar=False) + 0.01 * np.eye(7)
+            delta = x[:, :, i, j] - samples.mean(0)
+            out[:, i, j] = np.sqrt(np.sum(delta @ np.linalg.inv(covariance) * delta, 1))
+    return out
+
+
+@pytest.mark.parametrize(("offset", "rtol"), [(0, 1e-4), (1000, 2e-3)])
+@pytest.mark.parametrize("chunk", [2**22, 100])
+def test_one_pass_is_as_good_as_all_at_once(monkeypatch, offset, rtol, chunk):
+    """Also far from zero, where sums of squares in float32 would have lost everything."""
+    monkeypatch.setattr(position_gaussians, "CHUNK", chunk)
+    x = stream(60, offset)
+    gaussians = PositionGaussians(0.01)
+    for start, end in ((0, 7), (7, 8), (8, 40), (40, 50)):
+        gaussians.update(x[start:end])
+    gaussians.close()
+    found = gaussians.distances(x[40:])
+    expected = expected_distances(x[:50].double().numpy(), x[40:].double().numpy())
+    np.testing.assert_allclose(found.numpy(), expected, rtol=rtol)
+
+
+def test_fewer_images_than_channels_are_enough():
+    x = stream(3, 0)
+    gaussians = PositionGaussians(0.01)
+    gaussians.update(x)
+    gaussians.close()
+    expected = expected_distances(x.double().numpy(), stream(20, 0).double().numpy())
+    np.testing.assert_allclose(gaussians.distances(stream(20, 0)).numpy(), expected, rtol=1e-3)
+
+
+def test_another_takes_what_was_saved_whatever_its_size():
+    gaussians, other = PositionGaussians(0.01), PositionGaussians(0.01)
+    gaussians.update(stream(10, 0))
+    gaussians.close()
+    other.load_state_dict(gaussians.state_dict())
+    x = stream(2, 1)
+    assert torch.equal(other.distances(x), gaussians.distances(x))
