@@ -42,7 +42,7 @@ def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_pa
     assert "exists and is not a run" in paper["note"]
     for suffix in ("md", "tex", "png"):
         assert (out / f"benchmark.{suffix}").stat().st_size > 100
-    assert str(tmp_path) not in (out / "benchmark.md").read_text().split("failed")[0]
+    assert str(tmp_path) not in (out / "benchmark.md").read_text()
 
 
 def test_runs_with_other_settings_are_not_mixed_in(tiny_set, tmp_path, a2bgan, says):

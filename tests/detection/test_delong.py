@@ -67,3 +67,21 @@ def test_a_better_score_is_found_and_the_same_score_is_not():
 def test_one_class_has_no_auroc():
     with pytest.raises(ValueError, match="both classes"):
         auroc_with_error([0, 0], [1, 2])
+
+
+def test_repeated_trainings_are_compared_by_their_mean_aurocs():
+    rng = np.random.default_rng(0)
+    labels = np.repeat((0, 1), 60)
+    first, second = (rng.normal(size=(3, 120)) + shift * labels for shift in (1.5, 0.5))
+    found = compare_aurocs(labels, first, second)
+    expected = [np.mean([auroc_with_error(labels, s)[0] for s in runs]) for runs in (first, second)]
+    assert found.aurocs == pytest.approx(expected)
+    assert found.p_value < 1e-4
+    # The same training three times is one training.
+    once, thrice = (compare_aurocs(labels, first[:1].repeat(n, 0), second[:1]) for n in (1, 3))
+    assert thrice.p_value == pytest.approx(once.p_value)
+
+
+def test_one_patient_in_a_class_leaves_the_p_value_unknown():
+    found = compare_aurocs([0, 0, 0, 1, 1], range(5), [4, 0, 2, 1, 3], list("abcdd"))
+    assert np.isnan(found.p_value)

@@ -7,7 +7,7 @@ import pytest
 from a2bgan.detection.delong import compare_aurocs
 from a2bgan.detection.metrics import auroc
 from a2bgan.errors import InputError
-from a2bgan.report.benchmark_table import MethodRow, Repeat, table_rows, write_tables
+from a2bgan.report.benchmark_table import MethodRow, Repeat, make_table, write_tables
 from a2bgan.training.methods.method import Facts
 
 N = 80
@@ -32,8 +32,9 @@ def rows() -> list[MethodRow]:
 
 
 def test_best_first_failures_last_and_p_values_of_mean_aurocs() -> None:
-    head, cells = table_rows(rows())
-    table = [dict(zip(head, line, strict=True)) for line in cells]
+    made = make_table(rows())
+    head = made.head
+    table = [dict(zip(head, line, strict=True)) for line in made.cells]
     assert [line["method"] for line in table] == ["A2B-GAN", "Weak & co (weak)", "Broken (broken)"]
     weak, _, ours = rows()
     expected = np.mean([r.metrics["auroc"] for r in weak.repeats])
@@ -49,7 +50,8 @@ def test_best_first_failures_last_and_p_values_of_mean_aurocs() -> None:
 
 def test_columns_that_one_method_has_are_there_for_all() -> None:
     with_maps = MethodRow("m", Facts("M", "x", "mean"), [repeat(1, 0, pixel_ap=0.25)])
-    head, cells = table_rows([with_maps, *rows()])
+    made = make_table([with_maps, *rows()])
+    head, cells = made.head, made.cells
     assert [dict(zip(head, line, strict=True))["pixel AP"] for line in cells].count("0.2500") == 1
 
 
@@ -58,12 +60,13 @@ def test_other_test_images_are_refused() -> None:
     moved = [Repeat(r.metrics, r.resources, PATHS[::-1], LABELS, r.scores, PATIENTS) for r in
              other.repeats]  # fmt: skip
     with pytest.raises(InputError, match="same test images"):
-        table_rows([one, MethodRow("a2bgan", other.facts, moved)])
+        make_table([one, MethodRow("a2bgan", other.facts, moved)])
 
 
 def test_files_hold_the_same_cells(tmp_path) -> None:
-    head, cells = table_rows(rows())
-    paths = write_tables(tmp_path, rows(), "a2bgan benchmark --data x")
+    made = make_table(rows())
+    head, cells = made.head, made.cells
+    paths = write_tables(tmp_path, made, "a2bgan benchmark --data x")
     with paths[0].open(newline="") as file:
         assert list(csv.reader(file)) == [head, *cells]
     markdown = paths[1].read_text()

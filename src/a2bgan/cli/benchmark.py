@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
     from a2bgan.report.benchmark_table import Repeat
     from a2bgan.training.run_folder import RunFolder
-
-METRICS_FILE, SCORES_FILE = "metrics.json", "metrics-scores.csv"
-"""As `a2bgan evaluate` names them."""
 
 
 def methods() -> None:
@@ -74,7 +73,7 @@ def benchmark(
     from rich.table import Table
 
     from a2bgan.data.manifest import open_data, require_training_sets
-    from a2bgan.report.benchmark_table import MethodRow, table_rows, write_tables
+    from a2bgan.report.benchmark_table import MethodRow, make_table, write_tables
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
@@ -83,106 +82,165 @@ def benchmark(
     require_training_sets(manifest)
     if {row.label for row in manifest.split("test")} < {0, 1}:
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
-    names = list(METHODS) if methods == "all" else methods.split(",")
-    shared = list(set_ or [])
-    if minutes is not None:
-        shared.append(f"train.minutes={minutes:g}")
-    settings: dict[str, list[str]] = {}
+    names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
+    trainings = {}
     for name in names:
-        settings[name] = list(shared)
-        if load_config(name).facts.pretrained:
-            if random_features:
-                settings[name].append("method.random_features=true")
-            if backbone_weights is not None:
-                settings[name].append(f"method.backbone_weights={backbone_weights.resolve()}")
-        load_config(name, None, settings[name])
-
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    one_at_a_time = Lock()
-
-    def repeat(name: str, seed: int) -> "Repeat | str":
-        run = RunFolder(out / "runs" / name / f"{seed}")
-        seeded = [*settings[name], f"train.seed={seed}"]
-        if run.config_file.exists():
-            same = run.config() == load_config(name, None, seeded)
-            if not same or run.manifest_sha256() != manifest.sha256:
+        settings = list(set_ or [])
+        if minutes is not None:
+            settings.append(f"train.minutes={minutes:g}")
+        facts = load_config(name).facts
+        if facts.pretrained and random_features:
+            settings.append("method.random_features=true")
+        if facts.pretrained and backbone_weights is not None:
+            settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
+        for seed in range(seeds):
+            run = RunFolder(out / "runs" / name / f"{seed}")
+            seeded = [*settings, f"train.seed={seed}"]
+            config = load_config(name, None, seeded)
+            if run.config_file.exists() and (
+                run.config() != config or run.manifest_sha256() != manifest.sha256
+            ):
                 raise InputError(
                     f"{run.path}: a run with other settings or images; choose another --out"
                 )
-        if not (run.path / SCORES_FILE).exists():
-            failure = _train(run, data, name, seeded, threads)
-            if failure:
-                return failure
-        with one_at_a_time:
-            return _evaluated(run, manifest)
+            trainings[name, seed] = _Training(run, data, manifest, name, seeded)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        pending = {
-            name: [pool.submit(repeat, name, seed) for seed in range(seeds)] for name in names
-        }
-        rows = []
-        for name, futures in pending.items():
-            found = [future.result() for future in futures]
-            failures = [f for f in found if isinstance(f, str)]
-            repeats = [f for f in found if not isinstance(f, str)]
-            facts = load_config(name).facts
-            rows.append(MethodRow(name, facts, repeats, failures[0] if failures else ""))
-            said = failures[0] if failures else f"AUROC {rows[-1].auroc:.4f}"
-            errors.print(f"{facts.title} ({name}): {said}", soft_wrap=True, highlight=False)
-    head, cells = table_rows(rows)
-    table = Table(*head, box=None)
-    for line in cells:
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    rows = []
+    with _Children(threads) as children, ThreadPoolExecutor(jobs) as pool:
+        pending = {key: pool.submit(t.result, children) for key, t in trainings.items()}
+        try:
+            for name in names:
+                found = [pending[name, seed].result() for seed in range(seeds)]
+                failures = [f for f in found if isinstance(f, str)]
+                repeats = [f for f in found if not isinstance(f, str)]
+                facts = load_config(name).facts
+                failure = _without_paths(failures[0], out, data) if failures else ""
+                rows.append(MethodRow(name, facts, repeats, failure))
+                said = failure or f"AUROC {rows[-1].auroc:.4f}"
+                errors.print(f"{facts.title} ({name}): {said}", soft_wrap=True, highlight=False)
+        except BaseException:
+            # Otherwise leaving the block would first do all that is left.
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.end()
+            raise
+    made = make_table(rows)
+    table = Table(*made.head, box=None)
+    for line in made.cells:
         table.add_row(*line)
     output.print(table)
     command = _command(data, methods, seeds, minutes, set_ or [], random_features)
-    for path in write_tables(out, rows, command):
+    for path in write_tables(out, made, command):
         output.print(f"-> {path}", soft_wrap=True)
     if any(row.failure for row in rows):
         raise typer.Exit(1)
 
 
-def _train(
-    run: "RunFolder", data: str, preset: str, settings: list[str], threads: int | None
-) -> str:
-    """Train in a process of its own, whose memory can be told; the reason if that fails."""
-    arguments = ["train", "--out", str(run.path), "--data", data]
-    if run.config_file.exists():
-        arguments.append("--resume")
-    else:
-        arguments += ["--preset", preset]
-        arguments += [part for setting in settings for part in ("--set", setting)]
-    environment = dict(os.environ)
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    done = subprocess.run(
-        [sys.executable, "-m", "a2bgan.cli.app", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if not done.returncode:
-        return ""
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}"
+class _Children:
+    """Commands in processes of their own, whose memory can be told; ended with this one."""
 
+    def __init__(self, threads: int | None) -> None:
+        self.environment = dict(os.environ)
+        if threads is not None:
+            self.environment["OMP_NUM_THREADS"] = str(threads)
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
 
-def _evaluated(run: "RunFolder", manifest: "Manifest") -> "Repeat | str":
-    """What a trained run does on the test images, measured where it was not yet."""
-    from a2bgan.detection.evaluate import evaluate, read_scores
-    from a2bgan.detection.trained import load_trained
-    from a2bgan.report.benchmark_table import Repeat
+    def __enter__(self) -> "_Children":
+        def leave(number: int, frame: FrameType | None) -> None:
+            raise KeyboardInterrupt
 
-    scores, metrics = run.path / SCORES_FILE, run.path / METRICS_FILE
-    if not scores.exists():
+        self._before = signal.signal(signal.SIGTERM, leave)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def end(self) -> None:
+        """Have running commands write their checkpoints and stop; start no others."""
+        self._ended = True
+        for process in list(self._running):
+            process.terminate()
+
+    def run(self, *arguments: object) -> str:
+        """Run `a2bgan` with these arguments; the reason if that fails."""
+        if self._ended:
+            return "not started"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "a2bgan.cli.app", *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+        self._running.add(process)
         try:
-            found = evaluate(load_trained(run), manifest)
-        except InputError as error:
-            return str(error)
-        metrics.write_text(json.dumps(found.metrics, indent=2) + "\n")
-        found.write_scores(scores)
-    resources = json.loads(run.resources_file.read_text())
-    return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
+            _, said = process.communicate()
+        finally:
+            self._running.discard(process)
+        if process.returncode < 0:
+            name = signal.Signals(-process.returncode).name
+            return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        if process.returncode:
+            reasons = [line for line in said.splitlines() if line.startswith("error:")]
+            last = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            return (reasons[-1].removeprefix("error:") if reasons else last).strip()
+        return ""
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training of a preset, and what it does on the test images."""
+
+    run: "RunFolder"
+    data: str
+    manifest: "Manifest"
+    preset: str
+    settings: list[str]
+
+    def result(self, children: _Children) -> "Repeat | str":
+        """Do what is left to do; the reason if that fails."""
+        # Not metrics.json, which `a2bgan evaluate` writes with whatever score it is given.
+        metrics = self.run.path / "benchmark.json"
+        scores = metrics.with_name("benchmark-scores.csv")
+        if not (scores.exists() and self._is_current(metrics)):
+            options: list[object] = ["--out", self.run.path, "--data", self.data]
+            if self.run.config_file.exists():
+                options.append("--resume")
+            else:
+                options += ["--preset", self.preset]
+                options += [part for setting in self.settings for part in ("--set", setting)]
+            failure = children.run("train", *options) or children.run(
+                "evaluate", self.run.path, "--data", self.data, "--out", metrics
+            )
+            if failure:
+                return failure
+        from a2bgan.detection.evaluate import read_scores
+        from a2bgan.report.benchmark_table import Repeat
+
+        resources = json.loads(self.run.resources_file.read_text())
+        return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
+
+    def _is_current(self, metrics: Path) -> bool:
+        """Whether these measures are of what the run stands for now, on these images."""
+        from a2bgan.detection.trained import read_pick
+
+        known, pick = json.loads(metrics.read_text()), read_pick(self.run)
+        if known["manifest_sha256"] != self.manifest.sha256:
+            return False
+        if pick is None:
+            return bool(known["selected_by"] == "last")
+        measured = (known["checkpoint"], known["weights"], known["score"], known["selected_by"])
+        return measured == (pick.checkpoint, pick.version, pick.score, pick.rule)
+
+
+def _without_paths(text: str, out: Path, data: str) -> str:
+    """Tables are shared; where things lie on this machine is nobody's business."""
+    for place in (out, Path(data).parent):
+        for form in (str(place.resolve()), str(place)):
+            if form not in (".", "/"):
+                text = text.replace(f"{form}/", "")
+    return text
 
 
 def _command(
@@ -194,11 +252,13 @@ def _command(
     random_features: bool,
 ) -> str:
     """The command as it was given, without where the data lies."""
-    shown = data if data == "phantom" else Path(data).name
+    shown = data if data == "phantom" else Path(data).resolve().name
     parts = [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds}"]
     if minutes is not None:
         parts.append(f"--minutes {minutes:g}")
-    parts += [f"--set {setting}" for setting in settings]
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        parts.append(f"--set {key}={Path(value).name if '/' in value else value}")
     if random_features:
         parts.append("--random-features")
     return " ".join(parts)

@@ -17,7 +17,8 @@ class Comparison:
     """Two AUROCs on the same images.
 
     difference: first minus second, with its 95 % interval; p_value: two-sided, that they are
-    equal; 1 where all images get the same places from both.
+    equal; 1 where all images get the same places from both, NaN with fewer than two patients in a
+    class.
     """
 
     aurocs: tuple[float, float]
@@ -56,7 +57,7 @@ def compare_aurocs(
     error = float(np.sqrt(max(contrast @ covariance @ contrast, 0)))
     reach = float(norm.ppf(0.975)) * error
     p_value = 1.0 if difference == 0 else 0.0
-    if error > 0:
+    if error != 0:  # NaN included, where it is not known
         p_value = float(2 * norm.sf(abs(difference) / error))
     return Comparison(
         (float(one), float(other)),

@@ -44,12 +44,14 @@ class Evaluation:
         return np.array([row.patient_id for row in self.rows], dtype=np.str_)
 
     def write_scores(self, path: Path) -> None:
-        """Write a CSV file with path, patient_id, label and score of every image."""
-        with path.open("w", newline="", encoding="utf-8") as file:
+        """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(SCORE_COLUMNS)
             for row, score in zip(self.rows, self.scores, strict=True):
                 table.writerow((row.name, row.patient_id, row.label, repr(float(score))))
+        temporary.replace(path)
 
 
 def evaluate(

@@ -62,12 +62,23 @@ class MethodRow:
         return np.stack([repeat.scores for repeat in self.repeats])
 
 
-def table_rows(rows: Sequence[MethodRow]) -> tuple[list[str], list[list[str]]]:
-    """Head and cells, the best AUROC first and failures last.
+@dataclass(frozen=True, slots=True, eq=False)
+class BenchmarkTable:
+    """Methods that gave results, the best AUROC first, with the intervals of their mean AUROCs;
+    and a table of all, failures last: head and cells."""
+
+    rows: list[MethodRow]
+    intervals: list[tuple[float, float] | None]
+    head: list[str]
+    cells: list[list[str]]
+
+
+def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
+    """Compare methods.
 
     Measures that no method has are left out. The p-value is DeLong's, of mean AUROCs on the same
-    patients, against A2B-GAN. Raises InputError if the methods were not evaluated on the same
-    images.
+    patients, against A2B-GAN: of these trainings, and not corrected for the number of methods.
+    Raises InputError if the methods were not evaluated on the same images.
     """
     good = sorted((row for row in rows if row.repeats), key=lambda row: -row.auroc)
     images = {tuple(repeat.paths) for row in good for repeat in row.repeats}
@@ -76,12 +87,23 @@ def table_rows(rows: Sequence[MethodRow]) -> tuple[list[str], list[list[str]]]:
     ours = next((row for row in good if row.name == OURS), None)
     pixels = {k: v for k, v in _PIXEL_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
     on_gpu = any(repeat.resources["peak_gpu_memory"] for row in good for repeat in row.repeats)
-    head = ["method", "AUROC (95 %)", "sd", "AUPRC", *pixels.values(), "p against A2B-GAN", "score"]
+    head = [
+        "method",
+        "n",
+        "AUROC (95 %)",
+        "sd",
+        "AUPRC",
+        *pixels.values(),
+        "p against A2B-GAN",
+        "score",
+    ]
     head += ["training, s", "memory, GB", *(["GPU, GB"] if on_gpu else []), "images/s", "note"]
     cells = []
+    intervals = []
     for row in good:
         first = row.repeats[0]
         interval = bootstrap_auroc_interval(first.labels, row.scores, first.patients)
+        intervals.append(interval)
         shown = f"{row.auroc:.4f}"
         if interval is not None:
             shown += f" ({interval[0]:.4f}-{interval[1]:.4f})"
@@ -89,8 +111,9 @@ def table_rows(rows: Sequence[MethodRow]) -> tuple[list[str], list[list[str]]]:
         p_value = ""
         if ours is not None and row is not ours:
             found = compare_aurocs(first.labels, row.scores, ours.scores, first.patients)
-            p_value = f"{found.p_value:.2g}"
-        line = [row.facts.title if row.name == OURS else f"{row.facts.title} ({row.name})", shown]
+            p_value = "" if np.isnan(found.p_value) else f"{found.p_value:.2g}"
+        title = row.facts.title if row.name == OURS else f"{row.facts.title} ({row.name})"
+        line = [title, str(len(row.repeats)), shown]
         line += [f"{np.std(aurocs, ddof=1):.4f}" if len(aurocs) > 1 else "", _cell(row, "auprc")]
         line += [_cell(row, measure) for measure in pixels]
         line += [p_value, ", ".join(sorted({r.metrics["score"] for r in row.repeats}))]
@@ -106,20 +129,23 @@ def table_rows(rows: Sequence[MethodRow]) -> tuple[list[str], list[list[str]]]:
         if not row.repeats:
             gaps = [""] * (len(head) - 2)
             cells.append([f"{row.facts.title} ({row.name})", *gaps, f"failed: {row.failure}"])
-    return head, cells
+    return BenchmarkTable(good, intervals, head, cells)
 
 
-def write_tables(folder: Path, rows: Sequence[MethodRow], command: str) -> list[Path]:
-    """Write ``benchmark.csv``, ``.md``, ``.tex`` and ``.png`` and return their paths."""
-    head, cells = table_rows(rows)
+def write_tables(folder: Path, table: BenchmarkTable, command: str) -> list[Path]:
+    """Write ``benchmark.csv``, ``.md``, ``.tex`` and ``.png`` and return their paths.
+
+    Raises InputError if they cannot be written.
+    """
+    head, cells = table.head, table.cells
     paths = [folder / f"benchmark.{suffix}" for suffix in ("csv", "md", "tex", "png")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with paths[0].open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([head, *cells])
-        paths[1].write_text(_markdown(head, cells, rows, command), encoding="utf-8")
+        paths[1].write_text(_markdown(table, command), encoding="utf-8")
         paths[2].write_text(_latex(head, cells), encoding="utf-8")
-        _plot(rows).savefig(paths[3], dpi=130)
+        _plot(table).savefig(paths[3], dpi=130)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     return paths
@@ -134,20 +160,18 @@ def _mean_resource(row: MethodRow, name: str) -> float:
     return float(np.mean([repeat.resources[name] or 0 for repeat in row.repeats]))
 
 
-def _markdown(
-    head: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[MethodRow], command: str
-) -> str:
+def _markdown(table: BenchmarkTable, command: str) -> str:
     lines = [f"`{command}`", ""]
-    first = next((row.repeats[0].metrics for row in rows if row.repeats), None)
-    if first is not None:
-        count = max(len(row.repeats) for row in rows)
+    if table.rows:
+        first = table.rows[0].repeats[0].metrics
         lines += [
-            f"{first['n_normal']} normal and {first['n_abnormal']} abnormal test images; mean of "
-            f"{count} training{'s' if count > 1 else ''} each, interval by bootstrap over "
-            "patients, p by DeLong's test. Checkpoint and score were selected without labels.",
+            f"{first['n_normal']} normal and {first['n_abnormal']} abnormal test images. AUROC: "
+            "mean of n trainings, interval by bootstrap over patients; p: DeLong's test on these "
+            "trainings, not corrected for the number of methods. Checkpoint and score were "
+            "selected without labels.",
             "",
         ]
-    lines += [_bar(head), _bar(["---"] * len(head)), *map(_bar, cells)]
+    lines += [_bar(table.head), _bar(["---"] * len(table.head)), *map(_bar, table.cells)]
     return "\n".join(lines) + "\n"
 
 
@@ -170,21 +194,20 @@ def _latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n"
 
 
-def _plot(rows: Sequence[MethodRow]) -> Figure:
+def _plot(table: BenchmarkTable) -> Figure:
     """AUROC of every method with its interval; a dot for every training."""
-    good = sorted((row for row in rows if row.repeats), key=lambda row: row.auroc)
-    figure = Figure(figsize=(7, 0.9 + 0.36 * max(len(good), 1)), layout="constrained")
+    count = len(table.rows)
+    figure = Figure(figsize=(7, 0.9 + 0.36 * max(count, 1)), layout="constrained")
     axes = figure.subplots()
-    for place, row in enumerate(good):
-        first = row.repeats[0]
+    for place, (row, interval) in enumerate(zip(table.rows, table.intervals, strict=True)):
         colour = "#b3472f" if row.name == OURS else "#3a7d8c"
-        interval = bootstrap_auroc_interval(first.labels, row.scores, first.patients)
         if interval is not None:
             axes.plot(interval, (place, place), color=colour, linewidth=2, alpha=0.5)
         axes.plot(row.auroc, place, "D", color=colour, markersize=6)
         each = [repeat.metrics["auroc"] for repeat in row.repeats]
         axes.plot(each, [place] * len(each), ".", color="black", markersize=4)
-    axes.set_yticks(range(len(good)), [row.facts.title for row in good])
+    axes.set_yticks(range(count), [row.facts.title for row in table.rows])
+    axes.invert_yaxis()
     axes.axvline(0.5, color="#aaaaaa", linewidth=0.8, linestyle=":")
     axes.set_xlabel("test AUROC: mean (diamond), its 95 % interval, each training (dots)")
     axes.spines[["top", "right"]].set_visible(False)

@@ -120,7 +120,7 @@ def train(
     logged_step, logged_at = step, time.monotonic()
 
     with _interruption() as interrupted, _full_disk_in_words(run):
-        while (fraction := _fraction(settings, step, time.monotonic() - started)) < 1:
+        while (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1:
             if interrupted.is_set() or ended:
                 break
 
@@ -138,7 +138,7 @@ def train(
             step += 1
 
             now = time.monotonic()
-            fraction = _fraction(settings, step, now - started)
+            fraction = _fraction(settings, step, now - started, fabric)
             over = fraction >= 1
             if step % settings.log_every == 0 or over:
                 averages = {name: torch.stack(n).mean().item() for name, n in sums.items()}
@@ -223,10 +223,13 @@ def _precision(settings: TrainConfig) -> str:
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
-def _fraction(settings: TrainConfig, step: int, seconds: float) -> float:
+def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) -> float:
+    """The share of training that is over, the same on all processes: their clocks differ."""
     if settings.steps is not None:
         return step / settings.steps
     assert settings.minutes is not None
+    if fabric.world_size > 1:
+        seconds = fabric.broadcast(seconds)
     return seconds / (60 * settings.minutes)
 
 

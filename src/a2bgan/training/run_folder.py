@@ -127,15 +127,18 @@ class RunFolder:
         return source
 
     def note_resources(self, seconds: float) -> None:
-        """Write how long the training took and the most memory this process has had, in bytes."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        """Write how long the training took and the most memory it has had, in bytes."""
         noted = {
             "training_seconds": seconds,
-            "peak_memory": peak if sys.platform == "darwin" else 1024 * peak,
+            "peak_memory": _peak_memory(),
             "peak_gpu_memory": (
                 torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
             ),
         }
+        if self.resources_file.exists():  # of an earlier part of the training
+            before = json.loads(self.resources_file.read_text())
+            for key in ("peak_memory", "peak_gpu_memory"):
+                noted[key] = max((noted[key], before[key]), key=lambda value: value or 0)
         self.resources_file.write_text(json.dumps(noted, indent=2) + "\n")
 
     def truncate_metrics(self, last_step: int) -> None:
@@ -158,6 +161,19 @@ class RunFolder:
                 yield json.loads(line)
             except json.JSONDecodeError:
                 return
+
+
+def _peak_memory() -> int:
+    """The most resident memory that this process has had, in bytes."""
+    try:
+        # Linux hands ru_maxrss on to the programs that a process starts; this one it does not.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _environment() -> dict[str, Any]:
