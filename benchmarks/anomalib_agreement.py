@@ -114,9 +114,9 @@ def main() -> None:
         f"Own memory: mean of {DRAWS} choices for each seed; anomalib's AUROC has a standard "
         f"deviation of {spread:.4f} from choice to choice. Anomalib upsamples PatchCore's maps by "
         "the nearest neighbour, the paper bilinearly, as here; presets choose memories in 128 "
-        "dimensions, as the paper's code. Averages were taken after single choices (128 dimensions, "
-        "80 phantoms, 4,000 patches, three seeds) had been 0.0067 to 0.0086 apart, anomalib's "
-        "higher each time.",
+        "dimensions, as the paper's code. Averages were taken after single choices (128 "
+        "dimensions, 80 phantoms, 4,000 patches, three seeds) had been 0.0067 to 0.0086 apart, "
+        "anomalib's higher each time.",
     ]
     print(*lines[-7:], sep="\n")
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_said_in_one_line(settings, message):
 
 
 def test_unknown_presets_and_broken_files(tmp_path):
-    with pytest.raises(InputError, match="unknown preset 'best'; there are: demo, fast, paper"):
+    with pytest.raises(InputError, match=r"unknown preset 'best'; there are: .*fast, .*paper"):
         load_config("best")
     with pytest.raises(InputError, match=r"none.yaml: no such file"):
         load_config("fast", tmp_path / "none.yaml")
