@@ -82,6 +82,7 @@ def write_report(
     losses = charts.losses_chart(list(run.metrics()))
     context = {
         "version": version("a2bgan"),
+        "method": facts.title,
         "summary": _summary(run, tested, calibration, rate),
         "warnings": _warnings(run, trained.method.note, calibration, rate),
         "metrics": None if tested is None else _metrics_table(tested.metrics),
@@ -319,9 +320,9 @@ def _case_groups(
         shown.append("healthy twin")
     if trained.method.facts.makes_map:
         shown.append("what is not healthy over the input, all on one scale")
-    scale = f"{', '.join(shown)}."
+    scale = f" {', '.join(shown)}." if len(shown) > 1 else ""
     groups: list[tuple[str, str, Sequence[int]]] = [
-        ("Most anomalous", f"The highest scores. {scale}", order[:CASES].tolist()),
+        ("Most anomalous", f"The highest scores.{scale}", order[:CASES].tolist()),
         ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
         (
             "Worst mistakes: normal, but high scores",
