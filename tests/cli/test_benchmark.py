@@ -65,3 +65,11 @@ def test_wrong_options_are_said_before_anything_is_trained(
     result = a2bgan("benchmark", "--data", tiny_set, "--out", tmp_path / "b", *options)
     assert message in says(result)
     assert not (tmp_path / "b").exists()
+
+
+def test_without_both_labels_there_is_nothing_to_compare(tiny_set, tmp_path, a2bgan, says):
+    manifest = tiny_set / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(line.replace("test,1", "test,") for line in lines) + "\n")
+    result = a2bgan("benchmark", "--data", tiny_set, "--out", tmp_path / "b")
+    assert "test images with label 0 and with label 1" in says(result)

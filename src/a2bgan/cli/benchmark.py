@@ -84,7 +84,7 @@ def benchmark(
 
     manifest = open_data(data)
     require_training_sets(manifest)
-    if {row.label for row in manifest.split("test")} < {0, 1}:
+    if not {0, 1} <= {row.label for row in manifest.split("test")}:
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
     names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
     trainings = {}
