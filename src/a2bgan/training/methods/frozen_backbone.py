@@ -19,8 +19,11 @@ from a2bgan.training.methods.method import MethodConfig, PassMethod
 SMOOTHING = 4.0
 """Sigma of the Gaussian that smooths maps, in pixels of the backbone's input (both papers)."""
 
-BRIGHTEST = 1.5
-"""The brightest colour of pictures, in multiples of the highest value of some healthy maps."""
+BRIGHTEST = 3.0
+"""The brightest colour of pictures, in multiples of the highest value of the last healthy maps.
+
+Distances are never near 0: with less, the colours would hide healthy images too.
+"""
 
 
 class FrozenBackboneConfig(MethodConfig):
