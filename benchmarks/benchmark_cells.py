@@ -23,10 +23,10 @@ def study_parser(
     return parser
 
 
-def command(args: argparse.Namespace, script: str, *, images: str = "") -> str:
-    """How to run a study again."""
+def command(args: argparse.Namespace, script: str, *, own: str = "") -> str:
+    """How to run a study again; ``own``: options that it alone has."""
     options = f"--minutes {args.minutes:g} --seeds {args.seeds} --methods {args.methods}"
-    return f"`python benchmarks/{script}{images} {options}`"
+    return f"`python benchmarks/{script}{own} {options}`"
 
 
 def aurocs(args: argparse.Namespace, data: Path, out: Path) -> dict[str, str]:

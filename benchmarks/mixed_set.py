@@ -69,7 +69,7 @@ def table(args: argparse.Namespace, found: Found) -> str:
     lines = [
         "# What the mixed set must hold",
         "",
-        command(args, "mixed_set.py", images=" --images DIR"),
+        command(args, "mixed_set.py", own=" --images DIR"),
         "",
         f"Simulated squares, 64 x 64; {HEALTHY} healthy and {MIXED} mixed images, {SHARE:.0%} of"
         " them diseased, unless varied. Test AUROC, checkpoint and score selected without labels;"

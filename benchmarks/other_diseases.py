@@ -30,7 +30,7 @@ def main() -> None:
     lines = [
         "# Other diseases in the test than in the mixed set",
         "",
-        command(args, "other_diseases.py", images=" --chestxray8 DIR" if args.chestxray8 else ""),
+        command(args, "other_diseases.py", own=" --chestxray8 DIR" if args.chestxray8 else ""),
         "",
         "Test AUROC, checkpoint and score selected without labels; interval over patients. COVID-19"
         " images come from other hospitals: part of any separation is the source.",

@@ -211,28 +211,27 @@ def test_each_image_depends_on_its_number_and_kind_only(written):
             assert np.array_equal(load(written / row["twin"]), make_phantom(rng, 64).image)
 
 
-def test_kinds_are_equally_frequent_in_each_split(tmp_path, monkeypatch):
-    drawn = []
+@pytest.fixture
+def drawn(monkeypatch):
+    """The kinds of the phantoms that are drawn from now on."""
+    kinds = []
 
     def record(rng, size, kind):
-        drawn.append(kind)
+        kinds.append(kind)
         return make_phantom(rng, size, kind)
 
     monkeypatch.setattr(phantom_module, "make_phantom", record)
+    return kinds
+
+
+def test_kinds_are_equally_frequent_in_each_split(tmp_path, drawn):
     write_phantoms(tmp_path / "set", **SMALL)
     rows = read_rows(tmp_path / "set" / "manifest.csv")
     counts = Counter((row["split"], kind) for row, kind in zip(rows, drawn, strict=True) if kind)
     assert counts == {(split, kind): 2 for split in ("mixed", "test") for kind in KINDS}
 
 
-def test_mixed_and_test_set_may_have_diseases_of_their_own(tmp_path, monkeypatch):
-    drawn = []
-
-    def record(rng, size, kind):
-        drawn.append(kind)
-        return make_phantom(rng, size, kind)
-
-    monkeypatch.setattr(phantom_module, "make_phantom", record)
+def test_mixed_and_test_set_may_have_diseases_of_their_own(tmp_path, drawn):
     kinds = {"mixed_kinds": ["effusion"], "test_kinds": ["enlarged_heart"]}
     write_phantoms(tmp_path / "set", **SMALL, **kinds)
     rows = read_rows(tmp_path / "set" / "manifest.csv")

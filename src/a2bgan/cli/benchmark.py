@@ -88,14 +88,14 @@ def benchmark(
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
     names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
     trainings = {}
+    facts = {name: load_config(name).facts for name in names}
     for name in names:
         settings = list(set_ or [])
         if minutes is not None:
             settings.append(f"train.minutes={minutes:g}")
-        facts = load_config(name).facts
-        if facts.pretrained and random_features:
+        if facts[name].pretrained and random_features:
             settings.append("method.random_features=true")
-        if facts.pretrained and backbone_weights is not None:
+        if facts[name].pretrained and backbone_weights is not None:
             settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
         for seed in range(seeds):
             run = RunFolder(out / "runs" / name / f"{seed}")
@@ -118,11 +118,12 @@ def benchmark(
                 found = [pending[name, seed].result() for seed in range(seeds)]
                 failures = [f for f in found if isinstance(f, str)]
                 repeats = [f for f in found if not isinstance(f, str)]
-                facts = load_config(name).facts
                 failure = _without_paths(failures[0], out, data) if failures else ""
-                rows.append(MethodRow(name, facts, repeats, failure))
+                rows.append(MethodRow(name, facts[name], repeats, failure))
                 said = failure or f"AUROC {rows[-1].auroc:.4f}"
-                errors.print(f"{facts.title} ({name}): {said}", soft_wrap=True, highlight=False)
+                errors.print(
+                    f"{facts[name].title} ({name}): {said}", soft_wrap=True, highlight=False
+                )
         except BaseException:
             # Otherwise leaving the block would first do all that is left.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -205,6 +206,9 @@ class _Training:
 
     def result(self, children: _Children) -> "Repeat | str":
         """Do what is left to do; the reason if that fails."""
+        from a2bgan.detection.evaluate import read_scores
+        from a2bgan.report.benchmark_table import Repeat
+
         # Not metrics.json, which `a2bgan evaluate` writes with whatever score it is given.
         metrics = self.run.path / "benchmark.json"
         scores = metrics.with_name("benchmark-scores.csv")
@@ -220,9 +224,6 @@ class _Training:
             )
             if failure:
                 return failure
-        from a2bgan.detection.evaluate import read_scores
-        from a2bgan.report.benchmark_table import Repeat
-
         resources = json.loads(self.run.resources_file.read_text())
         return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
 

@@ -68,6 +68,12 @@ def to_unit_range(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images.astype(np.float32)).div_(top / 2).sub_(1)
 
 
+def to_intensities(x: Tensor) -> np.ndarray:
+    """Float images in [-1, 1], on the CPU, to shares of the intensity range, in [0, 1]."""
+    intensities: np.ndarray = ((x + 1) / 2).numpy()
+    return intensities
+
+
 def to_grey_levels(x: Tensor) -> np.ndarray:
     """Float images in [-1, 1] (clipped) to uint8 in [0, 255], for pictures."""
     return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -72,9 +72,8 @@ def _scores(finding: Finding, wanted: tuple[str, ...] | None = None) -> dict[str
 def _found(
     method: Method, images: np.ndarray, version: str | None, batch_size: int
 ) -> Iterator[tuple[Tensor, Finding]]:
-    device = next(next(iter(method.networks.values())).parameters()).device
     for start in range(0, len(images), batch_size):
-        x = to_unit_range(images[start : start + batch_size]).to(device)
+        x = to_unit_range(images[start : start + batch_size]).to(method.device)
         yield x, method.find(x, version)
 
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.holdout import Part, hold_out
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
@@ -182,7 +183,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         twins = [d.twin for d in self._detect(images) if d.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
-        return ((torch.cat(twins) + 1) / 2).numpy()
+        return to_intensities(torch.cat(twins))
 
     def difference(self, images: Images) -> np.ndarray:
         """Anomaly maps (N, S, S), float32, at the size of training.

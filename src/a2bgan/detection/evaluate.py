@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_mask
@@ -99,7 +100,7 @@ def evaluate(
                 if batch.anomaly_map is not None:
                     maps.append(batch.anomaly_map[k].numpy())
                 if twins is not None and batch.twin is not None:
-                    translated.append(((batch.twin[k] + 1) / 2).numpy())
+                    translated.append(to_intensities(batch.twin[k]))
 
     seconds = time.monotonic() - started
     scores = np.concatenate(parts).astype(np.float64)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.preprocessing import load_image
 from a2bgan.data.readers import READERS, ImageError, image_suffix
@@ -87,14 +87,8 @@ def predict(trained: Trained, inputs: Sequence[Input]) -> Iterator[Prediction]:
             yield Prediction(
                 item,
                 float(batch.scores[place]),
-                _unit(batch.x[place]),
-                None if batch.twin is None else _unit(batch.twin[place]),
+                to_intensities(batch.x[place]),
+                None if batch.twin is None else to_intensities(batch.twin[place]),
                 None if batch.anomaly_map is None else batch.anomaly_map[place].numpy(),
             )
             place += 1
-
-
-def _unit(x: Tensor) -> np.ndarray:
-    """[-1, 1] to [0, 1]."""
-    unit: np.ndarray = ((x + 1) / 2).numpy()
-    return unit

@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import load_images
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest, Row
@@ -363,10 +364,10 @@ def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
     found = []
     for batch in detect(trained.method, loaded.images, pick.score, pick.version):
         for k, x in enumerate(batch.x):
-            image = ((x + 1) / 2).numpy()
+            image = to_intensities(x)
             panels = [to_rgb(image)]
             if batch.twin is not None:
-                panels.append(to_rgb(((batch.twin[k] + 1) / 2).numpy()))
+                panels.append(to_rgb(to_intensities(batch.twin[k])))
             if batch.anomaly_map is not None:
                 scale = trained.method.map_scale
                 panels.append(paint_map(image, batch.anomaly_map[k].numpy(), scale))

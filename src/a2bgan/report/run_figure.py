@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
@@ -56,8 +57,8 @@ def _cases(trained: Trained, rows: Sequence[Row]) -> list[FigureCase]:
         for i in range(len(batch.x)):
             cases.append(
                 FigureCase(
-                    image=((batch.x[i] + 1) / 2).numpy(),
-                    twin=None if batch.twin is None else ((batch.twin[i] + 1) / 2).numpy(),
+                    image=to_intensities(batch.x[i]),
+                    twin=None if batch.twin is None else to_intensities(batch.twin[i]),
                     anomaly_map=batch.anomaly_map[i].numpy(),
                     mask=_mask(read[len(cases)], trained),
                     score=float(batch.scores[i]),

@@ -19,9 +19,8 @@ def write_samples(path: Path, method: Method, healthy: np.ndarray, mixed: np.nda
     Columns that the method does not make are left out.
     """
     columns = []
-    device = next(next(iter(method.networks.values())).parameters()).device
     for images in (mixed[:COUNT], healthy[:COUNT]):
-        x = to_unit_range(images).to(device)
+        x = to_unit_range(images).to(method.device)
         finding = method.find(x)
         parts = [x]
         if finding.twin is not None:

@@ -119,6 +119,11 @@ class Method(ABC):
         """
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks are, and where images are to be."""
+        return next(next(iter(self.networks.values())).parameters()).device
+
+    @property
     def ready(self) -> bool:
         """False while what finds anomalies has not been trained at all, as in a warm-up."""
         return True
