@@ -102,7 +102,7 @@ def frechet_distance(
         version: of the method's weights, by default its best.
     """
     metric = FrechetInceptionDistance(feature=network)
-    device = next(next(iter(method.networks.values())).parameters()).device
+    device = method.device
     metric.to(device)
     for images, real in ((healthy, True), (mixed, False)):
         for start in range(0, len(images), BATCH_SIZE):
