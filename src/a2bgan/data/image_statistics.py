@@ -52,7 +52,7 @@ def pixel_statistics(image: np.ndarray) -> np.ndarray:
     y, x = max(1, round(BORDER * height)), max(1, round(BORDER * width))
     frame[y : height - y, x : width - x] = False
     corners = _corners(values)
-    bright = np.percentile(values, 99)
+    bright = np.percentile(values, 99, method="lower")
     bright_in_corners = sum(int((corner >= bright).sum()) for corner in corners)
     # Taken in each corner by itself: a blackened one is then flat to its last pixel.
     corner_edges = np.concatenate([laplace(corner).ravel() for corner in corners])

@@ -53,9 +53,9 @@ def matched_auroc(
     scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     covariate = np.asarray(covariate, dtype=np.float64)
     matches = _matches(covariate[abnormal], covariate[~abnormal], neighbours)
-    matched = matches.any(axis=1)
-    share = float(matched.mean()) if len(matched) else 0.0
-    if not matched.any():
+    matched = matches.max(axis=1, initial=0)
+    share = float(matched.mean()) if matched.size else 0.0
+    if share == 0:
         return MatchedAuroc(float("nan"), None, share)
     cases, controls = scores[:, abnormal, None], scores[:, None, ~abnormal]
     wins = np.zeros(matches.shape)

@@ -1,7 +1,7 @@
-"""Whether trivial statistics tell the mixed set from the healthy one: what a network may learn first.
+"""Whether trivial statistics tell the mixed set from the healthy one, as networks learn to do.
 
-No label is read. With a share p of diseased in the mixed set, a statistic that separates healthy from
-diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
+No label is read. With a share p of diseased in the mixed set, a statistic that separates healthy
+from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,8 +41,8 @@ Seen = Literal["file", "original", "preprocessed"]
 _EXPOSURE = "try --set data.equalize=true, or data.standardize=true"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
-    "no setting mends it: take both sets from the same source, or bring all files to one size and "
-    "format before"
+    "the networks do not see it, but what comes with another size or format, such as sharpness, "
+    "they do: take both sets from one source, or bring all files to one size and format before"
 )
 _REMEDIES = {
     "mean brightness": _EXPOSURE,
@@ -62,8 +62,8 @@ class Shortcut:
 
     seen: a property of the file, of its pixels as they are, or of the preprocessed image, which is
         all that the networks see.
-    auroc: above 0.5 where the statistic is higher in the mixed set. interval: at 95 % for all statistics
-        of an audit together (Bonferroni), DeLong's over patients.
+    auroc: above 0.5 where the statistic is higher in the mixed set. interval: DeLong's over
+        patients, at 95 % for all statistics of an audit together (Bonferroni).
     """
 
     statistic: str
