@@ -38,7 +38,8 @@ def test_a_score_that_is_the_shortcut_alone_is_left_with_nothing():
     assert matched_auroc(labels, scores, covariate, patients).auroc == pytest.approx(0.5, abs=0.04)
     itself = matched_auroc(labels, -covariate, covariate, patients)
     assert itself.auroc == 0.5
-    assert itself.interval is not None and itself.interval[0] < 0.5 < itself.interval[1]
+    # Drawn twice, a normal image is still on one side of every abnormal one.
+    assert itself.interval == (0.5, 0.5)
 
 
 def test_what_is_disease_stays():
@@ -57,10 +58,10 @@ def test_a_covariate_that_never_varies_changes_nothing():
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     truth = norm.cdf(1 / np.sqrt(2))
     hits = 0
-    for seed in range(60):
+    for seed in range(40):
         low, high = matched_auroc(*simulated(seed, disease=1, follows=1, n=80)).interval
         hits += low <= truth <= high
-    assert hits >= 51  # 57 are expected
+    assert hits >= 33  # 38 are expected
 
 
 def test_abnormal_images_beyond_all_normal_ones_have_no_match():

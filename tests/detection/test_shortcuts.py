@@ -21,7 +21,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str | None, Manife
     return {
         shortcut: open_data(
             write_phantoms(
-                folder / str(shortcut), size=64, healthy=100, mixed_normal=50, mixed_abnormal=50,
+                folder / str(shortcut), size=32, healthy=150, mixed_normal=75, mixed_abnormal=75,
                 test_normal=0, test_abnormal=0, shortcut=shortcut,
             )
         )
@@ -30,7 +30,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str | None, Manife
 
 
 def audit(manifest: Manifest, **options: object) -> Audit:
-    found = audit_shortcuts(manifest, DataConfig.model_validate(options))
+    found = audit_shortcuts(manifest, DataConfig.model_validate({"size": 32, **options}))
     assert found is not None
     return found
 
@@ -46,7 +46,7 @@ def test_nothing_is_named_where_nothing_is_planted(planted):
 @pytest.mark.parametrize(
     ("shortcut", "expected", "remedies"),
     [
-        ("exposure", "mean brightness", [{"equalize": True}, {"standardize": True}]),
+        ("exposure", "contrast (sd)", [{"equalize": True}, {"standardize": True}]),
         ("marker", "marks in corners", [{"mask_corners": 0.2}]),
     ],
 )
@@ -141,7 +141,7 @@ def test_verdicts(auroc, interval, verdict):
 
 
 def test_the_worst_is_the_strongest_that_networks_see(planted):
-    found = audit(planted["exposure"], size=32)
+    found = audit(planted["exposure"])
     assert found.worst().seen == "preprocessed"
     assert found.worst().strength == max(
         s.strength for s in found.shortcuts if s.seen == "preprocessed"

@@ -30,7 +30,7 @@ SHORTCUTS = ("exposure", "marker")
 """What sets of phantoms can have that is no disease and goes with it."""
 
 # The films of the diseased, as a share of their brightness.
-_UNDEREXPOSED = 0.6
+_UNDEREXPOSED = 0.7
 
 # The letter L, as radiographers put it on a film.
 _MARKER = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)

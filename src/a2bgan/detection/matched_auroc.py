@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 NEIGHBOURS = 5
 """Normal images on each side of an abnormal one that it is compared with."""
 
-_REPEATS = 1000
-_CELLS = 2_000_000  # replicates x images worked on at a time; bounds memory to tens of MB
+_REPEATS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +46,43 @@ def matched_auroc(
             the mean over them.
         covariate: (N,), such as an image's mean brightness.
         patients: (N,), any values that tell patients apart. The interval is a percentile bootstrap
-            over them, the matches held fixed.
+            over them, matched anew each time.
     """
     abnormal: NDArray[np.bool_] = np.asarray(labels) == 1
     scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     covariate = np.asarray(covariate, dtype=np.float64)
-    matches = _matches(covariate[abnormal], covariate[~abnormal], neighbours)
-    matched = matches.max(axis=1, initial=0)
-    share = float(matched.mean()) if matched.size else 0.0
-    if share == 0:
-        return MatchedAuroc(float("nan"), None, share)
-    cases, controls = scores[:, abnormal, None], scores[:, None, ~abnormal]
-    wins = np.zeros(matches.shape)
-    for case, control in zip(cases, controls, strict=True):
+    order = np.argsort(covariate[~abnormal])
+    cases, controls = covariate[abnormal], covariate[~abnormal][order]
+    wins = np.zeros((len(cases), len(controls)))
+    for of_training in scores:
+        case, control = of_training[abnormal][:, np.newaxis], of_training[~abnormal][order]
         wins += ((case > control) + 0.5 * (case == control)) / len(scores)
-    wins *= matches
 
-    def mean_place(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """AUROC under each set of image weights (R, N); NaN where nobody has a match."""
-        of_cases, of_controls = weights[:, abnormal].T, weights[:, ~abnormal].T
-        compared = matches @ of_controls
-        won = wins @ of_controls
-        places = np.divide(won, compared, out=np.zeros_like(won), where=compared > 0)
-        counted = (of_cases * (compared > 0)).sum(axis=0)
-        total = (of_cases * places).sum(axis=0)
-        found: NDArray[np.float64] = np.full(len(weights), np.nan)
-        np.divide(total, counted, out=found, where=counted > 0)
-        return found
+    def adjusted(times: NDArray[np.int64]) -> tuple[float, float]:
+        """AUROC with every image (N,) counted so often, and the share of cases with a match."""
+        of_cases = times[abnormal]
+        drawn = np.repeat(np.arange(len(controls)), times[~abnormal][order])
+        first = np.searchsorted(controls[drawn], cases, "left")
+        last = np.searchsorted(controls[drawn], cases, "right")
+        beside = np.minimum(neighbours, np.minimum(first, len(drawn) - last))
+        start, end = first - beside, last + beside
+        matched = (end > start) & (of_cases > 0)
+        if not matched.any():
+            return float("nan"), 0.0
+        row = np.flatnonzero(matched)
+        start, end = start[row, np.newaxis], end[row, np.newaxis]
+        place = start + np.arange((end - start).max())
+        won = wins[row[:, np.newaxis], drawn[np.minimum(place, len(drawn) - 1)]]
+        places = (won * (place < end)).sum(axis=1) / (end - start)[:, 0]
+        weights = of_cases[row]
+        return float(np.average(places, weights=weights)), float(weights.sum() / of_cases.sum())
 
-    auroc = float(mean_place(np.ones((1, abnormal.size)))[0])
+    auroc, share = adjusted(np.ones(abnormal.size, dtype=np.int64))
+    if np.isnan(auroc):
+        return MatchedAuroc(auroc, None, share)
     names, patient = np.unique(np.asarray(patients), return_inverse=True)
     rng = np.random.default_rng(seed)
-    aurocs: list[NDArray[np.float64]] = []
-    step = max(1, _CELLS // abnormal.size)
-    for start in range(0, _REPEATS, step):
-        rows = min(step, _REPEATS - start)
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rows)
-        aurocs.append(mean_place(drawn[:, patient].astype(np.float64)))
-    low, high = np.nanquantile(np.concatenate(aurocs), [0.025, 0.975])
+    chance = np.full(len(names), 1 / len(names))
+    drawn = [adjusted(rng.multinomial(len(names), chance)[patient])[0] for _ in range(_REPEATS)]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return MatchedAuroc(auroc, (float(low), float(high)), share)
-
-
-def _matches(
-    cases: NDArray[np.float64], controls: NDArray[np.float64], neighbours: int
-) -> NDArray[np.float64]:
-    """(cases, controls), 1 where the two are compared."""
-    order = np.argsort(controls)
-    ordered = controls[order]
-    matches = np.zeros((len(cases), len(controls)))
-    for row, first, last in zip(
-        matches,
-        np.searchsorted(ordered, cases, "left"),
-        np.searchsorted(ordered, cases, "right"),
-        strict=True,
-    ):
-        beside = min(neighbours, first, len(controls) - last)
-        row[order[first - beside : last + beside]] = 1
-    return matches

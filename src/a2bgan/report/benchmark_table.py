@@ -117,7 +117,9 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         if trivial is not None:
             covariate = trivial.repeats[0].scores
             left = matched_auroc(first.labels, row.scores, covariate, first.patients)
-            shown.append("" if np.isnan(left.auroc) else _with_interval(left.auroc, left.interval))
+            shown.append(
+                "none alike" if np.isnan(left.auroc) else _with_interval(left.auroc, left.interval)
+            )
         aurocs = [repeat.metrics["auroc"] for repeat in row.repeats]
         p_value = ""
         if ours is not None and row is not ours:
@@ -137,6 +139,8 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         line.append(f"{row.mean('images_per_second'):.0f}")
         notes = {r.metrics["note"] for r in row.repeats if r.metrics.get("note")}
         notes |= {f"failed: {row.failure}"} if row.failure else set()
+        if row is trivial:
+            notes.add(f"{left.matched:.0%} of the abnormal have normal images like them")
         cells.append([*line, "; ".join(sorted(notes))])
     for row in rows:
         if not row.repeats:
