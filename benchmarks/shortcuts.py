@@ -58,8 +58,8 @@ def main() -> None:
         "AUROC by which one statistic alone tells mixed from healthy images, unfolded: below 0.5 "
         "it is lower in the mixed. Intervals: 95 % for all statistics of an audit together, over "
         "patients. \\*\\* shortcut, \\* suspected, as `a2bgan data check` says it. Images of 64 "
-        "x 64, 8 bits; NIH's pneumonia, and COVID-19 images from other hospitals, whose source is part "
-        "of any difference.",
+        "x 64, 8 bits; NIH's pneumonia, and COVID-19 images from other hospitals, whose source is "
+        "part of any difference.",
     ]
     for name in ("pneumonia", "covid"):
         manifest = read_manifest(args.chestxray8 / f"{name}.csv")
