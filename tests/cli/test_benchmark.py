@@ -34,8 +34,13 @@ def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_pa
 
     with (out / "benchmark.csv").open(newline="") as file:
         head, *rows = list(csv.reader(file))
-    ours, paper = (dict(zip(head, row, strict=True)) for row in rows)
-    assert ours["method"] == "A2B-GAN"
+    table = [dict(zip(head, row, strict=True)) for row in rows]
+    paper = table.pop()
+    ours, trivial = sorted(table, key=lambda row: row["method"])
+    assert (ours["method"], trivial["method"]) == ("A2B-GAN", "Best trivial statistic")
+    assert trivial["score"] in trivial["note"] and "mixed against healthy" in trivial["note"]
+    assert trivial["p against A2B-GAN"] != "" or trivial["AUROC (95 %)"] == ours["AUROC (95 %)"]
+    assert "matched AUROC (95 %)" in head
     assert 0 <= float(ours["AUROC (95 %)"].split()[0]) <= 1
     assert float(ours["memory, GB"]) > 0.1 and float(ours["images/s"]) > 0
     assert ours["note"] == ""

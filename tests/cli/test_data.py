@@ -50,3 +50,28 @@ def test_phantoms_open_as_data(a2bgan, tmp_path):
     assert a2bgan("data", "phantom", "--out", tmp_path / "p", *options).exit_code == 0
     result = a2bgan("data", "check", tmp_path / "p", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
+
+
+def test_check_names_a_planted_shortcut_until_its_remedy_is_set(a2bgan, tmp_path):
+    counts = ("--healthy", 60, "--mixed-normal", 20, "--mixed-abnormal", 40)
+    options = (*counts, "--test-normal", 1, "--test-abnormal", 1, "--size", 64)
+    made = a2bgan("data", "phantom", "--out", tmp_path / "p", *options, "--shortcut", "marker")
+    assert made.exit_code == 0, made.output
+    common = ("data", "check", tmp_path / "p", "--sheet", tmp_path / "sheet.png")
+    said = "shortcut: marks in corners after preprocessing is higher in the mixed set"
+    before = a2bgan(*common)
+    assert before.exit_code == 0 and said in before.output
+    assert "data.mask_corners=0.2" in before.output
+    after = a2bgan(*common, "--set", "data.mask_corners=0.2")
+    assert said not in after.output
+    assert "marks in corners" in after.output  # in the table, with what it was and is
+
+
+def test_check_without_one_of_the_sets_looks_for_no_shortcuts(tiny_set, a2bgan, tmp_path):
+    for row in csv.DictReader((tiny_set / "manifest.csv").open(newline="")):
+        if row["split"] == "mixed":
+            (tiny_set / row["path"]).unlink()
+    result = a2bgan("data", "check", tiny_set, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    assert "no usable mixed images" in result.output
+    assert "shortcut" not in result.output

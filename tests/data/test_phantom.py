@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from a2bgan.data import phantom as phantom_module
-from a2bgan.data.phantom import KINDS, NOTABLE_DIFFERENCE, make_phantom, write_phantoms
+from a2bgan.data.phantom import (
+    KINDS,
+    NOTABLE_DIFFERENCE,
+    SHORTCUTS,
+    make_phantom,
+    write_phantoms,
+)
 from a2bgan.errors import InputError
 
 SMALL = {
@@ -260,3 +266,49 @@ def test_unusable_arguments_are_named_and_nothing_is_written(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):
         write_phantoms(tmp_path, **SMALL)
+
+
+# --- planted shortcuts
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planted")
+    return {
+        shortcut: write_phantoms(folder / str(shortcut), **SMALL, shortcut=shortcut).parent
+        for shortcut in (None, *SHORTCUTS)
+    }
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_a_shortcut_is_on_the_films_of_the_diseased_alone(planted, shortcut):
+    plain, changed = planted[None], planted[shortcut]
+    rows = read_rows(changed / "manifest.csv")
+    assert rows == read_rows(plain / "manifest.csv")
+    for row in rows:
+        before, after = load(plain / row["path"]).astype(float), load(changed / row["path"])
+        if row["label"] == "0":
+            assert np.array_equal(before, after)
+        elif shortcut == "exposure":
+            assert np.abs(after - 0.7 * before).max() <= 0.5 + 1e-4
+        else:
+            where = np.argwhere(after != before)
+            assert len(where) > 20 and where.max() < 0.2 * 64
+            assert (after[tuple(where.T)] == 255).all()
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_twins_share_the_film_and_the_mask_still_says_where_they_differ(planted, shortcut):
+    checked = 0
+    for row in read_rows(planted[shortcut] / "manifest.csv"):
+        if row["twin"] and row["mask"]:
+            image, twin, mask = (load(planted[shortcut] / row[k]) for k in ("path", "twin", "mask"))
+            assert np.array_equal(image != twin, mask > 0)
+            checked += 1
+    assert checked == SMALL["test_abnormal"]
+
+
+def test_an_unknown_shortcut_is_refused(tmp_path):
+    with pytest.raises(InputError, match="phantom shortcut 'haste' is unknown: use one of expos"):
+        write_phantoms(tmp_path / "p", **SMALL, shortcut="haste")
+    assert not (tmp_path / "p").exists()

@@ -141,9 +141,85 @@ def test_equalize_leaves_borders_black() -> None:
     assert (np.bincount(result[:, 8:24].ravel(), minlength=256) == 2).all()
 
 
+def test_standardize_forgets_exposure_and_clips_at_three_deviations() -> None:
+    image = (np.random.default_rng(0).normal(120, 12, (64, 64)).clip(0, 255)).astype(np.uint8)
+    image[:2, :2] = 255
+    config = DataConfig(standardize=True, depth=16)
+    result = preprocess(image, config)[0]
+    values = image.astype(float)
+    expected = np.clip(0.5 + (values - values.mean()) / values.std() / 6, 0, 1)
+    assert np.abs(result / 65535 - expected).max() <= 1 / 65535
+    assert result[0, 0] == 65535
+    darker = preprocess((image // 2 * 2).astype(np.uint16) * 10, config.model_copy(
+        update={"window": "full"}
+    ))[0]  # fmt: skip
+    assert np.abs(darker.astype(int) - result).max() < 0.02 * 65535
+
+
+def test_clahe_is_local_equalisation_interpolated_between_tiles() -> None:
+    """Against each pixel's own sum over the four tiles around it."""
+    image = (random_image((64, 48), seed=3) // 3 + np.arange(48)).astype(np.uint8)
+    config = DataConfig(size=64, square="pad", clahe=2, depth=16)
+    result = preprocess(image, config)[0, :, 8:56] / 65535
+
+    def tile_map(i: int, j: int, value: int) -> float:
+        tile = image[8 * i : 8 * i + 8, 6 * j : 6 * j + 6]
+        share = np.array([(tile == level).mean() for level in range(256)])
+        cut = np.minimum(share, 2 / 256)
+        return float((cut + (1 - cut.sum()) / 256)[: value + 1].sum())
+
+    for y, x in [(0, 0), (63, 47), (4, 40), (30, 20), (33, 3), (7, 24)]:
+        fy, fx = (y - 3.5) / 8, (x - 2.5) / 6
+        total = 0.0
+        for i in range(8):
+            for j in range(8):
+                # Outside the outermost centres the nearest tile counts alone.
+                wy = max(0.0, 1 - abs(min(max(fy, 0), 7) - i))
+                wx = max(0.0, 1 - abs(min(max(fx, 0), 7) - j))
+                if wy * wx > 0:
+                    total += wy * wx * tile_map(i, j, int(image[y, x]))
+        assert result[y, x] == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (8, 300), (65, 70, 3)])
+def test_clahe_takes_any_shape(shape: tuple[int, ...]) -> None:
+    image = np.repeat(random_image(shape), 2, axis=0)
+    assert preprocess(image, DataConfig(size=32, channels=3, clahe=3)).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("options", [{}, {"equalize": True}, {"standardize": True}, {"clahe": 2}])
+def test_what_is_masked_is_black_and_tells_nothing(options: dict[str, object]) -> None:
+    options |= {"size": 64, "mask_border": 0.1, "mask_corners": 0.25, "window": "percentile"}
+    config = DataConfig.model_validate(options)
+    image = random_image((64, 64))
+    marked = image.copy()
+    marked[:, :5] = marked[:14, -14:] = 255
+    plain, other = preprocess(image, config)[0], preprocess(marked, config)[0]
+    assert np.array_equal(plain, other)
+    black = np.zeros((64, 64), dtype=bool)
+    black[:6] = black[-6:] = black[:, :6] = black[:, -6:] = True
+    for rows in (slice(16), slice(48, None)):
+        for columns in (slice(16), slice(48, None)):
+            black[rows, columns] = True
+    assert not plain[black].any()
+    assert (plain[~black] > 0).mean() > 0.9
+    assert np.array_equal(preprocess_mask(np.ones((64, 64)), config), ~black)
+
+
+def test_masked_images_of_any_shape_keep_their_geometry() -> None:
+    config = DataConfig(size=64, square="pad", mask_border=0.1)
+    image = np.full((100, 50), 100, dtype=np.uint8)
+    image[40:60, 20:30] = 250
+    result = preprocess(image, config)[0]
+    assert not result[:, :16].any() and not result[:6].any() and not result[:, 16:19].any()
+    lesion = preprocess_mask(image > 200, config)
+    assert lesion.sum() > 50 and (result[lesion] > 170).all()
+
+
 @pytest.mark.parametrize(
     ("config", "value"),
     [
+        (DataConfig(size=32, crop_top=0.5, standardize=True), 7),
         (DataConfig(size=32, crop_top=0.5), 0),
         (DataConfig(size=32, window="fixed", window_low=300, window_high=400), 255),
         (DataConfig(size=32, crop_top=0.5, equalize=True), 0),
@@ -209,6 +285,9 @@ def test_mask_borders_are_not_lesion() -> None:
         ({"window_low": 3}, "need window = 'percentile' or 'fixed'"),
         ({"window": "fixed", "window_low": float("nan"), "window_high": 1}, "finite"),
         ({"sise": 64}, "not permitted"),
+        ({"clahe": 0.5}, "clahe must be above 1"),
+        ({"mask_corners": 0.5}, "less than or equal to 0.4"),
+        ({"equalize": True, "standardize": True}, "either equalize or standardize"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:

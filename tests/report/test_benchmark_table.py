@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from a2bgan.detection.delong import compare_aurocs
+from a2bgan.detection.matched_auroc import matched_auroc
 from a2bgan.detection.metrics import auroc
 from a2bgan.errors import InputError
-from a2bgan.report.benchmark_table import MethodRow, Repeat, make_table, write_tables
+from a2bgan.report.benchmark_table import TRIVIAL, MethodRow, Repeat, make_table, write_tables
 from a2bgan.training.methods.method import Facts
 
 N = 80
@@ -61,6 +62,33 @@ def test_other_test_images_are_refused() -> None:
              other.repeats]  # fmt: skip
     with pytest.raises(InputError, match="same test images"):
         make_table([one, MethodRow("a2bgan", other.facts, moved)])
+
+
+def trivial() -> MethodRow:
+    one = repeat(1, 7)
+    one.metrics["score"] = "mean brightness"
+    return MethodRow(TRIVIAL, Facts("Best trivial statistic", "", ""), [one])
+
+
+def test_with_a_trivial_row_every_method_is_matched_by_it(tmp_path) -> None:
+    assert "matched AUROC (95 %)" not in make_table(rows()).head
+    baseline = trivial()
+    made = make_table([*rows(), baseline])
+    table = {line[0]: dict(zip(made.head, line, strict=True)) for line in made.cells}
+    itself = table["Best trivial statistic"]
+    assert itself["matched AUROC (95 %)"].startswith("0.5000 (")
+    ours = rows()[2]
+    expected = matched_auroc(LABELS, ours.scores, baseline.repeats[0].scores, PATIENTS)
+    assert table["A2B-GAN"]["matched AUROC (95 %)"].startswith(f"{expected.auroc:.4f} (")
+    text = write_tables(tmp_path, made, "a2bgan benchmark")[1].read_text()
+    assert "normal ones that are alike in mean brightness" in text
+
+
+def test_a_trivial_row_of_other_images_is_left_out() -> None:
+    one = trivial().repeats[0]
+    moved = Repeat(one.metrics, one.resources, PATHS[::-1], LABELS, one.scores, PATIENTS)
+    made = make_table([*rows(), MethodRow(TRIVIAL, trivial().facts, [moved])])
+    assert made.cells == make_table(rows()).cells
 
 
 def test_files_hold_the_same_cells(tmp_path) -> None:

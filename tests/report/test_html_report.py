@@ -49,6 +49,7 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     assert "url(" not in page
     assert "@import" not in page
     wanted = {"Scores", "Threshold", "Most anomalous", "Where", "Selection", "Training", "Limits"}
+    wanted.add("Shortcuts")
     assert wanted <= set(parser.headings)
     assert len(page) < 3_000_000
 
@@ -86,6 +87,24 @@ def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
     assert "Nothing was selected: this is the last checkpoint." in page
     assert "No threshold was set" in page
     assert "Detection on the labelled" not in page
+
+
+def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
+    section = page[page.index("<h2>Shortcuts") : page.index("<h2>Limits")]
+    for cell in ("mean brightness", "bytes per pixel", "Too few patients to name any."):
+        assert cell in section
+    # The mixed images have gone; those of the test are there.
+    copy = shutil.copytree(run, tmp_path / "run")
+    manifest = RunFolder.open(run).manifest()
+    data = shutil.copytree(manifest.root, tmp_path / "data")
+    for row in manifest.split("mixed"):
+        (data / row.name).unlink()
+    source = RunFolder(copy).manifest_source_file
+    source.write_text(source.read_text().replace(str(manifest.root), str(data)))
+    write_report(RunFolder.open(copy), tmp_path / "gone.html")
+    assert "Not looked for: the healthy or the mixed images cannot be read." in (
+        tmp_path / "gone.html"
+    ).read_text("utf-8")
 
 
 def test_a_place_that_cannot_be_written(run, tmp_path):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from a2bgan.training.run_folder import RunFolder
 
 
-ON_SCREEN = ("method", "n", "AUROC (95 %)", "p against A2B-GAN", "note")
-"""Columns that fit a terminal; the files have all."""
+ON_SCREEN = ("method", "AUROC (95 %)", "matched AUROC (95 %)", "p against A2B-GAN", "note")
+"""Columns that fit a terminal, where they are there; the files have all."""
 
 
 def methods() -> None:
@@ -78,6 +78,7 @@ def benchmark(
 
     from a2bgan.data.manifest import open_data, require_training_sets
     from a2bgan.report.benchmark_table import MethodRow, make_table, write_tables
+    from a2bgan.report.trivial_baseline import trivial_row
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
@@ -129,11 +130,13 @@ def benchmark(
             pool.shutdown(wait=False, cancel_futures=True)
             children.end()
             raise
-    made = make_table(rows)
-    table = Table(*ON_SCREEN, box=None)
+    baseline = trivial_row(manifest, load_config(names[0], None, set_ or []).data)
+    made = make_table(rows if baseline is None else [*rows, baseline])
+    on_screen = [name for name in ON_SCREEN if name in made.head]
+    table = Table(*on_screen, box=None)
     for line in made.cells:
         cells = dict(zip(made.head, line, strict=True))
-        table.add_row(*(cells[name] for name in ON_SCREEN))
+        table.add_row(*(cells[name] for name in on_screen))
     output.print(table)
     command = _command(data, methods, seeds, minutes, set_ or [], random_features)
     for path in write_tables(out, made, command):

@@ -26,6 +26,15 @@ from a2bgan.errors import InputError
 Field = NDArray[np.float32]
 Rng = np.random.Generator
 
+SHORTCUTS = ("exposure", "marker")
+"""What sets of phantoms can have that is no disease and goes with it."""
+
+# The films of the diseased, as a share of their brightness.
+_UNDEREXPOSED = 0.7
+
+# The letter L, as radiographers put it on a film.
+_MARKER = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
+
 # Smallest image side at which ribs are still wider than a pixel.
 SMALLEST_SIZE = 32
 
@@ -89,6 +98,7 @@ def write_phantoms(
     test_abnormal: int = 200,
     mixed_kinds: Sequence[str] | None = None,
     test_kinds: Sequence[str] | None = None,
+    shortcut: str | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a set of phantoms into the new folder `out` and return the path of its manifest.csv.
@@ -96,13 +106,15 @@ def write_phantoms(
     The folder holds images/ (every image; names say nothing about the class), masks/ (abnormal
     images), twins/ (test images) and manifest.csv with the columns path, split, label,
     patient_id, mask and twin, paths relative to the folder. Each image is another patient. The
-    kinds of anomaly, by default all of them, are equally frequent in each split.
+    kinds of anomaly, by default all of them, are equally frequent in each split. With a shortcut
+    the diseased, and only they, have darker films ("exposure") or a bright marker in a corner
+    ("marker"), their twins too: a network can tell the sets apart without any disease.
 
     Image number i depends on the seed, i and its kind only, and the same arguments give the same
     bytes with the same versions of the libraries. `out` appears when it is complete.
 
     Raises InputError when `out` holds something, a count is negative, the size is below 32 or a
-    kind is unknown.
+    kind or the shortcut is unknown.
     """
     counts = {
         ("healthy", 0): healthy,
@@ -117,6 +129,10 @@ def write_phantoms(
     kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS, "healthy": KINDS}
     for kind in {kind for some in kinds.values() for kind in some}:
         _require_kind(kind)
+    if shortcut not in (None, *SHORTCUTS):
+        raise InputError(
+            f"phantom shortcut {shortcut!r} is unknown: use one of {', '.join(SHORTCUTS)}"
+        )
     roles = [
         (split, kinds[split][i % len(kinds[split])] if label else None)
         for (split, label), count in counts.items()
@@ -134,6 +150,8 @@ def write_phantoms(
                 split, kind = roles[role]
                 rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
                 phantom = make_phantom(rng, size, kind)
+                if shortcut is not None and kind is not None:
+                    phantom = _plant(phantom, shortcut)
                 path, mask, twin = f"images/{index:05d}.png", "", ""
                 Image.fromarray(phantom.image).save(folder / path)
                 if kind is not None:
@@ -144,6 +162,23 @@ def write_phantoms(
                     Image.fromarray(phantom.twin).save(folder / twin)
                 table.writerow((path, split, int(kind is not None), f"P{index:05d}", mask, twin))
     return out / "manifest.csv"
+
+
+def _plant(phantom: Phantom, shortcut: str) -> Phantom:
+    """The phantom on a film that gives its class away; image and twin differ where they did."""
+    films = []
+    for film in (phantom.image, phantom.twin):
+        if shortcut == "exposure":
+            film = _quantise(film * np.float32(_UNDEREXPOSED))
+        else:
+            film = film.copy()
+            dot = len(film) // SMALLEST_SIZE
+            marker = np.kron(_MARKER, np.ones((dot, dot), dtype=bool))
+            film[dot : dot + marker.shape[0], dot : dot + marker.shape[1]][marker] = 255
+        films.append(film)
+    # A marker hides what is below it, rounding of darker films the faintest differences.
+    mask = phantom.mask & (films[0] != films[1])
+    return Phantom(films[0], films[1], mask, phantom.kind)
 
 
 def _require_kind(kind: str) -> None:

@@ -26,7 +26,13 @@ class DataConfig(BaseModel):
         images, of the image); "percentile": per image, from `window_low` to `window_high` percent
         (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "auto":
         full for 8-bit images, percentile for deeper ones.
+    clahe: contrast-limited adaptive equalisation before the resize: the limit, as a multiple of a
+        flat histogram (2 to 4 are usual); 0 leaves it out.
+    mask_border: share of each side, at every edge, that is blackened.
+    mask_corners: share of each side that the blackened corners take up, where markers are.
     equalize: give every image the uniform histogram.
+    standardize: give every image the same mean (mid-grey) and spread (black and white are three
+        standard deviations off).
     depth: bits kept of each value, 8 or 16.
     max_pixels: larger images are refused before they are decoded.
     """
@@ -40,7 +46,11 @@ class DataConfig(BaseModel):
     window: Literal["auto", "full", "percentile", "fixed"] = "auto"
     window_low: float | None = Field(default=None, allow_inf_nan=False)
     window_high: float | None = Field(default=None, allow_inf_nan=False)
+    clahe: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    mask_border: float = Field(default=0.0, ge=0.0, le=0.25)
+    mask_corners: float = Field(default=0.0, ge=0.0, le=0.4)
     equalize: bool = False
+    standardize: bool = False
     depth: Literal[8, 16] = 8
     max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
 
@@ -50,6 +60,19 @@ class DataConfig(BaseModel):
         if size % 4:
             raise ValueError("size must be a multiple of 4, because the networks halve it twice")
         return size
+
+    @field_validator("clahe")
+    @classmethod
+    def _clip_limit_exceeds_a_flat_histogram(cls, clahe: float) -> float:
+        if 0 < clahe <= 1:
+            raise ValueError("clahe must be above 1, such as 2, or 0 for none")
+        return clahe
+
+    @model_validator(mode="after")
+    def _has_one_way_to_level_brightness(self) -> Self:
+        if self.equalize and self.standardize:
+            raise ValueError("give either equalize or standardize: equal histograms are standard")
+        return self
 
     @model_validator(mode="after")
     def _window_limits_fit_the_window(self) -> Self:
@@ -83,27 +106,37 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
     image: (H, W) or (H, W, 3); uint8, uint16 or float32, finite.
     Returns uint8 in [0, 255] or, for depth 16, uint16 in [0, 65535].
 
-    Steps: reduce channels, crop the top, make square, window to [0, 1], resize (Lanczos with
-    antialiasing), equalize, quantise. Window limits and histogram are those of the picture alone:
-    black borders are added last. Raises ImageError when cropping or windowing leaves a constant.
+    Steps: reduce channels, crop the top, make square, window to [0, 1], clahe, resize (Lanczos with
+    antialiasing), equalize or standardize, quantise, blacken border and corners, add the black
+    borders of "pad". Limits, mean and histogram are those of what is not blackened. Raises
+    ImageError when cropping, blackening or windowing leaves a constant.
     """
     region = _region(_reduce_channels(image, config.channels), config)
     shape = _resized_shape(region.shape[0], region.shape[1], config)
-    low, high = _window_limits(region, config)
+    visible = _visible(region.shape[0], region.shape[1], config)
+    low, high = _window_limits(region if visible.all() else region[visible], config)
+    kept = _visible(*shape, config)
     if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
         content = _resize_8_bit(region, shape)
-        constant = content.min() == content.max()
+        pixels = levels = content[kept]
     else:
-        values = _resize_float(_apply_window(region, low, high), shape)
-        content = _quantise(values, config.depth)
+        values = _apply_window(region, low, high)
+        if config.clahe:
+            values[~visible] = 0
+            values = _equalize_locally(values, config.clahe)
+        content = _resize_float(values, shape)
+        pixels = content[kept]
         if config.equalize:
-            constant = values.min() == values.max()
-            content = _equalize(values, config.depth)
+            levels = _equalize(pixels, config.depth)
         else:
-            constant = content.min() == content.max()
-    if constant:
+            levels = _quantise(_standardize(pixels) if config.standardize else pixels, config.depth)
+    # The ranks of a constant are none.
+    shown = pixels if config.equalize else levels
+    if shown.min() == shown.max():
         raise ImageError("constant image after crop and window")
-    return _place_on_black(content, config)
+    blackened = np.zeros(content.shape, levels.dtype)
+    blackened[kept] = levels
+    return _place_on_black(blackened, config)
 
 
 def load_image(path: Path, config: DataConfig) -> np.ndarray:
@@ -120,14 +153,15 @@ def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
     """Bring a lesion mask (H, W), nonzero is lesion, to bool (size, size).
 
     The geometry is that of `preprocess`. A pixel is lesion when lesion covers at least half of its
-    area, so a lesion smaller than half a pixel of the result vanishes; borders are not lesion.
+    area, so a lesion smaller than half a pixel of the result vanishes; what is black by the
+    configuration, borders and corners, is not lesion.
     """
     region = _region(np.asarray(mask) != 0, config)
     height, width = _resized_shape(region.shape[0], region.shape[1], config)
     rows, columns = _area_weights(region.shape[0], height), _area_weights(region.shape[1], width)
     covered = rows @ region.astype(np.float32) @ columns.T
     # The weights sum to 1 only up to rounding; exactly half must still count as half.
-    lesion = covered >= 0.5 - 1e-4
+    lesion = (covered >= 0.5 - 1e-4) & _visible(height, width, config)
     placed: np.ndarray = _place_on_black(lesion, config.model_copy(update={"channels": 1}))[0]
     return placed
 
@@ -167,6 +201,19 @@ def _region(image: np.ndarray, config: DataConfig) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
+def _visible(height: int, width: int, config: DataConfig) -> np.ndarray:
+    """Bool (height, width): what the masks of border and corners leave."""
+    visible = np.ones((height, width), dtype=bool)
+    for share, in_corners in ((config.mask_border, False), (config.mask_corners, True)):
+        y, x = round(share * height), round(share * width)
+        rows, columns = np.zeros(height, dtype=bool), np.zeros(width, dtype=bool)
+        rows[:y] = rows[height - y :] = True
+        columns[:x] = columns[width - x :] = True
+        combine = np.logical_and if in_corners else np.logical_or
+        visible &= ~combine(rows[:, np.newaxis], columns)
+    return visible
+
+
 def _resized_shape(height: int, width: int, config: DataConfig) -> tuple[int, int]:
     if config.square != "pad":
         return config.size, config.size
@@ -203,7 +250,7 @@ def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _is_plain_8_bit(config: DataConfig) -> bool:
     # Ranks are taken before rounding to 8 bits, which would tie most pixels.
-    return config.depth == 8 and not config.equalize
+    return config.depth == 8 and not (config.equalize or config.standardize or config.clahe)
 
 
 def _resize_8_bit(region: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -232,18 +279,66 @@ def _quantise(values: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _equalize(values: np.ndarray, depth: int) -> np.ndarray:
-    """Ranks in place of values: every level of the range is used equally often, per channel.
+    """Ranks in place of values (N,) or (N, 3): every level is used equally often, per channel.
 
     Ties are broken by the same random order for every image, so the result is repeatable.
     """
-    if values.ndim == 3:
-        return np.stack([_equalize(values[..., k], depth) for k in range(values.shape[2])], axis=-1)
+    if values.ndim == 2:
+        return np.stack([_equalize(plane, depth) for plane in values.T], axis=-1)
     # A stable sort keeps tied pixels in the order they come in: here, a random one.
     shuffled = np.random.default_rng(0).permutation(values.size)
     ranks = np.empty(values.size, dtype=np.int64)
-    ranks[shuffled[np.argsort(values.ravel()[shuffled], kind="stable")]] = np.arange(values.size)
+    ranks[shuffled[np.argsort(values[shuffled], kind="stable")]] = np.arange(values.size)
     dtype = np.uint8 if depth == 8 else np.uint16
-    return (ranks * (1 << depth) // values.size).astype(dtype).reshape(values.shape)
+    return (ranks * (1 << depth) // values.size).astype(dtype)
+
+
+def _standardize(values: np.ndarray) -> np.ndarray:
+    """Mean to 0.5, three standard deviations either way to 0 and 1, the rest clipped."""
+    deviations = values.astype(np.float64) - values.mean(dtype=np.float64)
+    sd = deviations.std()
+    clipped: np.ndarray = np.clip(0.5 + deviations / (6 * sd if sd else 1.0), 0.0, 1.0)
+    return clipped
+
+
+def _equalize_locally(values: np.ndarray, limit: float) -> np.ndarray:
+    """CLAHE (Zuiderveld, Graphics Gems IV, 1994) of values in [0, 1], (H, W) or (H, W, 3).
+
+    8 x 8 tiles. Each one's histogram is cut at `limit` times its mean, what was cut is spread over
+    all levels, and its cumulative sum maps values to [0, 1]; between the centres of tiles the maps
+    are interpolated. No library that is a dependency has it.
+    """
+    if values.ndim == 3:
+        planes = [_equalize_locally(values[..., k], limit) for k in range(values.shape[2])]
+        return np.stack(planes, axis=-1)
+    levels = np.rint(values * 255).astype(np.intp)
+    (top, bottom), (left, right) = (_tile_edges(side) for side in values.shape)
+    maps = np.empty((len(top), len(left), 256), dtype=np.float32)
+    for i, j in np.ndindex(maps.shape[:2]):
+        tile = levels[top[i] : bottom[i], left[j] : right[j]]
+        share = np.bincount(tile.ravel(), minlength=256) / tile.size
+        cut = np.minimum(share, limit / 256)
+        maps[i, j] = np.cumsum(cut + (1 - cut.sum()) / 256)
+    (i0, i1, down), (j0, j1, across) = _between(top, bottom), _between(left, right)
+    upper, lower, down = i0[:, np.newaxis], i1[:, np.newaxis], down[:, np.newaxis]
+    above = (1 - across) * maps[upper, j0, levels] + across * maps[upper, j1, levels]
+    below = (1 - across) * maps[lower, j0, levels] + across * maps[lower, j1, levels]
+    mapped: np.ndarray = np.clip((1 - down) * above + down * below, 0.0, 1.0)
+    return mapped.astype(np.float32)
+
+
+def _tile_edges(side: int) -> tuple[np.ndarray, np.ndarray]:
+    edges = np.linspace(0, side, min(8, side) + 1).astype(int)
+    return edges[:-1], edges[1:]
+
+
+def _between(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel of a side the tiles before and after it, and how far on it is, in [0, 1]."""
+    centres = (start + end - 1) / 2
+    place = np.interp(np.arange(end[-1]), centres, np.arange(len(centres)))
+    before = np.floor(place).astype(np.intp)
+    after = np.minimum(before + 1, len(centres) - 1)
+    return before, after, (place - before).astype(np.float32)
 
 
 def _place_on_black(content: np.ndarray, config: DataConfig) -> np.ndarray:

@@ -11,11 +11,15 @@ from matplotlib.figure import Figure
 
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.delong import compare_aurocs
+from a2bgan.detection.matched_auroc import matched_auroc
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Facts
 
 OURS = "a2bgan"
 """The method that the others are compared with."""
+
+TRIVIAL = "trivial"
+"""The row of `a2bgan.report.trivial_baseline`: a statistic of each image in place of a method."""
 
 _PIXEL_MEASURES = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
 
@@ -78,19 +82,24 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
 
     Measures that no method has are left out. The p-value is DeLong's, of mean AUROCs on the same
     patients, against A2B-GAN: of these trainings, and not corrected for the number of methods.
+    Where there is a TRIVIAL row, AUROCs with test images matched by its statistic are given too.
     Raises InputError if the methods were not evaluated on the same images.
     """
     good = sorted((row for row in rows if row.repeats), key=lambda row: -row.auroc)
-    images = {tuple(repeat.paths) for row in good for repeat in row.repeats}
+    images = {tuple(r.paths) for row in good if row.name != TRIVIAL for r in row.repeats}
     if len(images) > 1:
         raise InputError("the methods could not read the same test images")
+    if images:  # of other images it is no baseline
+        good = [row for row in good if tuple(row.repeats[0].paths) in images]
     ours = next((row for row in good if row.name == OURS), None)
+    trivial = next((row for row in good if row.name == TRIVIAL), None)
     pixels = {k: v for k, v in _PIXEL_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
     on_gpu = any(repeat.resources["peak_gpu_memory"] for row in good for repeat in row.repeats)
     head = [
         "method",
         "n",
         "AUROC (95 %)",
+        *(["matched AUROC (95 %)"] if trivial is not None else []),
         "sd",
         "AUPRC",
         *pixels.values(),
@@ -104,16 +113,22 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         first = row.repeats[0]
         interval = bootstrap_auroc_interval(first.labels, row.scores, first.patients)
         intervals.append(interval)
-        shown = f"{row.auroc:.4f}"
-        if interval is not None:
-            shown += f" ({interval[0]:.4f}-{interval[1]:.4f})"
+        shown = [_with_interval(row.auroc, interval)]
+        if trivial is not None:
+            covariate = trivial.repeats[0].scores
+            left = matched_auroc(first.labels, row.scores, covariate, first.patients)
+            shown.append(
+                "none alike" if np.isnan(left.auroc) else _with_interval(left.auroc, left.interval)
+            )
         aurocs = [repeat.metrics["auroc"] for repeat in row.repeats]
         p_value = ""
         if ours is not None and row is not ours:
             found = compare_aurocs(first.labels, row.scores, ours.scores, first.patients)
             p_value = "" if np.isnan(found.p_value) else f"{found.p_value:.2g}"
-        title = row.facts.title if row.name == OURS else f"{row.facts.title} ({row.name})"
-        line = [title, str(len(row.repeats)), shown]
+        title = (
+            row.facts.title if row.name in (OURS, TRIVIAL) else f"{row.facts.title} ({row.name})"
+        )
+        line = [title, str(len(row.repeats)), *shown]
         line += [f"{np.std(aurocs, ddof=1):.4f}" if len(aurocs) > 1 else "", _cell(row, "auprc")]
         line += [_cell(row, measure) for measure in pixels]
         line += [p_value, ", ".join(sorted({r.metrics["score"] for r in row.repeats}))]
@@ -124,6 +139,8 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         line.append(f"{row.mean('images_per_second'):.0f}")
         notes = {r.metrics["note"] for r in row.repeats if r.metrics.get("note")}
         notes |= {f"failed: {row.failure}"} if row.failure else set()
+        if row is trivial:
+            notes.add(f"{left.matched:.0%} of the abnormal have normal images like them")
         cells.append([*line, "; ".join(sorted(notes))])
     for row in rows:
         if not row.repeats:
@@ -156,6 +173,10 @@ def _cell(row: MethodRow, measure: str) -> str:
     return "" if np.isnan(value) else f"{value:.4f}"
 
 
+def _with_interval(auroc: float, interval: tuple[float, float] | None) -> str:
+    return f"{auroc:.4f}" + ("" if interval is None else f" ({interval[0]:.4f}-{interval[1]:.4f})")
+
+
 def _mean_resource(row: MethodRow, name: str) -> float:
     return float(np.mean([repeat.resources[name] or 0 for repeat in row.repeats]))
 
@@ -169,6 +190,14 @@ def _markdown(table: BenchmarkTable, command: str) -> str:
             "mean of n trainings, interval by bootstrap over patients; p: DeLong's test on these "
             "trainings, not corrected for the number of methods. Checkpoint and score were "
             "selected without labels.",
+            "",
+        ]
+    trivial = next((row for row in table.rows if row.name == TRIVIAL), None)
+    if trivial is not None:
+        lines += [
+            f"Matched AUROC: abnormal images against normal ones that are alike in "
+            f"{trivial.repeats[0].metrics['score']}, the statistic that best tells the mixed set "
+            "from the healthy one; what follows it alone comes to 0.5.",
             "",
         ]
     lines += [_bar(table.head), _bar(["---"] * len(table.head)), *map(_bar, table.cells)]

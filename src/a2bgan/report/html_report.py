@@ -26,6 +26,7 @@ from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.held_out import load_part
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.selection import read_candidates
+from a2bgan.detection.shortcuts import audit_shortcuts
 from a2bgan.detection.trained import Trained, load_trained, read_selection
 from a2bgan.errors import InputError
 from a2bgan.report import charts
@@ -80,6 +81,7 @@ def write_report(
     if any(row.label is not None for row in manifest.split("test")):
         tested = evaluate(trained, manifest)
     names = _Pseudonyms(manifest, show_ids)
+    audit = audit_shortcuts(run.manifest(), trained.config.data)
     losses = charts.losses_chart(list(run.metrics()))
     context = {
         "version": version("a2bgan"),
@@ -102,6 +104,7 @@ def write_report(
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(run, trained),
         "losses": None if losses is None else _svg_uri(losses),
+        "shortcuts": audit,
         "data": _data_table(run, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,

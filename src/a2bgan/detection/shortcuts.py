@@ -1,0 +1,241 @@
+"""Whether trivial statistics tell the mixed set from the healthy one, as networks learn to do.
+
+No label is read. With a share p of diseased in the mixed set, a statistic that separates healthy
+from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from a2bgan.data.cache import load_images
+from a2bgan.data.image_statistics import (
+    FILE_STATISTICS,
+    PIXEL_STATISTICS,
+    file_format,
+    file_statistics,
+    pixel_statistics,
+)
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.readers import ImageError, read_image
+from a2bgan.detection.delong import auroc_with_error
+
+LIMIT = 0.6
+"""A statistic is a shortcut when its AUROC, folded to 0.5 and more, is above this with all its
+interval, and suspected when the AUROC is above this and its interval above 0.5."""
+
+AUDITED = 500
+"""Images of each set that are looked at, drawn at random where there are more."""
+
+FEWEST_PATIENTS = 20
+"""In each set; of fewer, chance separates some statistic well."""
+
+Seen = Literal["file", "original", "preprocessed"]
+
+_EXPOSURE = "try --set data.equalize=true, or data.standardize=true"
+_SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
+_FILES = (
+    "the networks do not see it, but what comes with another size or format, such as sharpness, "
+    "they do: take both sets from one source, or bring all files to one size and format before"
+)
+_REMEDIES = {
+    "mean brightness": _EXPOSURE,
+    "contrast (sd)": _EXPOSURE,
+    "sharpness": _SHARPNESS,
+    "border brightness": "try --set data.mask_border=0.05, or data.equalize=true",
+    "black share": "try --set data.equalize=true, or data.square=crop where borders were added",
+    "white share": "try --set data.equalize=true, or data.mask_corners=0.2 if it is markers",
+    "marks in corners": "try --set data.mask_corners=0.2",
+    "sharpness of corners": "try --set data.mask_corners=0.2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """How well one statistic, looked at alone, tells mixed from healthy images.
+
+    seen: a property of the file, of its pixels as they are, or of the preprocessed image, which is
+        all that the networks see.
+    auroc: above 0.5 where the statistic is higher in the mixed set. interval: DeLong's over
+        patients, at 95 % for all statistics of an audit together (Bonferroni).
+    """
+
+    statistic: str
+    seen: Seen
+    auroc: float
+    interval: tuple[float, float]
+
+    @property
+    def strength(self) -> float:
+        """AUROC folded to [0.5, 1]."""
+        return max(self.auroc, 1 - self.auroc)
+
+    @property
+    def verdict(self) -> Literal["shortcut", "suspected", ""]:
+        """Whether it separates the sets for sure, and how well."""
+        low, high = self.interval
+        lower_end = max(low, 1 - high)
+        if lower_end > LIMIT:
+            return "shortcut"
+        return "suspected" if lower_end > 0.5 and self.strength > LIMIT else ""
+
+    @property
+    def shown(self) -> str:
+        """AUROC and interval, folded, with the direction."""
+        low, high = self.interval
+        if self.auroc < 0.5:
+            low, high = 1 - high, 1 - low
+        if self.auroc == 0.5:
+            return "0.500"
+        direction = "higher" if self.auroc > 0.5 else "lower"
+        return f"{self.strength:.3f} ({low:.2f}-{high:.2f}) {direction}"
+
+    def warning(self) -> str:
+        """What was found and what may help, in one line."""
+        direction = "higher" if self.auroc > 0.5 else "lower"
+        of = {"file": "", "original": " of the originals", "preprocessed": " after preprocessing"}
+        remedy = _FILES if self.seen == "file" else _REMEDIES[self.statistic]
+        return (
+            f"{'possible ' if self.verdict == 'suspected' else ''}shortcut: {self.statistic}"
+            f"{of[self.seen]} is {direction} in the mixed set and alone tells it from the healthy "
+            f"one with AUROC {self.strength:.2f}; {remedy}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What `audit_shortcuts` found: one Shortcut for each statistic, and how much was looked at.
+
+    images, patients: of the healthy and of the mixed set.
+    """
+
+    shortcuts: list[Shortcut]
+    images: tuple[int, int]
+    patients: tuple[int, int]
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are patients enough to name anything."""
+        return min(self.patients) >= FEWEST_PATIENTS
+
+    def worst(self) -> Shortcut:
+        """The statistic of preprocessed images that separates the sets best, named or not."""
+        return max(
+            (s for s in self.shortcuts if s.seen == "preprocessed"), key=lambda s: s.strength
+        )
+
+    def warnings(self) -> list[str]:
+        """One line for each shortcut that is still there for the networks to learn.
+
+        One in the pixels of the originals that the preprocessing removes is none.
+        """
+        if not self.enough:
+            return []
+        return [s.warning() for s in self.shortcuts if s.verdict and s.seen != "original"]
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """For each statistic its name, what it does in the files as they are, and preprocessed.
+
+        What has a verdict is marked: ** shortcut, * suspected.
+        """
+        marks = {"shortcut": " **", "suspected": " *", "": ""}
+        cells: dict[str, dict[str, str]] = {}
+        for s in self.shortcuts:
+            mark = marks[s.verdict] if self.enough else ""
+            place = "preprocessed" if s.seen == "preprocessed" else "original"
+            cells.setdefault(s.statistic, {})[place] = s.shown + mark
+        return [(k, v["original"], v.get("preprocessed", "")) for k, v in cells.items()]
+
+
+def audit_shortcuts(
+    manifest: Manifest, config: DataConfig, cache_dir: Path | None = None
+) -> Audit | None:
+    """Compare trivial statistics of the healthy and the mixed set, without labels.
+
+    Looks at the files, at their pixels and at the preprocessed images (through the cache), at most
+    AUDITED of each set. Files that cannot be read are left out; None where one of the sets has no
+    image that can. Raises InputError for the cache folder only.
+    """
+    measured = [_measure(manifest.split(name), config, cache_dir) for name in ("healthy", "mixed")]
+    if not all(measured):
+        return None
+    items = [item for items in measured for item in items]
+    counts = len(measured[0]), len(measured[1])
+    is_mixed = np.repeat((0, 1), counts)
+    patients = np.array([item.patient for item in items], dtype=np.str_)
+    columns: list[tuple[str, Seen, np.ndarray]] = []
+    blocks: tuple[tuple[Seen, tuple[str, ...], list[np.ndarray]], ...] = (
+        ("preprocessed", PIXEL_STATISTICS, [item.preprocessed for item in items]),
+        ("original", PIXEL_STATISTICS, [item.original for item in items]),
+        ("file", FILE_STATISTICS, [item.file for item in items]),
+    )
+    for seen, names, rows in blocks:
+        for name, values in zip(names, np.stack(rows).T, strict=True):
+            columns.append((name, seen, values))
+    formats = np.array([item.format for item in items])
+    # With two formats, what the one says the other says too.
+    for suffix in np.unique(formats)[1:]:
+        columns.append((f"stored as {suffix}", "file", (formats == suffix).astype(np.float64)))
+    reach = float(norm.ppf(1 - 0.025 / len(columns)))
+    shortcuts = []
+    for name, seen, values in columns:
+        auroc, error = auroc_with_error(is_mixed, values, patients)
+        # A standard error that is not known, with one patient in a set, excludes nothing.
+        width = reach * error if np.isfinite(error) else 1.0
+        interval = max(0.0, auroc - width), min(1.0, auroc + width)
+        shortcuts.append(Shortcut(name, seen, auroc, interval))
+    of_set = patients[is_mixed == 0], patients[is_mixed == 1]
+    return Audit(shortcuts, counts, (len(np.unique(of_set[0])), len(np.unique(of_set[1]))))
+
+
+def preprocessed_statistic(images: np.ndarray, statistic: str) -> np.ndarray:
+    """One of PIXEL_STATISTICS of preprocessed images (N, C, H, W): (N,) float64."""
+    column = PIXEL_STATISTICS.index(statistic)
+    return np.array([_of_preprocessed(image)[column] for image in images], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    preprocessed: np.ndarray
+    original: np.ndarray
+    file: np.ndarray
+    format: str
+    patient: str
+
+
+def _measure(rows: Sequence[Row], config: DataConfig, cache_dir: Path | None) -> list[_Measured]:
+    loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
+    places = np.arange(len(loaded.index))
+    if len(places) > AUDITED:
+        places = np.sort(np.random.default_rng(0).choice(places, AUDITED, replace=False))
+
+    def measure(place: int) -> _Measured | None:
+        row = rows[loaded.index[place]]
+        try:
+            image = read_image(row.path, config.max_pixels)
+            file = file_statistics(row.path, image)
+        except (ImageError, OSError):
+            return None  # it was there a moment ago
+        return _Measured(
+            _of_preprocessed(loaded.images[place]),
+            pixel_statistics(image),
+            file,
+            file_format(row.path),
+            row.patient_id,
+        )
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, of damaged files
+        return [item for item in pool.map(measure, places.tolist()) if item is not None]
+
+
+def _of_preprocessed(image: np.ndarray) -> np.ndarray:
+    return pixel_statistics(np.moveaxis(image, 0, -1))

@@ -1,0 +1,53 @@
+"""The row of a benchmark that every method has to beat: one trivial statistic of each image."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from a2bgan.data.cache import load_images
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.detection.metrics import auprc, auroc
+from a2bgan.detection.shortcuts import audit_shortcuts, preprocessed_statistic
+from a2bgan.report.benchmark_table import TRIVIAL, MethodRow, Repeat
+from a2bgan.training.methods.method import Facts
+
+FACTS = Facts("Best trivial statistic", "", "", uses_mixed=True, makes_map=False, makes_twin=False)
+
+
+def trivial_row(
+    manifest: Manifest, config: DataConfig, cache_dir: Path | None = None
+) -> MethodRow | None:
+    """Score test images by the statistic that best tells the mixed set from the healthy one.
+
+    Statistic and direction come from `audit_shortcuts`, which reads no label; it is that of
+    preprocessed images, which are what the methods see. None where nothing can be measured.
+    Raises InputError for the cache folder only.
+    """
+    started = time.monotonic()
+    audit = audit_shortcuts(manifest, config, cache_dir)
+    rows = [row for row in manifest.split("test") if row.label is not None]
+    loaded = load_images([r.path for r in rows], [r.name for r in rows], config, cache_dir)
+    rows = [rows[i] for i in loaded.index]
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    if audit is None or len(np.unique(labels)) < 2:
+        return None
+    worst = audit.worst()
+    training_seconds = time.monotonic() - started
+    values = preprocessed_statistic(loaded.images, worst.statistic)
+    scores = values if worst.auroc >= 0.5 else -values
+    seconds = time.monotonic() - started - training_seconds
+    metrics = {
+        "auroc": auroc(labels, scores),
+        "auprc": auprc(labels, scores),
+        "score": worst.statistic,
+        "n_normal": int((labels == 0).sum()),
+        "n_abnormal": int((labels == 1).sum()),
+        "images_per_second": len(rows) / max(seconds, 1e-9),
+        "note": f"{worst.statistic}, mixed against healthy {worst.shown}",
+    }
+    resources = {"training_seconds": training_seconds, "peak_memory": None, "peak_gpu_memory": None}
+    patients = np.array([row.patient_id for row in rows], dtype=np.str_)
+    names = [row.name for row in rows]
+    return MethodRow(TRIVIAL, FACTS, [Repeat(metrics, resources, names, labels, scores, patients)])
