@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import list_failures, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ def check(
         list[str] | None, typer.Option("--set", help="key=value, such as data.size=128.")
     ] = None,
     sheet: Annotated[Path, typer.Option(help="Contact sheet to write.")] = Path("data-check.png"),
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates and shared patients."""
     from a2bgan.data.check import check_data, contact_sheet
-    from a2bgan.data.manifest import open_data
     from a2bgan.training.config import load_config
 
-    result = check_data(open_data(data), load_config(preset, None, set_ or []).data)
+    config = load_config(preset, None, set_ or []).data
+    result = check_data(open_chosen(data, where, keep_identifiers), config)
     _print_check(result)
     if result.images:
         contact_sheet(result.images, sheet)

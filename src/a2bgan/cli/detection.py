@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
@@ -43,6 +45,8 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="JSON file to write.", show_default="RUN/metrics.json")
     ] = None,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all."""
     from a2bgan.detection.evaluate import evaluate as measure
@@ -52,7 +56,7 @@ def evaluate(
     folders = RunFolder.open_all(run)
     found, failed = [], False
     for folder in folders:
-        trained, manifest = _open(folder, data, checkpoint, score)
+        trained, manifest = _open(folder, data, checkpoint, score, where, keep_identifiers)
         result = measure(trained, manifest, split=split)
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
         failed = failed or bool(result.failures)
@@ -84,10 +88,13 @@ def predict(
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
     ] = 0.05,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Score images, flag them by the calibrated threshold and show where they differ."""
     from rich.progress import track
 
+    from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection import conformal
     from a2bgan.detection import predict as prediction
     from a2bgan.detection.calibration import read_calibration
@@ -95,7 +102,10 @@ def predict(
     from a2bgan.report.predictions import write_predictions
     from a2bgan.training.run_folder import RunFolder
 
-    found = prediction.find_inputs(inputs)
+    found = prediction.find_inputs(inputs, keep_identifiers=keep_identifiers)
+    if where:
+        found, sentence = TagFilter(where).keep(found, lambda item: item.path)
+        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
     folder = RunFolder.open(run)
     trained = load_trained(folder, checkpoint, score)
     calibration = read_calibration(folder)
@@ -169,12 +179,18 @@ def figure(
 
 
 def _open(
-    run: "RunFolder", data: str | None, checkpoint: str, score: str | None
+    run: "RunFolder",
+    data: str | None,
+    checkpoint: str,
+    score: str | None,
+    where: str | None = None,
+    keep_identifiers: bool = False,
 ) -> "tuple[Trained, Manifest]":
-    from a2bgan.data.manifest import open_data
     from a2bgan.detection.trained import load_trained
 
-    manifest = run.manifest() if data is None else open_data(data)
+    if data is None and where:
+        raise InputError("--where chooses from --data; the run's own images were chosen before")
+    manifest = run.manifest() if data is None else open_chosen(data, where, keep_identifiers)
     return load_trained(run, checkpoint, score), manifest
 
 

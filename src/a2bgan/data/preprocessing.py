@@ -7,7 +7,13 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from a2bgan.data.readers import LARGEST_PIXEL_COUNT, ImageError, read_image, read_mask
+from a2bgan.data.readers import (
+    LARGEST_PIXEL_COUNT,
+    ImageError,
+    Reading,
+    read_mask,
+    read_picture,
+)
 
 DEFAULT_PERCENTS = (0.5, 99.5)
 
@@ -24,8 +30,10 @@ class DataConfig(BaseModel):
     square: "crop" keeps the central square, "pad" adds black borders, "stretch" changes the shape.
     window: the raw values that become black and white. "full": the range of the type (for float
         images, of the image); "percentile": per image, from `window_low` to `window_high` percent
-        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "auto":
-        full for 8-bit images, percentile for deeper ones.
+        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "voi":
+        a DICOM file's own window, files without one are refused; "auto": the same where there is
+        one, otherwise full for 8-bit images, percentile for deeper ones.
+    frames: of a DICOM file with several frames: "refuse" it, or take the "first" or "middle" one.
     equalize: give every image the uniform histogram.
     depth: bits kept of each value, 8 or 16.
     max_pixels: larger images are refused before they are decoded.
@@ -37,11 +45,12 @@ class DataConfig(BaseModel):
     channels: Literal[1, 3] = 1
     crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
     square: Literal["crop", "pad", "stretch"] = "crop"
-    window: Literal["auto", "full", "percentile", "fixed"] = "auto"
+    window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
     window_low: float | None = Field(default=None, allow_inf_nan=False)
     window_high: float | None = Field(default=None, allow_inf_nan=False)
     equalize: bool = False
     depth: Literal[8, 16] = 8
+    frames: Literal["refuse", "first", "middle"] = "refuse"
     max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
 
     @field_validator("size")
@@ -54,7 +63,7 @@ class DataConfig(BaseModel):
     @model_validator(mode="after")
     def _window_limits_fit_the_window(self) -> Self:
         low, high = self.window_low, self.window_high
-        if self.window in ("auto", "full"):
+        if self.window in ("auto", "full", "voi"):
             if low is not None or high is not None:
                 raise ValueError("window_low and window_high need window = 'percentile' or 'fixed'")
             return self
@@ -68,6 +77,11 @@ class DataConfig(BaseModel):
         return self
 
     @property
+    def reading(self) -> Reading:
+        """The part of it that readers need."""
+        return Reading(self.max_pixels, self.window, self.frames)
+
+    @property
     def window_range(self) -> tuple[float, float]:
         """`window_low` and `window_high`, with the default percents where they are unset."""
         low, high = self.window_low, self.window_high
@@ -77,10 +91,13 @@ class DataConfig(BaseModel):
         )
 
 
-def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
-    """Bring one image, as `read_image` returns it, to (channels, size, size).
+def preprocess(
+    image: np.ndarray, config: DataConfig, window: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Bring one image, as `read_picture` returns it, to (channels, size, size).
 
     image: (H, W) or (H, W, 3); uint8, uint16 or float32, finite.
+    window: the file's own, which comes before the one of the configuration.
     Returns uint8 in [0, 255] or, for depth 16, uint16 in [0, 65535].
 
     Steps: reduce channels, crop the top, make square, window to [0, 1], resize (Lanczos with
@@ -89,7 +106,7 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
     """
     region = _region(_reduce_channels(image, config.channels), config)
     shape = _resized_shape(region.shape[0], region.shape[1], config)
-    low, high = _window_limits(region, config)
+    low, high = _window_limits(region, config) if window is None else window
     if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
         content = _resize_8_bit(region, shape)
         constant = content.min() == content.max()
@@ -108,7 +125,8 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
 
 def load_image(path: Path, config: DataConfig) -> np.ndarray:
     """Read and preprocess one image file. Raises ImageError only."""
-    return preprocess(read_image(path, config.max_pixels), config)
+    picture = read_picture(path, config.reading)
+    return preprocess(picture.values, config, picture.window)
 
 
 def load_mask(path: Path, config: DataConfig) -> np.ndarray:
@@ -180,6 +198,8 @@ def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float
         window = "full" if region.dtype == np.uint8 else "percentile"
     if window == "fixed":
         return config.window_range
+    if window == "voi":
+        raise ImageError("no window in the file, which data.window=voi needs")
     if window == "percentile":
         low, high = np.percentile(region, config.window_range)
         if low < high:
