@@ -11,7 +11,10 @@ from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_cho
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from a2bgan.data.manifest import Manifest
+    from a2bgan.detection.predict import Prediction
     from a2bgan.detection.trained import Trained
     from a2bgan.training.run_folder import RunFolder
 
@@ -88,6 +91,10 @@ def predict(
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
     ] = 0.05,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for DICOM results (captures and maps) of DICOM images."),
+    ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
@@ -124,9 +131,19 @@ def predict(
             f"{fpr:g}",
             soft_wrap=True,
         )
+    scale = trained.method.map_scale if vmax is None else vmax
+    scored: Iterable[Prediction] = prediction.predict(trained, found)
+    results = None
+    if dicom_out is not None:
+        from a2bgan.report.dicom_results import DicomResults  # highdicom takes a while
+
+        results = DicomResults(
+            dicom_out, trained.config.data, vmax=scale, keep_identifiers=keep_identifiers
+        )
+        scored = results.passing(scored)
     written = write_predictions(
         track(
-            prediction.predict(trained, found),
+            scored,
             total=len(found),
             console=errors,
             description="scoring",
@@ -135,8 +152,11 @@ def predict(
         calibration=calibration,
         rate=fpr,
         pictures=pictures,
-        vmax=trained.method.map_scale if vmax is None else vmax,
+        vmax=scale,
     )
+    if results is not None:
+        output.print(f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True)
+        list_failures(results.left_out, "without DICOM results")
     output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
     if calibration is not None:
         output.print(

@@ -150,6 +150,25 @@ def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
     return placed
 
 
+def to_original_grid(
+    anomaly_map: np.ndarray, height: int, width: int, config: DataConfig
+) -> np.ndarray:
+    """Bring a map (size, size) back to the image (height, width) that `preprocess` was given.
+
+    Returns float32, interpolated; 0 where the image was cropped.
+    """
+    # Which pixels of the image the map is of.
+    places = _region(np.arange(height * width).reshape(height, width), config)
+    rows, columns = _resized_shape(places.shape[0], places.shape[1], config)
+    top, left = (config.size - rows) // 2, (config.size - columns) // 2
+    content = anomaly_map[top : top + rows, left : left + columns].astype(np.float32)
+    picture = Image.fromarray(np.ascontiguousarray(content))
+    resized = picture.resize((places.shape[1], places.shape[0]), Image.Resampling.BILINEAR)
+    placed = np.zeros(height * width, dtype=np.float32)
+    placed[places] = np.asarray(resized)
+    return placed.reshape(height, width)
+
+
 def _area_weights(before: int, after: int) -> np.ndarray:
     """(after, before): which part of each pixel of the result each pixel of the original covers.
 

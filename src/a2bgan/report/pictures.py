@@ -83,12 +83,25 @@ def write_triptych(
     vmax: float = DIFFERENCE_SCALE,
     title: str = "",
 ) -> None:
-    """Write input, healthy twin and anomaly map over the input side by side, with a colour bar.
+    """Write what `draw_triptych` draws as a PNG; the folder of `path` exists."""
+    picture = draw_triptych(image, twin, anomaly_map, score=score, vmax=vmax, title=title)
+    picture.save(path, format="PNG")
+
+
+def draw_triptych(
+    image: NDArray[Any],
+    twin: NDArray[Any] | None,
+    anomaly_map: NDArray[Any] | None,
+    *,
+    score: float,
+    vmax: float = DIFFERENCE_SCALE,
+    title: str = "",
+) -> Image.Image:
+    """Draw input, healthy twin and anomaly map over the input side by side, with a colour bar.
 
     The picture names no file and no patient unless `title` does.
 
     Args:
-        path: PNG to write; its folder exists.
         image: (C, H, W) in [0, 1], C is 1 or 3.
         twin: its healthy twin, of the same shape and range; None leaves the panel out.
         anomaly_map: (H, W), 0 or more; None leaves the panel out. With a twin: the difference.
@@ -124,7 +137,7 @@ def write_triptych(
         draw.text(middle, caption, _INK, _font(15), anchor="mm")
     if anomaly_map is not None:
         _draw_colour_bar(canvas, bar_left, _HEADER, height, vmax, map_unit(twin is not None))
-    canvas.save(path, format="PNG")
+    return canvas
 
 
 def map_name(with_twin: bool) -> str:
