@@ -394,6 +394,19 @@ def test_no_bytes_raise_anything_but_image_errors(
     assert min(outcomes.values()) > 20
 
 
+def test_the_files_of_pydicom_are_read_or_refused_in_a_few_words() -> None:
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    read = 0
+    for path in (file for file in root.rglob("*.dcm") if file.is_file()):
+        try:
+            values = auto(path).values
+            assert values.shape[2:] in ((), (3,)) and values.min() < values.max()
+            read += 1
+        except ImageError as error:
+            assert len(str(error)) < 90
+    assert read >= 45
+
+
 def test_tags_are_text_and_damaged_files_have_none(
     tmp_path: Path, write_dicom: Write, grey12: np.ndarray
 ) -> None:
@@ -408,3 +421,14 @@ def test_tags_are_text_and_damaged_files_have_none(
 def test_files_of_before_the_preamble(tmp_path: Path) -> None:
     path = get_testdata_file("ExplVR_LitEndNoMeta.dcm", download=False)
     assert dicom.read_tags(Path(str(path)), ["Modality"]) == {"Modality": ("RTPLAN",)}
+
+
+def test_a_missing_decoder_is_named(
+    tmp_path: Path, write_dicom: Write, grey12: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing:
+        is_available = False
+
+    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: Missing())
+    with pytest.raises(ImageError, match=r"needs a decoder; pip install 'a2bgan\[jpeg\]'"):
+        auto(write_dicom(tmp_path / "a.dcm", grey12))

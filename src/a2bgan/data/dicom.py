@@ -206,8 +206,7 @@ def _check(header: Dataset, reading: Reading) -> None:
         known = syntax.name if syntax in UID_dictionary else "an unknown one"
         raise ImageError(f"unsupported transfer syntax ({known})") from None
     if not decoder.is_available:
-        needed = ", ".join(decoder.missing_dependencies).replace("\n", " ")
-        raise ImageError(f"{syntax.name} needs a decoder that is not installed ({needed})")
+        raise ImageError(f"{syntax.name} needs a decoder; pip install 'a2bgan[jpeg]'")
 
 
 def _frame(dataset: Dataset, reading: Reading) -> int:

@@ -37,7 +37,8 @@ KEPT = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows",
     "Columns", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "Laterality",
-    "PatientOrientation", "PositionReferenceIndicator", "NumberOfFrames", "ImageType", "BitsAllocated", "BitsStored",
+    "PatientOrientation", "PositionReferenceIndicator", "NumberOfFrames", "ImageType",
+    "BitsAllocated", "BitsStored",
 )  # fmt: skip
 
 # May be absent or empty in a file, and are expected to be there, if empty.
@@ -116,12 +117,13 @@ class DicomResults:
         except (AttributeError, KeyError, TypeError, ValueError):
             # Texts of pydicom and highdicom quote values of the file.
             raise ImageError("its header does not allow a DICOM result") from None
-        # Asked for, if empty, of whatever has no slice to tell the side by.
+        # Checkers ask for it, if empty, in captures and Parametric Maps but not in Segmentations.
         capture.Laterality = source.get("Laterality") or ""
         capture.save_as(study.folder / f"capture-{study.count:04d}.dcm")
         if anomaly_map is not None:
-            anomaly_map.Laterality = capture.Laterality
-            if "PlaneOrientationSequence" not in anomaly_map.SharedFunctionalGroupsSequence[0]:
+            if isinstance(anomaly_map, ParametricMap):
+                anomaly_map.Laterality = capture.Laterality
+            else:
                 anomaly_map.PatientOrientation = source.get("PatientOrientation")
             anomaly_map.save_as(study.folder / f"map-{study.count:04d}.dcm")
         self.written += 1
@@ -170,7 +172,7 @@ class DicomResults:
             transfer_syntax_uid=ExplicitVRLittleEndian,
             **self._equipment("capture"),
         )
-        capture.PatientOrientation = None  # a picture of pictures has none
+        capture.PatientOrientation = []  # a picture of pictures has none
         capture.BurnedInAnnotation = "NO"  # of the patient's identity
         capture.ImageComments = f"{MARK}; score {prediction.score:.6f}"
         capture.DerivationDescription = "Input, healthy twin and anomaly map"
