@@ -396,15 +396,17 @@ def test_no_bytes_raise_anything_but_image_errors(
 
 def test_the_files_of_pydicom_are_read_or_refused_in_a_few_words() -> None:
     root = Path(pydicom.__file__).parent / "data" / "test_files"
-    read = 0
+    read: list[Picture] = []
+    reasons: list[str] = []
     for path in (file for file in root.rglob("*.dcm") if file.is_file()):
         try:
-            values = auto(path).values
-            assert values.shape[2:] in ((), (3,)) and values.min() < values.max()
-            read += 1
+            read.append(auto(path))
         except ImageError as error:
-            assert len(str(error)) < 90
-    assert read >= 45
+            reasons.append(str(error))
+    assert len(read) >= 45
+    for values, _ in read:
+        assert values.shape[2:] in ((), (3,)) and values.min() < values.max()
+    assert max(map(len, reasons)) < 90
 
 
 def test_tags_are_text_and_damaged_files_have_none(

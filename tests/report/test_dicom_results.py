@@ -109,12 +109,14 @@ def test_what_is_no_dicom_is_named(tmp_path: Path, write_dicom: Write, pixels: n
     (tmp_path / "a.png").write_bytes(b"x" * 200)
     write_dicom(tmp_path / "b.dcm", pixels, SeriesInstanceUID=None)
     write_dicom(tmp_path / "c.dcm", pixels)
-    paths = [tmp_path / name for name in ("a.png", "b.dcm", "c.dcm")]
+    write_dicom(tmp_path / "d.dcm", pixels, **{**CT, "PixelSpacing": []})
+    paths = [tmp_path / name for name in ("a.png", "b.dcm", "c.dcm", "d.dcm")]
     results, _ = write_results(paths, tmp_path / "out")
     assert results.written == 1
     assert [reason for _, reason in results.left_out] == [
         "no DICOM file, so no DICOM result",
         "no SeriesInstanceUID, so nothing to refer to",
+        "its header does not allow a DICOM result",
     ]
 
 

@@ -113,15 +113,17 @@ def image_suffix(path: Path) -> str:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for an image: by its suffix, or as DICOM by its content,
-    because archives name DICOM files anyhow. A DICOMDIR only lists images."""
+    """Whether a file in a folder is taken for an image. A DICOMDIR is not: it lists images."""
     if path.name.upper() == "DICOMDIR":
         return False
     return image_suffix(path) in READERS or is_dicom(path)
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM files do; False if it cannot be read."""
+    """Whether a file is read as DICOM: by its suffix or, without a known one, by its beginning."""
+    suffix = image_suffix(path)
+    if suffix in READERS:
+        return READERS[suffix] is _read_dicom
     try:
         with open_image_file(path) as file:
             return file.read(132)[128:] == b"DICM"
@@ -130,8 +132,8 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_reader(path: Path) -> "Reader":
-    """The reader for this path's suffix, or DICOM's by the content; ImageError when there is
-    none."""
+    """The reader for this path's suffix, or DICOM's by the content, because archives name files
+    anyhow; ImageError when there is none."""
     suffix = image_suffix(path)
     if suffix in READERS:
         return READERS[suffix]

@@ -113,19 +113,21 @@ class DicomResults:
         study.count += 1
         try:
             capture = self._capture(prediction, source, study)
+            # Checkers ask for it, if empty, in captures and Parametric Maps, not in Segmentations.
+            capture.Laterality = source.get("Laterality") or ""
+            capture.save_as(study.folder / f"capture-{study.count:04d}.dcm")
             anomaly_map = self._map(prediction, source, study)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            # Texts of pydicom and highdicom quote values of the file.
-            raise ImageError("its header does not allow a DICOM result") from None
-        # Checkers ask for it, if empty, in captures and Parametric Maps but not in Segmentations.
-        capture.Laterality = source.get("Laterality") or ""
-        capture.save_as(study.folder / f"capture-{study.count:04d}.dcm")
-        if anomaly_map is not None:
             if isinstance(anomaly_map, ParametricMap):
                 anomaly_map.Laterality = capture.Laterality
-            else:
+            elif anomaly_map is not None:
                 anomaly_map.PatientOrientation = source.get("PatientOrientation")
-            anomaly_map.save_as(study.folder / f"map-{study.count:04d}.dcm")
+            if anomaly_map is not None:
+                anomaly_map.save_as(study.folder / f"map-{study.count:04d}.dcm")
+        except OSError:
+            raise
+        except Exception:
+            # Headers may hold anything, and texts of pydicom and highdicom quote what they hold.
+            raise ImageError("its header does not allow a DICOM result") from None
         self.written += 1
 
     def _source(self, prediction: Prediction) -> Dataset:
