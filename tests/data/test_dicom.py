@@ -277,8 +277,6 @@ def test_dicomdir_lists_its_images_and_stays_in_its_folder(tmp_path: Path) -> No
 
 
 def deflate_bomb(path: Path) -> None:
-    head = Dataset()
-    head.Rows = head.Columns = 16
     dataset = pydicom.dcmread(path)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(path)
@@ -286,9 +284,9 @@ def deflate_bomb(path: Path) -> None:
     end = 144 + int.from_bytes(content[140:144], "little")
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     zeros = bytes(1 << 20)
-    # A private element of 512 MiB of zeros, half a megabyte on disk.
-    body = packer.compress(b"\x09\x00\x10\x00OB\x00\x00" + (512 << 20).to_bytes(4, "little"))
-    body += b"".join(packer.compress(zeros) for _ in range(512)) + packer.flush()
+    # A private element of 12 MiB of zeros, 12 kB on disk.
+    body = packer.compress(b"\x09\x00\x10\x00OB\x00\x00" + (12 << 20).to_bytes(4, "little"))
+    body += b"".join(packer.compress(zeros) for _ in range(12)) + packer.flush()
     path.write_bytes(content[:end] + body)
 
 
@@ -332,7 +330,7 @@ def patch(path: Path, **elements: object) -> None:
             ),
             "^unsupported transfer syntax",
         ),
-        (deflate_bomb, "^too large .inflates to more than 256 MiB"),
+        (deflate_bomb, "^too large .inflates to more than 8 MiB"),
         (other_picture, r"^header and picture disagree \(20 x 20, 400 x 400\)$"),
     ],
 )
@@ -340,6 +338,7 @@ def test_bad_files_are_named_in_a_few_words_without_the_patient(
     tmp_path: Path,
     write_dicom: Write,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[Path], object],
     reason: str,
 ) -> None:
@@ -348,6 +347,7 @@ def test_bad_files_are_named_in_a_few_words_without_the_patient(
         StudyDate="not a date of Doe^Jane",
     )  # fmt: skip
     damage(path)
+    monkeypatch.setattr(dicom, "LARGEST_INFLATED", 8 << 20)
     records: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
