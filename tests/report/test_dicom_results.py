@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_maps_are_floats_on_the_sources_grid(
     assert not values[:16].any() and not values[-16:].any()
     groups = made.PerFrameFunctionalGroupsSequence[0]
     assert list(groups.PlanePositionSequence[0].ImagePositionPatient) == [-10, 20, 30.5]
+
+
+def test_without_map_and_twin_the_warning_still_fits(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray
+) -> None:
+    scored = result_of(write_dicom(tmp_path / "a.dcm", pixels))
+    results = DicomResults(tmp_path / "out", CONFIG, vmax=0.3)
+    list(results.passing([replace(scored, twin=None, anomaly_map=None)]))
+    (file,) = (tmp_path / "out").rglob("*.dcm")
+    heading = pydicom.dcmread(file).pixel_array[:40, :, 0] < 128
+    assert np.flatnonzero(heading.any(axis=0)).max() > 450  # where it ends
+    assert not heading[:, -10:].any()  # and not cut off
 
 
 def test_one_series_a_study(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:

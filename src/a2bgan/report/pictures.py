@@ -121,13 +121,14 @@ def draw_triptych(
     height, width = (side * factor for side in image.shape[1:])
     bar_left = len(panels) * (width + _MARGIN) + _MARGIN
     bar_room = 0 if anomaly_map is None else _BAR_ROOM
+    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
+    heading_width = math.ceil(_font(18).getlength(heading)) + 2 * _MARGIN
     canvas = Image.new(
         "RGB",
-        (bar_left + bar_room, _HEADER + height + _CAPTION),
+        (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION),
         "white",
     )
     draw = ImageDraw.Draw(canvas)
-    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
     draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
     for position, (caption, pixels) in enumerate(panels.items()):
         left = _MARGIN + position * (width + _MARGIN)
