@@ -2,10 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 from typer.testing import CliRunner, Result
 
 from a2bgan.cli.app import app
@@ -17,9 +24,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's own cache out of the tests."""
+    """Keep the user's own cache and key of pseudonyms out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A2BGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("A2BGAN_PSEUDONYM_KEY", str(tmp_path_factory.mktemp("settings") / "key"))
         yield
 
 
@@ -72,6 +80,50 @@ def tiny_set(tmp_path: Path, make_texture: Callable[[int], np.ndarray]) -> Path:
         lines.append(f"images/{number:03d}.png,{split},{label},patient{number},{mask}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_dicom() -> Callable[..., Path]:
+    """A function that writes an X-ray (H, W), (H, W, 3) or (frames, H, W) as an uncompressed DICOM
+    file with a patient's name in it. Keywords set or, with None, remove elements."""
+
+    def write(path: Path, pixels: np.ndarray, **elements: Any) -> Path:
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
+        dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series"])
+        dataset.PatientName, dataset.PatientID = "Doe^Jane", "MRN-0815"
+        dataset.PatientBirthDate, dataset.PatientSex = "19700101", "F"
+        dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20200102", "101112", "1"
+        dataset.AccessionNumber, dataset.ReferringPhysicianName = "ACC-17", "Roe^Richard"
+        dataset.Modality, dataset.ViewPosition = "DX", "PA"
+        dataset.SeriesNumber = dataset.InstanceNumber = 1
+        colour = pixels.shape[-1] == 3
+        dataset.SamplesPerPixel = 3 if colour else 1
+        dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+        if colour:
+            dataset.PlanarConfiguration = 0
+        if pixels.ndim == 3 and not colour:
+            dataset.NumberOfFrames = len(pixels)
+        dataset.Rows, dataset.Columns = pixels.shape[:2] if colour else pixels.shape[-2:]
+        dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.itemsize
+        dataset.HighBit = dataset.BitsStored - 1
+        dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+        dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
 
 
 SMALL = [

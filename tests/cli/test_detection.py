@@ -72,7 +72,7 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
         "empty.jpg": "empty file",
         "cut.png": "truncated file",
         "text.png": "not a PNG, JPEG or TIFF image, or a damaged one",
-        "scan.dcm": "DICOM is not supported by this version; convert to PNG or TIFF",
+        "scan.dcm": "not a DICOM file, or a damaged one",
         "gone.png": "missing file",
     }
     assert rows["good.png"]["score"] == rows["deep.tiff"]["score"] != ""

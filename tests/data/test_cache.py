@@ -17,7 +17,7 @@ from PIL import Image
 from a2bgan.data import cache
 from a2bgan.data.cache import CachedImages, Failure, default_cache_dir, load_images
 from a2bgan.data.preprocessing import DataConfig, preprocess
-from a2bgan.data.readers import read_image
+from a2bgan.data.readers import Picture, Reading, read_image, read_picture
 from a2bgan.errors import InputError
 
 CONFIG = DataConfig(size=32)
@@ -49,7 +49,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("an original was read")
 
-    monkeypatch.setattr(cache, "read_image", refuse)
+    monkeypatch.setattr(cache, "read_picture", refuse)
     monkeypatch.setattr(cache, "open_image_file", refuse)
 
 
@@ -124,7 +124,7 @@ def test_a_moved_data_set_is_not_decoded_again(
     first = load(files, cache_dir)
     moved = files[0].parent.with_name("moved")
     shutil.copytree(files[0].parent, moved)
-    monkeypatch.setattr(cache, "read_image", lambda *arguments: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "read_picture", lambda *arguments: pytest.fail("decoded again"))
     assert np.array_equal(load(sorted(moved.iterdir()), cache_dir).images, first.images)
 
 
@@ -169,11 +169,11 @@ def test_identical_files_are_decoded_once(
     everything = [copies[0], broken, *files, *copies[1:], broken]
     read: list[Path] = []
 
-    def count(path: Path, max_pixels: int) -> np.ndarray:
+    def count(path: Path, reading: Reading) -> Picture:
         read.append(path)
-        return read_image(path, max_pixels)
+        return read_picture(path, reading)
 
-    monkeypatch.setattr(cache, "read_image", count)
+    monkeypatch.setattr(cache, "read_picture", count)
     result = load(everything, cache_dir)
     assert len(read) == len(files) + 1
     expected = [copies[0], *files, *copies[1:]]

@@ -160,6 +160,11 @@ def test_labels_of_the_mixed_set_change_nothing(manifest: Manifest) -> None:
     assert (ours.errors, ours.warnings) == (theirs.errors, theirs.warnings)
 
 
+def test_a_set_of_one_patient(manifest: Manifest) -> None:
+    same = with_rows(manifest, {k: {"patient_id": "0"} for k in range(12)})
+    only(check_data(same, CONFIG).warnings, "all 12 healthy images are of one patient")
+
+
 def test_missing_sets(manifest: Manifest) -> None:
     check = check_data(Manifest(manifest.split("test"), manifest.root), CONFIG)
     only(check.errors, "no usable healthy images")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import errors, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,18 +73,23 @@ def benchmark(
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Weights of the backbones; by default timm's cache.")
     ] = None,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
     from rich.table import Table
 
-    from a2bgan.data.manifest import open_data, require_training_sets
+    from a2bgan.data.manifest import require_training_sets
     from a2bgan.report.benchmark_table import MethodRow, make_table, write_tables
     from a2bgan.report.trivial_baseline import trivial_row
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
 
-    manifest = open_data(data)
+    manifest = open_chosen(data, where, keep_identifiers)
+    opening = ["--data", data]
+    opening += ["--where", where] if where else []
+    opening += ["--keep-identifiers"] if keep_identifiers else []
     require_training_sets(manifest)
     if not {0, 1} <= {row.label for row in manifest.split("test")}:
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
@@ -108,7 +114,7 @@ def benchmark(
                 raise InputError(
                     f"{run.path}: a run with other settings or images; choose another --out"
                 )
-            trainings[name, seed] = _Training(run, data, manifest, name, seeded)
+            trainings[name, seed] = _Training(run, opening, manifest, name, seeded)
 
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     rows = []
@@ -138,7 +144,7 @@ def benchmark(
         cells = dict(zip(made.head, line, strict=True))
         table.add_row(*(cells[name] for name in on_screen))
     output.print(table)
-    command = _command(data, methods, seeds, minutes, set_ or [], random_features)
+    command = _command(data, methods, seeds, minutes, set_ or [], random_features, where)
     for path in write_tables(out, made, command):
         output.print(f"-> {path}", soft_wrap=True)
     if any(row.failure for row in rows):
@@ -202,7 +208,7 @@ class _Training:
     """One training of a preset, and what it does on the test images."""
 
     run: "RunFolder"
-    data: str
+    opening: list[str]
     manifest: "Manifest"
     preset: str
     settings: list[str]
@@ -216,14 +222,14 @@ class _Training:
         metrics = self.run.path / "benchmark.json"
         scores = metrics.with_name("benchmark-scores.csv")
         if not (scores.exists() and self._is_current(metrics)):
-            options: list[object] = ["--out", self.run.path, "--data", self.data]
+            options: list[object] = ["--out", self.run.path, *self.opening]
             if self.run.config_file.exists():
                 options.append("--resume")
             else:
                 options += ["--preset", self.preset]
                 options += [part for setting in self.settings for part in ("--set", setting)]
             failure = children.run("train", *options) or children.run(
-                "evaluate", self.run.path, "--data", self.data, "--out", metrics
+                "evaluate", self.run.path, *self.opening, "--out", metrics
             )
             if failure:
                 return failure
@@ -259,6 +265,7 @@ def _command(
     minutes: float | None,
     settings: list[str],
     random_features: bool,
+    where: str | None,
 ) -> str:
     """The command as it was given, without where the data lies."""
     shown = data if data == "phantom" else Path(data).resolve().name
@@ -270,4 +277,6 @@ def _command(
         parts.append(f"--set {key}={Path(value).name if '/' in value else value}")
     if random_features:
         parts.append("--random-features")
+    if where:
+        parts.append(f"--where '{where}'")
     return " ".join(parts)

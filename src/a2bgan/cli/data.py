@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import list_failures, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 
 if TYPE_CHECKING:
@@ -26,14 +27,16 @@ def check(
         list[str] | None, typer.Option("--set", help="key=value, such as data.size=128.")
     ] = None,
     sheet: Annotated[Path, typer.Option(help="Contact sheet to write.")] = Path("data-check.png"),
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
     from a2bgan.data.check import check_data, contact_sheet
-    from a2bgan.data.manifest import open_data
     from a2bgan.detection.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config
 
-    manifest, config = open_data(data), load_config(preset, None, set_ or []).data
+    config = load_config(preset, None, set_ or []).data
+    manifest = open_chosen(data, where, keep_identifiers)
     result = check_data(manifest, config)
     _print_check(result)
     audit = audit_shortcuts(manifest, config)

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from a2bgan.data.manifest import Manifest
+    from a2bgan.detection.predict import Prediction
     from a2bgan.detection.trained import Trained
     from a2bgan.training.run_folder import RunFolder
 
@@ -43,6 +48,8 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="JSON file to write.", show_default="RUN/metrics.json")
     ] = None,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all."""
     from a2bgan.detection.evaluate import evaluate as measure
@@ -52,7 +59,7 @@ def evaluate(
     folders = RunFolder.open_all(run)
     found, failed = [], False
     for folder in folders:
-        trained, manifest = _open(folder, data, checkpoint, score)
+        trained, manifest = _open(folder, data, checkpoint, score, where, keep_identifiers)
         result = measure(trained, manifest, split=split)
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
         failed = failed or bool(result.failures)
@@ -84,10 +91,17 @@ def predict(
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
     ] = 0.05,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for DICOM results (captures and maps) of DICOM images."),
+    ] = None,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Score images, flag them by the calibrated threshold and show where they differ."""
     from rich.progress import track
 
+    from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection import conformal
     from a2bgan.detection import predict as prediction
     from a2bgan.detection.calibration import read_calibration
@@ -95,7 +109,10 @@ def predict(
     from a2bgan.report.predictions import write_predictions
     from a2bgan.training.run_folder import RunFolder
 
-    found = prediction.find_inputs(inputs)
+    found = prediction.find_inputs(inputs, keep_identifiers=keep_identifiers)
+    if where:
+        found, sentence = TagFilter(where).keep(found, lambda item: item.path)
+        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
     folder = RunFolder.open(run)
     trained = load_trained(folder, checkpoint, score)
     calibration = read_calibration(folder)
@@ -114,9 +131,19 @@ def predict(
             f"{fpr:g}",
             soft_wrap=True,
         )
+    scale = trained.method.map_scale if vmax is None else vmax
+    scored: Iterable[Prediction] = prediction.predict(trained, found)
+    results = None
+    if dicom_out is not None:
+        from a2bgan.report.dicom_results import DicomResults  # highdicom takes a while
+
+        results = DicomResults(
+            dicom_out, trained.config.data, vmax=scale, keep_identifiers=keep_identifiers
+        )
+        scored = results.passing(scored)
     written = write_predictions(
         track(
-            prediction.predict(trained, found),
+            scored,
             total=len(found),
             console=errors,
             description="scoring",
@@ -125,8 +152,11 @@ def predict(
         calibration=calibration,
         rate=fpr,
         pictures=pictures,
-        vmax=trained.method.map_scale if vmax is None else vmax,
+        vmax=scale,
     )
+    if results is not None:
+        output.print(f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True)
+        list_failures(results.left_out, "without DICOM results")
     output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
     if calibration is not None:
         output.print(
@@ -169,12 +199,18 @@ def figure(
 
 
 def _open(
-    run: "RunFolder", data: str | None, checkpoint: str, score: str | None
+    run: "RunFolder",
+    data: str | None,
+    checkpoint: str,
+    score: str | None,
+    where: str | None = None,
+    keep_identifiers: bool = False,
 ) -> "tuple[Trained, Manifest]":
-    from a2bgan.data.manifest import open_data
     from a2bgan.detection.trained import load_trained
 
-    manifest = run.manifest() if data is None else open_data(data)
+    if data is None and where:
+        raise InputError("--where chooses from --data; the run's own images were chosen before")
+    manifest = run.manifest() if data is None else open_chosen(data, where, keep_identifiers)
     return load_trained(run, checkpoint, score), manifest
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,19 +47,22 @@ def train(
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeated runs, to OUT/seed-0, OUT/seed-1 and so on.")
     ] = 1,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
     from a2bgan.training.run_folder import RunFolder
 
     new = (data, preset, config, set_ or [])
+    chosen = (where, keep_identifiers)
     if seeds == 1:
-        run = _open_run(out, *new, resume, overwrite)
+        run = _open_run(out, *new, resume, overwrite, *chosen)
         _train(run, resume)
     else:
         if RunFolder(out).config_file.exists():
             raise InputError(f"{out}: a run is there; choose another --out for repeated runs")
         for seed in range(seeds):
-            run = _open_repeated_run(out, seed, *new, resume, overwrite)
+            run = _open_repeated_run(out, seed, *new, resume, overwrite, *chosen)
             _train(run, resume)
     output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
 
@@ -133,6 +137,8 @@ def _open_repeated_run(
     settings: list[str],
     resume: bool,
     overwrite: bool,
+    where: str | None,
+    keep_identifiers: bool,
 ) -> "RunFolder":
     """One of several runs that differ in ``train.seed`` alone: the first's, plus ``seed``."""
     from a2bgan.training.config import load_config
@@ -146,10 +152,14 @@ def _open_repeated_run(
         train = base.train.model_copy(update={"seed": base.train.seed + seed})
         return _create_run(folder, base.model_copy(update={"train": train}), manifest, False)
     if resume:
-        return _open_run(folder, data, preset, config, settings, resume, overwrite)
+        return _open_run(
+            folder, data, preset, config, settings, resume, overwrite, where, keep_identifiers
+        )
     number = load_config(preset, config, settings).train.seed + seed
     settings = [*settings, f"train.seed={number}"]
-    return _open_run(folder, data, preset, config, settings, resume, overwrite)
+    return _open_run(
+        folder, data, preset, config, settings, resume, overwrite, where, keep_identifiers
+    )
 
 
 def _open_run(
@@ -160,8 +170,10 @@ def _open_run(
     settings: list[str],
     resume: bool,
     overwrite: bool,
+    where: str | None,
+    keep_identifiers: bool,
 ) -> "RunFolder":
-    from a2bgan.data.manifest import open_data, require_training_sets
+    from a2bgan.data.manifest import require_training_sets
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
@@ -172,17 +184,22 @@ def _open_run(
                 "--overwrite, or start a new run"
             )
         run = RunFolder.open(out)
-        manifest = run.manifest() if data is None else open_data(data)
+        if data is None:
+            return run
+        where = where or run.manifest_where()
+        manifest = open_chosen(data, where, keep_identifiers)
         if manifest.sha256 != run.manifest_sha256():
-            raise InputError(f"{data}: not the manifest that {out} was trained on")
-        if data is not None:
-            run.keep_manifest(manifest)  # it may have moved
+            raise InputError(
+                f"{data}: not the manifest that {out} was trained on, or another key of "
+                "pseudonyms or another choice of --keep-identifiers"
+            )
+        run.keep_manifest(manifest)  # it may have moved
         return run
     if data is None:
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
     resolved = load_config(preset, config, settings)
     RunFolder.refuse_occupied(out, overwrite=overwrite)
-    manifest = open_data(data)
+    manifest = open_chosen(data, where, keep_identifiers)
     require_training_sets(manifest)
     return _create_run(out, resolved, manifest, overwrite)
 

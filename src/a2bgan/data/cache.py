@@ -34,7 +34,7 @@ from a2bgan.data.readers import (
     find_reader,
     image_suffix,
     open_image_file,
-    read_image,
+    read_picture,
 )
 from a2bgan.errors import InputError
 
@@ -267,8 +267,8 @@ def _build_entry(
 
         def decode(row: int) -> Original | str:
             try:
-                image = read_image(paths[row], config.max_pixels)
-                images[row] = preprocess(image, config)
+                image, window = read_picture(paths[row], config.reading)
+                images[row] = preprocess(image, config, window)
             except ImageError as error:
                 return str(error)
             return _describe_original(image)

@@ -248,6 +248,12 @@ def _check_failures(check: DataCheck) -> None:
 
 def _check_patients(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
     patients = {split: {row.patient_id for row in members} for split, members in rows.items()}
+    for split, members in rows.items():
+        if len(members) > 1 and len(patients[split]) == 1:
+            check.warnings.append(
+                f"all {len(members)} {split} images are of one patient, perhaps because the "
+                "identifiers were removed: write patient_id into a manifest"
+            )
     for one, other in combinations(CHECKED_SPLITS, 2):
         shared = sorted(patients[one] & patients[other])
         if shared:

@@ -75,7 +75,8 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     patients) where that is more, but never more than half of a set in all. A patient of both sets
     is held out of both; mixed images of calibration patients are used for nothing.
 
-    Depends on names, patients, splits and the seed alone: never on labels.
+    Depends on names, on who is the same patient, on splits and the seed: never on labels or on what
+    patients are called.
     """
     if config.fraction == 0:
         return Holdout({})
@@ -87,7 +88,9 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     )
     for split, parts in drawn:
         images = _images_of_patients(manifest.split(split))
-        patients = sorted(images)
+        # Not by their identifiers: pseudonyms differ from one key to another, the draw must not.
+        first = _first_names(manifest.split(split))
+        patients = sorted(images, key=first.__getitem__)
         order = [patients[i] for i in rng.permutation(len(patients))]
         for part in parts:
             # Images are selected by; patients are flagged.
@@ -121,3 +124,11 @@ def _images_of_patients(rows: Sequence[Row]) -> dict[str, int]:
     for row in rows:
         counts[row.patient_id] += 1
     return counts
+
+
+def _first_names(rows: Sequence[Row]) -> dict[str, str]:
+    """Of each patient the image whose name comes first."""
+    first: dict[str, str] = {}
+    for row in rows:
+        first[row.patient_id] = min(row.name, first.get(row.patient_id, row.name))
+    return first

@@ -6,12 +6,13 @@ import io
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from a2bgan.data.cache import default_cache_dir
-from a2bgan.data.readers import READERS, image_suffix
+from a2bgan.data.pseudonyms import pseudonym
+from a2bgan.data.readers import is_dicom, is_image
 from a2bgan.errors import InputError
 
 SPLITS = ("healthy", "mixed", "test", "extra")
@@ -33,7 +34,7 @@ class Row:
     split: one of SPLITS: known healthy (B), mixed (A), test, extra (used for nothing).
     label: 1 abnormal, 0 normal, None unknown. In the mixed set it is there for analysis alone:
         training and model selection must not read it.
-    patient_id: `name` when the manifest has none.
+    patient_id: a pseudonym, see `identify`; `name` when nobody knows.
     mask: absolute path of the lesion mask, of test images.
     twin: absolute path of the same picture without its lesion, which only phantoms have.
     """
@@ -46,13 +47,20 @@ class Row:
     mask: Path | None
     twin: Path | None
 
+    @property
+    def known_patient(self) -> str:
+        """`patient_id`, "" when nobody knows whose image it is."""
+        return "" if self.patient_id == self.name else self.patient_id
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """The rows of a data set and the folder its paths are relative to."""
+    """The rows of a data set, the folder its paths are relative to, and the DICOM tags that rows
+    had to have, as `TagFilter.parse` reads them ("" for any)."""
 
     rows: tuple[Row, ...]
     root: Path
+    where: str = ""
 
     def split(self, name: str) -> tuple[Row, ...]:
         """The rows of one of SPLITS, in order; ValueError for another name."""
@@ -87,7 +95,7 @@ class Manifest:
                     row.name,
                     row.split,
                     "" if row.label is None else row.label,
-                    "" if row.patient_id == row.name else row.patient_id,
+                    row.known_patient,
                     self._relative(row.mask),
                     self._relative(row.twin),
                 )
@@ -98,8 +106,8 @@ class Manifest:
         return "" if path is None else path.relative_to(self.root).as_posix()
 
 
-def open_data(source: str | Path) -> Manifest:
-    """Open a data set, however it is given.
+def open_data(source: str | Path, *, keep_identifiers: bool = False) -> Manifest:
+    """Open a data set, however it is given; patients get pseudonyms unless `keep_identifiers`.
 
     source: a manifest (CSV), a folder with a manifest.csv in it, a folder with the sub-folders that
     `scan_folder` knows, or the name "phantom": generated phantoms, written below the cache folder
@@ -110,9 +118,28 @@ def open_data(source: str | Path) -> Manifest:
         return read_manifest(_default_phantoms())
     path = Path(source)
     if path.is_dir():
-        manifest = path / "manifest.csv"
-        return read_manifest(manifest) if manifest.is_file() else scan_folder(path)
-    return read_manifest(path)
+        inside = path / "manifest.csv"
+        manifest = read_manifest(inside) if inside.is_file() else scan_folder(path)
+    else:
+        manifest = read_manifest(path)
+    rows = (
+        replace(row, patient_id=identify(row.path, row.known_patient, keep_identifiers) or row.name)
+        for row in manifest.rows
+    )
+    return replace(manifest, rows=tuple(rows))
+
+
+def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
+    """Whose image it is: `given`, or else a DICOM file's PatientID; "" where nobody knows.
+
+    This is where patients come in. From here on each is a pseudonym, the same in all that is
+    written, unless `keep_identifiers`.
+    """
+    if not given and is_dicom(path):
+        from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
+
+        given = "".join((read_tags(path, ["PatientID"]) or {}).get("PatientID", ())[:1])
+    return given if keep_identifiers or not given else pseudonym(given)
 
 
 def require_training_sets(manifest: Manifest) -> None:
@@ -327,7 +354,7 @@ def _image_names(root: Path, sub: str) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             path = Path(folder, file)
-            if not file.startswith(".") and image_suffix(path) in READERS:
+            if not file.startswith(".") and is_image(path):
                 names.append(path.relative_to(root).as_posix())
     return sorted(names)
 

@@ -7,7 +7,13 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from a2bgan.data.readers import LARGEST_PIXEL_COUNT, ImageError, read_image, read_mask
+from a2bgan.data.readers import (
+    LARGEST_PIXEL_COUNT,
+    ImageError,
+    Reading,
+    read_mask,
+    read_picture,
+)
 
 DEFAULT_PERCENTS = (0.5, 99.5)
 
@@ -24,8 +30,10 @@ class DataConfig(BaseModel):
     square: "crop" keeps the central square, "pad" adds black borders, "stretch" changes the shape.
     window: the raw values that become black and white. "full": the range of the type (for float
         images, of the image); "percentile": per image, from `window_low` to `window_high` percent
-        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "auto":
-        full for 8-bit images, percentile for deeper ones.
+        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "voi":
+        a DICOM file's own window, files without one are refused; "auto": the same where there is
+        one, otherwise full for 8-bit images, percentile for deeper ones.
+    frames: of a DICOM file with several frames: "refuse" it, or take the "first" or "middle" one.
     clahe: contrast-limited adaptive equalisation before the resize: the limit, as a multiple of a
         flat histogram (2 to 4 are usual); 0 leaves it out.
     mask_border: share of each side, at every edge, that is blackened.
@@ -43,7 +51,7 @@ class DataConfig(BaseModel):
     channels: Literal[1, 3] = 1
     crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
     square: Literal["crop", "pad", "stretch"] = "crop"
-    window: Literal["auto", "full", "percentile", "fixed"] = "auto"
+    window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
     window_low: float | None = Field(default=None, allow_inf_nan=False)
     window_high: float | None = Field(default=None, allow_inf_nan=False)
     clahe: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
@@ -52,6 +60,7 @@ class DataConfig(BaseModel):
     equalize: bool = False
     standardize: bool = False
     depth: Literal[8, 16] = 8
+    frames: Literal["refuse", "first", "middle"] = "refuse"
     max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
 
     @field_validator("size")
@@ -77,7 +86,7 @@ class DataConfig(BaseModel):
     @model_validator(mode="after")
     def _window_limits_fit_the_window(self) -> Self:
         low, high = self.window_low, self.window_high
-        if self.window in ("auto", "full"):
+        if self.window in ("auto", "full", "voi"):
             if low is not None or high is not None:
                 raise ValueError("window_low and window_high need window = 'percentile' or 'fixed'")
             return self
@@ -91,6 +100,11 @@ class DataConfig(BaseModel):
         return self
 
     @property
+    def reading(self) -> Reading:
+        """The part of it that readers need."""
+        return Reading(self.max_pixels, self.window, self.frames)
+
+    @property
     def window_range(self) -> tuple[float, float]:
         """`window_low` and `window_high`, with the default percents where they are unset."""
         low, high = self.window_low, self.window_high
@@ -100,10 +114,13 @@ class DataConfig(BaseModel):
         )
 
 
-def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
-    """Bring one image, as `read_image` returns it, to (channels, size, size).
+def preprocess(
+    image: np.ndarray, config: DataConfig, window: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Bring one image, as `read_picture` returns it, to (channels, size, size).
 
     image: (H, W) or (H, W, 3); uint8, uint16 or float32, finite.
+    window: the file's own, which comes before the one of the configuration.
     Returns uint8 in [0, 255] or, for depth 16, uint16 in [0, 65535].
 
     Steps: reduce channels, crop the top, make square, window to [0, 1], clahe, resize (Lanczos with
@@ -114,7 +131,8 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
     region = _region(_reduce_channels(image, config.channels), config)
     shape = _resized_shape(region.shape[0], region.shape[1], config)
     visible = _visible(region.shape[0], region.shape[1], config)
-    low, high = _window_limits(region if visible.all() else region[visible], config)
+    shown = region if visible.all() else region[visible]
+    low, high = _window_limits(shown, config) if window is None else window
     kept = _visible(*shape, config)
     if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
         content = _resize_8_bit(region, shape)
@@ -131,8 +149,8 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
         else:
             levels = _quantise(_standardize(pixels) if config.standardize else pixels, config.depth)
     # The ranks of a constant are none.
-    shown = pixels if config.equalize else levels
-    if shown.min() == shown.max():
+    told = pixels if config.equalize else levels
+    if told.min() == told.max():
         raise ImageError("constant image after crop and window")
     blackened = np.zeros(content.shape, levels.dtype)
     blackened[kept] = levels
@@ -141,7 +159,8 @@ def preprocess(image: np.ndarray, config: DataConfig) -> np.ndarray:
 
 def load_image(path: Path, config: DataConfig) -> np.ndarray:
     """Read and preprocess one image file. Raises ImageError only."""
-    return preprocess(read_image(path, config.max_pixels), config)
+    picture = read_picture(path, config.reading)
+    return preprocess(picture.values, config, picture.window)
 
 
 def load_mask(path: Path, config: DataConfig) -> np.ndarray:
@@ -164,6 +183,25 @@ def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
     lesion = (covered >= 0.5 - 1e-4) & _visible(height, width, config)
     placed: np.ndarray = _place_on_black(lesion, config.model_copy(update={"channels": 1}))[0]
     return placed
+
+
+def to_original_grid(
+    anomaly_map: np.ndarray, height: int, width: int, config: DataConfig
+) -> np.ndarray:
+    """Bring a map (size, size) back to the image (height, width) that `preprocess` was given.
+
+    Returns float32, interpolated; 0 where the image was cropped.
+    """
+    # Which pixels of the image the map is of.
+    places = _region(np.arange(height * width).reshape(height, width), config)
+    rows, columns = _resized_shape(places.shape[0], places.shape[1], config)
+    top, left = (config.size - rows) // 2, (config.size - columns) // 2
+    content = anomaly_map[top : top + rows, left : left + columns].astype(np.float32)
+    picture = Image.fromarray(np.ascontiguousarray(content))
+    resized = picture.resize((places.shape[1], places.shape[0]), Image.Resampling.BILINEAR)
+    placed = np.zeros(height * width, dtype=np.float32)
+    placed[places] = np.asarray(resized)
+    return placed.reshape(height, width)
 
 
 def _area_weights(before: int, after: int) -> np.ndarray:
@@ -227,6 +265,8 @@ def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float
         window = "full" if region.dtype == np.uint8 else "percentile"
     if window == "fixed":
         return config.window_range
+    if window == "voi":
+        raise ImageError("no window in the file, which data.window=voi needs")
     if window == "percentile":
         low, high = np.percentile(region, config.window_range)
         if low < high:

@@ -3,9 +3,10 @@
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,23 +22,51 @@ class ImageError(Exception):
     """One image cannot be used. The text is the reason in a few words, without the path."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader has to know.
+
+    max_pixels: larger images are refused before they are decoded.
+    window: `data.window`; with "auto" and "voi" a DICOM file's own window is looked up.
+    frames: which frame of a DICOM file with several is the image.
+    """
+
+    max_pixels: int
+    window: str = "percentile"
+    frames: Literal["refuse", "first", "middle"] = "refuse"
+
+
+class Picture(NamedTuple):
+    """An image as stored, (H, W) or (H, W, 3), and the two values that its file wants shown as
+    black and white; None where the file says nothing or was not asked."""
+
+    values: np.ndarray
+    window: tuple[float, float] | None = None
+
+
 def read_image(path: Path, max_pixels: int) -> np.ndarray:
+    """The values of `read_picture`."""
+    return read_picture(path, Reading(max_pixels)).values
+
+
+def read_picture(path: Path, reading: Reading) -> Picture:
     """Read the image at `path` as stored, upright, without scaling its values.
 
     Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
     signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
     become colours, and the EXIF orientation is applied. Colour of 16 bits a channel may be
-    reduced to 8 bits by Pillow; grey of 16 bits keeps them.
+    reduced to 8 bits by Pillow; grey of 16 bits keeps them. DICOM: see `a2bgan.data.dicom`.
 
     Raises only ImageError: missing, empty, truncated or damaged file, another format, constant
     image, NaN or infinite values, several frames, a side below 8 pixels, more than `max_pixels`.
     """
-    image = _decode(path, max_pixels)
+    picture = _decode(path, reading)
+    image = picture.values
     if image.dtype == np.float32 and not np.isfinite(image).all():
         raise ImageError("NaN or infinite values")
     if all(channel.min() == channel.max() for channel in _channels(image)):
         raise ImageError("constant image")
-    return image
+    return picture
 
 
 def read_mask(path: Path, max_pixels: int) -> np.ndarray:
@@ -47,7 +76,7 @@ def read_mask(path: Path, max_pixels: int) -> np.ndarray:
     and 255 and lossy ones all read right; one that numbers several lesions must be made binary
     first. Of a colour mask the brightest channel counts. Raises only ImageError.
     """
-    mask = _decode(path, max_pixels)
+    mask = _decode(path, Reading(max_pixels)).values
     brightest = mask.max(axis=-1) if mask.ndim == 3 else mask
     if not np.isfinite(brightest).all():
         raise ImageError("NaN or infinite values")
@@ -83,18 +112,42 @@ def image_suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
 
-def find_reader(path: Path) -> Callable[[Path, int], np.ndarray]:
-    """The reader for this path's suffix; ImageError when there is none."""
+def is_image(path: Path) -> bool:
+    """Whether a file in a folder is taken for an image. A DICOMDIR is not: it lists images."""
+    if path.name.upper() == "DICOMDIR":
+        return False
+    return image_suffix(path) in READERS or is_dicom(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is read as DICOM: by its suffix or, without a known one, by its beginning."""
     suffix = image_suffix(path)
-    if suffix not in READERS:
-        raise ImageError(f"unknown format ({suffix[:10] or 'no suffix'}); use PNG, JPEG or TIFF")
-    return READERS[suffix]
+    if suffix in READERS:
+        return READERS[suffix] is _read_dicom
+    try:
+        with open_image_file(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except (ImageError, OSError):
+        return False
 
 
-def _decode(path: Path, max_pixels: int) -> np.ndarray:
+def find_reader(path: Path) -> "Reader":
+    """The reader for this path's suffix, or DICOM's by the content, because archives name files
+    anyhow; ImageError when there is none."""
+    suffix = image_suffix(path)
+    if suffix in READERS:
+        return READERS[suffix]
+    if is_dicom(path):
+        return _read_dicom
+    # A name such as 1.2.840.113 has a "suffix" that may be part of a patient's number.
+    shown = suffix if suffix[1:].isalpha() and len(suffix) <= 10 else "no known suffix"
+    raise ImageError(f"unknown format ({shown}); use PNG, JPEG, TIFF or DICOM")
+
+
+def _decode(path: Path, reading: Reading) -> Picture:
     reader = find_reader(path)
     try:
-        return reader(path, max_pixels)
+        return reader(path, reading)
     except ImageError:
         raise
     except MemoryError:
@@ -107,7 +160,8 @@ def _decode(path: Path, max_pixels: int) -> np.ndarray:
         raise ImageError("truncated file" if cut else "damaged file") from None
 
 
-def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
+def _read_with_pillow(path: Path, reading: Reading) -> Picture:
+    max_pixels = reading.max_pixels
     # From an open file, not a path: Pillow would map the file into memory, and a file that shrinks
     # under a map kills the process.
     with open_image_file(path) as file:
@@ -120,7 +174,7 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
         with opened as image:
             _check_header(image, max_pixels)
             image.load()
-            return _to_array(ImageOps.exif_transpose(image))
+            return Picture(_to_array(ImageOps.exif_transpose(image)))
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
@@ -174,21 +228,26 @@ def _channels(image: np.ndarray) -> list[Any]:
     return [image] if image.ndim == 2 else [image[..., k] for k in range(image.shape[2])]
 
 
-def _unsupported(format_name: str) -> Callable[[Path, int], np.ndarray]:
-    def refuse(path: Path, max_pixels: int) -> np.ndarray:
-        raise ImageError(f"{format_name} is not supported by this version; convert to PNG or TIFF")
+def _read_dicom(path: Path, reading: Reading) -> Picture:
+    from a2bgan.data.dicom import read_dicom  # pydicom takes a while, and few need it
 
-    return refuse
+    return read_dicom(path, reading)
 
 
-# One reader for each lowercase suffix: (path, most pixels allowed) -> array as in `read_image`.
-READERS: dict[str, Callable[[Path, int], np.ndarray]] = {
+def _refuse_nifti(path: Path, reading: Reading) -> Picture:
+    raise ImageError("NIfTI is not supported by this version; convert to PNG or TIFF")
+
+
+Reader = Callable[[Path, Reading], Picture]
+
+# One reader for each lowercase suffix.
+READERS: dict[str, Reader] = {
     ".png": _read_with_pillow,
     ".jpg": _read_with_pillow,
     ".jpeg": _read_with_pillow,
     ".tif": _read_with_pillow,
     ".tiff": _read_with_pillow,
-    ".dcm": _unsupported("DICOM"),
-    ".nii": _unsupported("NIfTI"),
-    ".nii.gz": _unsupported("NIfTI"),
+    ".dcm": _read_dicom,
+    ".nii": _refuse_nifti,
+    ".nii.gz": _refuse_nifti,
 }

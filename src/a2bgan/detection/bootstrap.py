@@ -39,7 +39,9 @@ def bootstrap_auroc_interval(
     """
     labels = np.asarray(labels)
     is_abnormal = labels == 1
-    names, patient = np.unique(np.asarray(patients), return_inverse=True)
+    names, first, patient = np.unique(np.asarray(patients), return_index=True, return_inverse=True)
+    # Numbered as they come, so that the draws do not depend on what patients are called.
+    patient = np.argsort(np.argsort(first))[patient]
     if is_abnormal.all() or not is_abnormal.any() or len(names) < 2:
         return None
 

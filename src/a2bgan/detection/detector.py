@@ -310,7 +310,8 @@ def _from_files(paths: Sequence[str | Path], config: DataConfig, name: str) -> l
             # Its rows of all splits, test images too, would end in one set.
             raise InputError(f"{name}: {path}: a manifest; give a folder or image files")
     loaded = []
-    for item in find_inputs([Path(path) for path in paths]):
+    # Whose they are is not asked here, and so needs no pseudonyms.
+    for item in find_inputs([Path(path) for path in paths], keep_identifiers=True):
         try:
             loaded.append(load_image(item.path, config))
         except ImageError as error:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.manifest import read_manifest
+from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.preprocessing import load_image
-from a2bgan.data.readers import READERS, ImageError, image_suffix
+from a2bgan.data.readers import ImageError, is_image
 from a2bgan.detection.detect import BATCH_SIZE, detect
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -18,7 +18,8 @@ from a2bgan.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An image to score: the name it gets in the results, where it lies, whose it is."""
+    """An image to score: the name it gets in the results, where it lies, whose it is ("" where
+    nobody knows)."""
 
     name: str
     path: Path
@@ -41,25 +42,31 @@ class Prediction:
     error: str = ""
 
 
-def find_inputs(sources: Sequence[Path]) -> list[Input]:
-    """What to score: files as they are given, images below folders, rows of manifests (.csv).
+def find_inputs(sources: Sequence[Path], *, keep_identifiers: bool = False) -> list[Input]:
+    """What to score: files as they are given, images below folders, what a DICOMDIR lists, rows of
+    manifests (.csv).
 
-    Folders are searched for files with the suffix of an image; a file that is named is always
-    tried. The patient of an image outside a manifest is unknown (""). Raises InputError.
+    Folders are searched for images; a file that is named is always tried. Patients are those of
+    manifests or of DICOM files, as pseudonyms unless `keep_identifiers`. Raises InputError.
     """
     inputs: list[Input] = []
     for source in sources:
         if source.is_dir():
             files = sorted(Path(f, name) for f, _, names in os.walk(source) for name in names)
-            images = [path for path in files if image_suffix(path) in READERS]
+            images = [path for path in files if is_image(path)]
             if not images:
                 raise InputError(f"{source}: no images in this folder")
-            inputs += [Input(str(path), path, "") for path in images]
+            found = [(str(path), path, "") for path in images]
         elif source.suffix.lower() == ".csv":
             rows = read_manifest(source).rows
-            inputs += [Input(row.name, row.path, row.patient_id) for row in rows]
+            found = [(row.name, row.path, row.known_patient) for row in rows]
+        elif source.name.upper() == "DICOMDIR":
+            from a2bgan.data.dicom import read_dicomdir  # pydicom takes a while
+
+            found = [(str(path), path, "") for path in read_dicomdir(source)]
         else:
-            inputs.append(Input(str(source), source, ""))
+            found = [(str(source), source, "")]
+        inputs += [Input(n, path, identify(path, who, keep_identifiers)) for n, path, who in found]
     return inputs
 
 

@@ -25,7 +25,7 @@ from a2bgan.data.image_statistics import (
 )
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_image
+from a2bgan.data.readers import ImageError, read_picture
 from a2bgan.detection.delong import auroc_with_error
 
 LIMIT = 0.6
@@ -220,7 +220,7 @@ def _measure(rows: Sequence[Row], config: DataConfig, cache_dir: Path | None) ->
     def measure(place: int) -> _Measured | None:
         row = rows[loaded.index[place]]
         try:
-            image = read_image(row.path, config.max_pixels)
+            image = read_picture(row.path, config.reading).values
             file = file_statistics(row.path, image)
         except (ImageError, OSError):
             return None  # it was there a moment ago

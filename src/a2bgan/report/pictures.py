@@ -83,12 +83,25 @@ def write_triptych(
     vmax: float = DIFFERENCE_SCALE,
     title: str = "",
 ) -> None:
-    """Write input, healthy twin and anomaly map over the input side by side, with a colour bar.
+    """Write what `draw_triptych` draws as a PNG; the folder of `path` exists."""
+    picture = draw_triptych(image, twin, anomaly_map, score=score, vmax=vmax, title=title)
+    picture.save(path, format="PNG")
+
+
+def draw_triptych(
+    image: NDArray[Any],
+    twin: NDArray[Any] | None,
+    anomaly_map: NDArray[Any] | None,
+    *,
+    score: float,
+    vmax: float = DIFFERENCE_SCALE,
+    title: str = "",
+) -> Image.Image:
+    """Draw input, healthy twin and anomaly map over the input side by side, with a colour bar.
 
     The picture names no file and no patient unless `title` does.
 
     Args:
-        path: PNG to write; its folder exists.
         image: (C, H, W) in [0, 1], C is 1 or 3.
         twin: its healthy twin, of the same shape and range; None leaves the panel out.
         anomaly_map: (H, W), 0 or more; None leaves the panel out. With a twin: the difference.
@@ -108,13 +121,14 @@ def write_triptych(
     height, width = (side * factor for side in image.shape[1:])
     bar_left = len(panels) * (width + _MARGIN) + _MARGIN
     bar_room = 0 if anomaly_map is None else _BAR_ROOM
+    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
+    heading_width = math.ceil(_font(18).getlength(heading)) + 2 * _MARGIN
     canvas = Image.new(
         "RGB",
-        (bar_left + bar_room, _HEADER + height + _CAPTION),
+        (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION),
         "white",
     )
     draw = ImageDraw.Draw(canvas)
-    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
     draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
     for position, (caption, pixels) in enumerate(panels.items()):
         left = _MARGIN + position * (width + _MARGIN)
@@ -124,7 +138,7 @@ def write_triptych(
         draw.text(middle, caption, _INK, _font(15), anchor="mm")
     if anomaly_map is not None:
         _draw_colour_bar(canvas, bar_left, _HEADER, height, vmax, map_unit(twin is not None))
-    canvas.save(path, format="PNG")
+    return canvas
 
 
 def map_name(with_twin: bool) -> str:

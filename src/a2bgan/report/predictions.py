@@ -3,10 +3,11 @@
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.readers import READERS, image_suffix
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
@@ -117,7 +118,8 @@ def _cells(
 
 def _free_name(name: str, taken: set[str]) -> str:
     """The file's own name without suffix; a number is added where two share it."""
-    stem = PurePosixPath(name).stem
+    path = Path(name)
+    stem = path.stem if image_suffix(path) in READERS else path.name  # 1.2.840.113 has no suffix
     free, number = stem, 1
     while free in taken:
         number += 1

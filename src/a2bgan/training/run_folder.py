@@ -102,9 +102,12 @@ class RunFolder:
         return read_config(self.config_file)
 
     def keep_manifest(self, manifest: Manifest) -> None:
-        """Copy the manifest; note its hash and the folder that its paths are relative to."""
+        """Copy the manifest; note its hash, the folder that its paths are relative to, and the
+        tags by which its rows were chosen."""
         manifest.write(self.manifest_file)
         source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
+        if manifest.where:
+            source["where"] = manifest.where
         self.manifest_source_file.write_text(json.dumps(source, indent=2) + "\n")
 
     def manifest(self) -> Manifest:
@@ -116,6 +119,10 @@ class RunFolder:
 
     def manifest_sha256(self) -> str:
         return self._manifest_source()["sha256"]
+
+    def manifest_where(self) -> str:
+        """The DICOM tags by which rows were chosen; "" where all were taken."""
+        return self._manifest_source().get("where", "")
 
     def _manifest_source(self) -> dict[str, str]:
         try:

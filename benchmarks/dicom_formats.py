@@ -1,0 +1,211 @@
+"""Which DICOM files are read, and whether their pixels are those that DCMTK reads.
+
+    python benchmarks/dicom_formats.py
+
+Noise on a ramp is written in every photometric interpretation and bit depth, encoded by DCMTK
+(JPEG 2000 by pydicom with OpenJPEG) in every transfer syntax, and read by a2bgan. DCMTK decodes the
+same file to raw bytes (`dcmdump +W`), of palettes to a picture (`dcm2pnm`); of JPEG 2000, which it
+does not know, what was encoded is compared. Then pydicom's own test files, those that come with the
+package: each is read, or named with the reason. Writes docs/results/dicom.md.
+"""
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+from a2bgan.data.readers import ImageError, Reading, read_picture
+
+LIMIT = 100_000_000
+SHAPE = (128, 96)
+
+# photometric interpretation, bits stored, signed
+KINDS = [
+    ("MONOCHROME2", 8, False), ("MONOCHROME2", 12, False), ("MONOCHROME2", 16, False),
+    ("MONOCHROME2", 12, True), ("MONOCHROME2", 16, True), ("MONOCHROME1", 8, False),
+    ("MONOCHROME1", 12, False), ("RGB", 8, False), ("PALETTE COLOR", 8, False),
+]  # fmt: skip
+
+# name, encoder, decoder
+SYNTAXES = [
+    ("implicit little endian", ["dcmconv", "+ti"], ["dcmconv", "+te"]),
+    ("explicit little endian", ["dcmconv", "+te"], ["dcmconv", "+te"]),
+    ("explicit big endian", ["dcmconv", "+tb"], ["dcmconv", "+te"]),
+    ("deflated", ["dcmconv", "+td"], ["dcmconv", "+te"]),
+    ("RLE", ["dcmcrle"], ["dcmdrle"]),
+    ("JPEG baseline", ["dcmcjpeg", "+eb"], ["dcmdjpeg"]),
+    ("JPEG extended", ["dcmcjpeg", "+ee"], ["dcmdjpeg"]),
+    ("JPEG lossless", ["dcmcjpeg", "+el"], ["dcmdjpeg"]),
+    ("JPEG lossless SV1", ["dcmcjpeg", "+e1"], ["dcmdjpeg"]),
+    ("JPEG-LS lossless", ["dcmcjpls", "+el"], ["dcmdjpls"]),
+    ("JPEG-LS near lossless", ["dcmcjpls", "+en"], ["dcmdjpls"]),
+    ("JPEG 2000 lossless", None, None),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/results/dicom.md"))
+    args = parser.parse_args()
+    lines = [
+        "# DICOM files that are read",
+        "",
+        "`python benchmarks/dicom_formats.py`",
+        "",
+        f"pydicom {pydicom.__version__}, {_first_line('dcmdump')}. Equal: every pixel is the one "
+        "that DCMTK decodes (JPEG 2000: the one that was encoded); a number: the greatest "
+        "difference in stored units, which lossy JPEG leaves to decoders (rounding and, in colour, "
+        "how chroma is enlarged). -: this encoder makes no such file, or a lossy one of palettes.",
+        "",
+        "| transfer syntax | " + " | ".join(map(_kind_name, KINDS)) + " |",
+        "| --- |" + " --- |" * len(KINDS),
+    ]
+    with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
+        for name, encode, decode in SYNTAXES:
+            cells = [_compare(Path(folder), kind, encode, decode) for kind in KINDS]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += _test_files()
+    text = "\n".join(lines) + "\n"
+    print(text)
+    args.out.write_text(text, encoding="utf-8")
+
+
+def _kind_name(kind: tuple[str, int, bool]) -> str:
+    photometric, bits, signed = kind
+    return f"{photometric} {bits}{' signed' if signed else ''}"
+
+
+def _make(path: Path, kind: tuple[str, int, bool]) -> np.ndarray:
+    """Write an uncompressed file; returns its stored values."""
+    photometric, bits, signed = kind
+    shape = (*SHAPE, 3) if photometric == "RGB" else SHAPE
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 0.8, shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    values = np.floor((ramp + 0.2 * rng.random(shape)) * ((1 << bits) - 1)).astype(np.int64)
+    values -= (1 << bits - 1) if signed else 0
+    dtype = np.dtype(("i" if signed else "u") + ("1" if bits <= 8 else "2"))
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.PatientName, dataset.PatientID, dataset.Modality = "Test^Test", "1", "OT"
+    dataset.Rows, dataset.Columns = SHAPE
+    dataset.SamplesPerPixel = 3 if photometric == "RGB" else 1
+    dataset.PhotometricInterpretation = photometric
+    if photometric == "RGB":
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = dtype.itemsize * 8, bits, bits - 1
+    dataset.PixelRepresentation = int(signed)
+    if photometric == "PALETTE COLOR":
+        for colour in ("Red", "Green", "Blue"):
+            table = rng.integers(0, 256, 256).astype("<u2") * 257
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    dataset.PixelData = values.astype(dtype.newbyteorder("<")).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return values
+
+
+def _compare(
+    folder: Path, kind: tuple[str, int, bool], encode: list[str] | None, decode: list[str] | None
+) -> str:
+    photometric, bits, _ = kind
+    plain, packed, unpacked = (folder / f"{name}.dcm" for name in ("plain", "packed", "unpacked"))
+    for path in (packed, unpacked, *folder.glob("*.raw")):
+        path.unlink(missing_ok=True)
+    stored = _make(plain, kind)
+    palette = photometric == "PALETTE COLOR"
+    if palette and encode is not None and encode[1:] in (["+eb"], ["+ee"]):
+        return "-"
+    if encode is None or decode is None:
+        dataset = pydicom.dcmread(plain)
+        try:
+            dataset.compress(JPEG2000Lossless)
+        except (RuntimeError, ValueError):
+            return "-"
+        dataset.save_as(packed)
+        shown = plain
+    else:
+        if subprocess.run([*encode, plain, packed], capture_output=True).returncode:
+            return "-"
+        if pydicom.dcmread(packed, stop_before_pixels=True).BitsStored != bits:
+            return "-"  # reduced to what the codec holds
+        subprocess.run([*decode, packed, unpacked], check=True, capture_output=True)
+        shown = unpacked
+        subprocess.run(["dcmdump", "+W", folder, unpacked], check=True, capture_output=True)
+        stored = _raw(folder, kind, stored.shape)
+    try:
+        found = read_picture(packed, Reading(LIMIT)).values.astype(np.int64)
+    except ImageError as error:
+        return str(error)
+    expected = stored
+    if palette:  # DCMTK shows the upper eight bits
+        subprocess.run(["dcm2pnm", shown, folder / "a.ppm"], check=True, capture_output=True)
+        expected, found = np.asarray(Image.open(folder / "a.ppm")).astype(np.int64), found >> 8
+    elif photometric == "MONOCHROME1":
+        expected = (1 << bits) - 1 - stored
+    worst = int(np.abs(found - expected).max())
+    return "equal" if worst == 0 else str(worst)
+
+
+def _raw(folder: Path, kind: tuple[str, int, bool], shape: tuple[int, ...]) -> np.ndarray:
+    _, bits, signed = kind
+    (file,) = (f for f in folder.glob("*.raw") if f.name.startswith("unpacked.dcm"))
+    dtype = np.dtype(("<i" if signed else "<u") + ("1" if bits <= 8 else "2"))
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer(file.read_bytes()[:size], dtype=dtype).reshape(shape).astype(np.int64)
+
+
+def _test_files() -> list[str]:
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    outcomes: dict[str, list[str]] = {}
+    read = []
+    for path in sorted(file for file in root.rglob("*") if file.is_file()):
+        name = path.relative_to(root).as_posix()
+        try:
+            values = read_picture(path, Reading(LIMIT, "auto")).values
+            shape = " x ".join(map(str, values.shape))
+            read.append(f"| {name} | {shape} | {values.dtype} |")
+        except ImageError as error:
+            outcomes.setdefault(str(error), []).append(name)
+    refused = sum(map(len, outcomes.values()))
+    lines = [
+        "",
+        "## pydicom's test files",
+        "",
+        f"{len(read)} of {len(read) + refused} files are read; the others hold no image or one "
+        "that cannot be used, and are named with the reason.",
+        "",
+        "| reason | files |",
+        "| --- | --- |",
+        *(f"| {reason} | {', '.join(names)} |" for reason, names in sorted(outcomes.items())),
+        "",
+        "| read | shape | values |",
+        "| --- | --- | --- |",
+    ]
+    return lines + read
+
+
+def _first_line(command: str) -> str:
+    said = subprocess.run([command, "--version"], capture_output=True, text=True).stdout
+    return f"DCMTK {said.split()[2]}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""DICOM results: conforming, readable elsewhere, in the right place, and about nobody."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import CTImageStorage
+
+from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
+from a2bgan.detection.predict import Input, Prediction
+from a2bgan.report.dicom_results import MARK, DicomResults
+
+Write = Callable[..., Path]
+CONFIG = DataConfig(size=32)
+
+CT = {
+    "SOPClassUID": CTImageStorage,
+    "Modality": "CT",
+    "FrameOfReferenceUID": "1.2.3.4",
+    "ImagePositionPatient": [-10, 20, 30.5],
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+    "PixelSpacing": [0.5, 0.5],
+    "SliceThickness": 2,
+}
+
+
+def result_of(path: Path, place: tuple[int, int] = (4, 20)) -> Prediction:
+    image = np.linspace(0, 1, 1024, dtype=np.float32).reshape(1, 32, 32)
+    anomaly = np.zeros((32, 32), dtype=np.float32)
+    anomaly[place] = 0.5
+    return Prediction(Input(str(path), path, "PSN-0123456789ABCDEF"), 0.25, image, image, anomaly)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4096, (96, 64), dtype=np.uint16)
+
+
+def write_results(
+    paths: list[Path], out: Path, *, keep_identifiers: bool = False
+) -> tuple[DicomResults, list[Path]]:
+    results = DicomResults(out, CONFIG, vmax=0.3, keep_identifiers=keep_identifiers)
+    assert [p.score for p in results.passing(map(result_of, paths))] == [0.25] * len(paths)
+    return results, sorted(out.rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("elements", [{}, CT], ids=["xray", "ct"])
+@pytest.mark.parametrize("keep", [False, True], ids=["pseudonym", "identifiers"])
+def test_results_conform_and_refer_to_their_source(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray, elements: dict[str, object], keep: bool
+) -> None:
+    source = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", pixels, **elements))
+    results, files = write_results([tmp_path / "a.dcm"], tmp_path / "out", keep_identifiers=keep)
+    assert (results.written, results.left_out) == (1, [])
+    assert [file.name for file in files] == ["capture-0001.dcm", "map-0001.dcm"]
+    for file in files:
+        made = pydicom.dcmread(file)
+        assert MARK in made.SeriesDescription
+        assert made.StudyInstanceUID == source.StudyInstanceUID
+        assert made.SeriesInstanceUID != source.SeriesInstanceUID
+        text = file.read_bytes()
+        assert source.SOPInstanceUID.encode() in text
+        assert made.PatientID == (source.PatientID if keep else "PSN-0123456789ABCDEF")
+        for private in (b"Doe", b"MRN-0815", b"19700101", b"ACC-17", b"Roe"):
+            assert keep or private not in text
+    assert pydicom.dcmread(files[1]).ContentDescription == MARK
+    capture = pydicom.dcmread(files[0])
+    assert capture.Columns > 900 and capture.PhotometricInterpretation == "RGB"
+    if shutil.which("dciodvfy") is None or shutil.which("dcm2pnm") is None:
+        pytest.skip("dciodvfy (dicom3tools) or dcm2pnm (DCMTK) is not installed")
+    for file in files:
+        checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True)
+        assert "Error" not in checked.stderr, checked.stderr
+        assert subprocess.run(["dcmdump", "-q", file], capture_output=True).returncode == 0
+    subprocess.run(["dcm2pnm", files[0], tmp_path / "shown.ppm"], check=True, capture_output=True)
+
+
+def test_maps_are_floats_on_the_sources_grid(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray
+) -> None:
+    write_dicom(tmp_path / "a.dcm", pixels, **CT)
+    _, files = write_results([tmp_path / "a.dcm"], tmp_path / "out")
+    made = pydicom.dcmread(files[1])
+    values = made.pixel_array
+    assert values.shape == (96, 64) and values.dtype == np.float32
+    # (4, 20) of 32 x 32, in the central 64 x 64 of 96 x 64.
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    assert abs(row - (16 + 2 * 4.5)) <= 1.5 and abs(column - 2 * 20.5) <= 1.5
+    assert not values[:16].any() and not values[-16:].any()
+    groups = made.PerFrameFunctionalGroupsSequence[0]
+    assert list(groups.PlanePositionSequence[0].ImagePositionPatient) == [-10, 20, 30.5]
+
+
+def test_without_map_and_twin_the_warning_still_fits(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray
+) -> None:
+    scored = result_of(write_dicom(tmp_path / "a.dcm", pixels))
+    results = DicomResults(tmp_path / "out", CONFIG, vmax=0.3)
+    list(results.passing([replace(scored, twin=None, anomaly_map=None)]))
+    (file,) = (tmp_path / "out").rglob("*.dcm")
+    heading = pydicom.dcmread(file).pixel_array[:40, :, 0] < 128
+    assert np.flatnonzero(heading.any(axis=0)).max() > 450  # where it ends
+    assert not heading[:, -10:].any()  # and not cut off
+
+
+def test_one_series_a_study(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:
+    for name, study in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):
+        write_dicom(tmp_path / f"{name}.dcm", pixels, StudyInstanceUID=study)
+    _, files = write_results([tmp_path / f"{n}.dcm" for n in "abc"], tmp_path / "out")
+    series = {
+        (file.parent.name, file.name[:3]): pydicom.dcmread(file).SeriesInstanceUID for file in files
+    }
+    assert len(files) == 6 and len(set(series.values())) == 4
+
+
+def test_what_is_no_dicom_is_named(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:
+    (tmp_path / "a.png").write_bytes(b"x" * 200)
+    write_dicom(tmp_path / "b.dcm", pixels, SeriesInstanceUID=None)
+    write_dicom(tmp_path / "c.dcm", pixels)
+    write_dicom(tmp_path / "d.dcm", pixels, **{**CT, "PixelSpacing": []})
+    paths = [tmp_path / name for name in ("a.png", "b.dcm", "c.dcm", "d.dcm")]
+    results, _ = write_results(paths, tmp_path / "out")
+    assert results.written == 1
+    assert [reason for _, reason in results.left_out] == [
+        "no DICOM file, so no DICOM result",
+        "no SeriesInstanceUID, so nothing to refer to",
+        "its header does not allow a DICOM result",
+    ]
+
+
+@pytest.mark.parametrize("square", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(96, 64), (64, 96), (50, 50)])
+def test_a_map_returns_to_where_it_came_from(square: str, shape: tuple[int, int]) -> None:
+    config = DataConfig(size=32, square=square, crop_top=0.1, window="full")
+    image = np.zeros(shape, dtype=np.uint8)
+    image[shape[0] // 2 - 6 : shape[0] // 2 + 2, shape[1] // 2 + 4 : shape[1] // 2 + 12] = 255
+    seen = preprocess(image, config)[0] / 255
+    back = to_original_grid(seen, *shape, config)
+    assert back.shape == shape
+    assert np.abs(back - image / 255).mean() < 0.02
+
+    def centre(values: np.ndarray) -> np.ndarray:
+        return np.array([np.average(axis, weights=values) for axis in np.indices(shape)])
+
+    assert centre(back) == pytest.approx(centre(image), abs=0.3)
