@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import platformdirs
 
+from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import (
     ImageError,
@@ -396,7 +397,7 @@ def _in_parallel(
         yield from map(task, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(task, items)
+        yield from in_order(pool, task, items, ahead=64 * threads)
 
 
 def _write_atomically(file: Path, text: str) -> None:
