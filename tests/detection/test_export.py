@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,17 @@ def test_a_network_that_is_not_from_here_is_refused(tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
     with pytest.raises(InputError, match="not written by `a2bgan export`"):
         load_exported(tmp_path / "m.onnx")
+
+
+def test_a_run_scores_with_its_file_while_that_is_of_its_checkpoint(
+    files, run, phantoms, a2bgan, says, tmp_path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.copy(files["onnx"], copy)
+    out = ("--runtime", "onnx", "--out", tmp_path / "out")
+    assert a2bgan("predict", copy, phantoms, *out).exit_code == 0
+    selection = json.loads((copy / "selection.json").read_text())
+    selection["pick"]["score"] = "top-k"
+    (copy / "selection.json").write_text(json.dumps(selection))
+    assert "makes it anew" in says(a2bgan("predict", copy, phantoms, *out))

@@ -181,6 +181,7 @@ def _open_model(
     from a2bgan.detection.calibration import read_calibration
     from a2bgan.detection.exported import SUFFIXES, load_exported, runtime_of
     from a2bgan.detection.trained import load_trained, read_pick
+    from a2bgan.training.checkpoint import find_checkpoint
     from a2bgan.training.run_folder import RunFolder
 
     of_file = None if path.is_dir() else runtime_of(path)
@@ -199,16 +200,19 @@ def _open_model(
         exported = load_exported(path)
     else:
         assert runtime is not None
+        folder = RunFolder.open(path)
         file = path / f"model{SUFFIXES[runtime.value]}"
-        picked = read_pick(RunFolder.open(path))
         if not file.is_file():
             raise InputError(f"{file}: missing; `a2bgan export {path} --format {runtime}` makes it")
         exported = load_exported(file)
-        if picked is not None and exported.pick != picked:
+        last = find_checkpoint(folder.checkpoints).name
+        picked = read_pick(folder) or replace(exported.pick, checkpoint=last)
+        if replace(exported.pick, rule=picked.rule) != picked:
             raise InputError(
                 f"{file}: of another checkpoint or score than the run's; "
                 f"`a2bgan export {path} --format {runtime}` makes it anew"
             )
+        return exported, read_calibration(folder)
     return exported, exported.calibration
 
 
