@@ -11,7 +11,6 @@ its own. Prints a table and writes it to docs/results/ingest.md.
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -72,7 +71,7 @@ def main() -> None:
                 load_images(files, names, config, Path(cache))
                 seconds.append(clock() - began)
         cells = [kind, *map(spread, rates.values()), f"{built:,.0f}"]
-        lines.append("| " + " | ".join([*cells, f"{statistics.median(seconds):.2f}"]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{np.median(seconds):.2f}"]) + " |")
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n")
 
@@ -110,7 +109,7 @@ def in_turn(
 
 
 def spread(rates: list[float]) -> str:
-    return f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+    return f"{np.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ overlapping gains. Prints tables and writes them to docs/results/scoring.md.
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -75,7 +74,7 @@ def main() -> None:
             rates = in_turn(ways, count, args.rounds, clock)
             for name, rate in rates.items():
                 kind = torch.bfloat16 if "bfloat16" in name else torch.float32
-                share = statistics.median(rate) * flops / peaks[kind]
+                share = np.median(rate) * flops / peaks[kind]
                 cells = [str(width), name, spread(rate), against(rate, rates["plain loop"])]
                 cells += [f"{flops / 1e9:.1f}", f"{share:.0%}"]
                 lines.append("| " + " | ".join(cells) + " |")
@@ -155,11 +154,11 @@ def in_turn(
 
 
 def spread(rates: list[float]) -> str:
-    return f"{statistics.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})"
+    return f"{np.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})"
 
 
 def against(rates: list[float], plain: list[float]) -> str:
-    return f"{statistics.median(a / b for a, b in zip(rates, plain, strict=True)):.2f}"
+    return f"{np.median(np.divide(rates, plain)):.2f}"
 
 
 def flops_of(trained: Trained) -> float:

@@ -337,18 +337,19 @@ def _building_folder(entries: Path, key: str) -> Iterator[Path]:
         if lock is not None:
             break
     else:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=entries))
-        lock = _lock_folder(folder)
+        # It gets its name once it is locked, so that no other process takes it for one left.
+        new = Path(tempfile.mkdtemp(prefix=".building-", dir=entries))
+        lock = _lock_folder(new)
+        folder = new.rename(entries / f"{prefix}{new.name[-8:]}")
+    interrupted = False
     try:
         yield folder
     except KeyboardInterrupt:
+        interrupted = True
         raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
     finally:
+        if not (interrupted and (folder / NOTES).exists()):
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
