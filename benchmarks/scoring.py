@@ -38,6 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=16, help="of each timing, width 16")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--width", type=int, action="append", help="by default 16 and 64")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--large", type=Path, help="folder of large images, such as 1024 x 1024")
@@ -47,6 +48,7 @@ def main() -> None:
     clock = CLOCKS[args.clock]
     peaks = {kind: matmul_peak(kind, clock) for kind in (torch.float32, torch.bfloat16)}
     command = f"python benchmarks/scoring.py --images {args.images} --rounds {args.rounds}"
+    command += "".join(f" --width {width}" for width in args.width or ())
     command += f" --threads {args.threads} --clock {args.clock}"
     lines = [
         "# Speed of scoring",
@@ -65,7 +67,7 @@ def main() -> None:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
-        for width in WIDTHS:
+        for width in args.width or WIDTHS:
             count = args.images if width == 16 else max(1, args.images // 8)
             files = write_images(Path(folder, str(width)), count)
             trained = untrained(width, 256)
