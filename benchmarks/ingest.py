@@ -3,9 +3,8 @@
     python benchmarks/ingest.py FOLDER...
 
 For each folder: images a second of Pillow alone in one thread (open and decode), of torchvision's
-decoder where it is installed, and of `load_images` into a new cache; then the seconds of a second
-`load_images`, which reads no original, and of one after every file's time was changed back and
-forth. ``--clock cpu`` counts seconds of the processor: what one thread would need on a machine of
+decoder, of the project's reader, and of `load_images` into a new cache; then the seconds of a second
+`load_images`, which reads no original. ``--clock cpu`` counts seconds of the processor: what one thread would need on a machine of
 its own. Prints a table and writes it to docs/results/ingest.md.
 """
 
@@ -48,7 +47,7 @@ def main() -> None:
         "rounds in turn, in brackets the lowest and the highest. Second start: seconds of "
         "`load_images` for all images once they are in the cache, median of five.",
         "",
-        "| images | Pillow, decode | torchvision, decode | read and preprocess | into the cache | "
+        "| images | Pillow, decode | torchvision, decode | a2bgan's reader | into the cache | "
         "second start, s |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
