@@ -3,9 +3,10 @@
     python benchmarks/ingest.py FOLDER...
 
 For each folder: images a second of Pillow alone in one thread (open and decode), of torchvision's
-decoder, of the project's reader, and of `load_images` into a new cache; then the seconds of a second
-`load_images`, which reads no original. ``--clock cpu`` counts seconds of the processor: what one thread would need on a machine of
-its own. Prints a table and writes it to docs/results/ingest.md.
+decoder, of the project's reader, and of `load_images` into a new cache; then the seconds of a
+second `load_images`, which reads no original. ``--clock cpu`` counts seconds of the processor: what
+one thread would need on a machine of its own. Prints a table and writes it to
+docs/results/ingest.md.
 """
 
 import argparse
