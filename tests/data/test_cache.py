@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -388,3 +389,43 @@ def test_real_images(shared_data: Path, cache_dir: Path) -> None:
     result = load(files, cache_dir)
     assert result.failures == []
     assert np.array_equal(result.images[:5], decoded(files[:5]))
+
+
+def test_where_a_killed_process_stopped_the_next_one_goes_on(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "NOTED_TOGETHER", 5)
+    read: list[Path] = []
+
+    def counted(path: Path, max_pixels: int) -> np.ndarray:
+        read.append(path)
+        if len(read) == 18 and os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_image(path, max_pixels)
+
+    monkeypatch.setattr(cache, "read_image", counted)
+    parent = os.getpid()
+    child = os.fork()
+    if not child:
+        load(files, cache_dir)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = entries(cache_dir)
+    with (left / cache.NOTES).open("a") as notes:
+        notes.write("[16, ")  # half a line
+
+    loaded = load(files, cache_dir)
+    assert len(read) == len(files) - 15
+    np.testing.assert_array_equal(loaded.images, decoded(files))
+    (entry,) = entries(cache_dir)
+    assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "images.npy"]
+
+
+def test_what_a_living_process_builds_is_left_to_it(files: list[Path], cache_dir: Path) -> None:
+    key = load(files, cache_dir) and entries(cache_dir)[0].name
+    folder = cache_dir / "images"
+    with cache._building_folder(folder, key) as one:
+        with cache._building_folder(folder, key) as other:
+            assert one != other
+        assert one.exists() and not other.exists()
+    assert not one.exists()

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import benchmark, data, decisions, detection, report, training
+from a2bgan.cli import benchmark, data, decisions, detection, export, report, training
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -22,6 +22,7 @@ app.command("select")(decisions.select)
 app.command("calibrate")(decisions.calibrate)
 app.command("evaluate")(detection.evaluate)
 app.command("predict")(detection.predict)
+app.command("export")(export.export)
 app.command("figure")(detection.figure)
 app.command("report")(report.report)
 app.command("compare")(report.compare)

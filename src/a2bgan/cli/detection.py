@@ -1,6 +1,7 @@
 """`a2bgan evaluate`, `a2bgan predict` and `a2bgan figure`."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from a2bgan.data.manifest import Manifest
+    from a2bgan.detection.calibration import Calibration
+    from a2bgan.detection.exported import Exported
     from a2bgan.detection.predict import Prediction
-    from a2bgan.detection.trained import Trained
+    from a2bgan.detection.trained import Pick, Trained
     from a2bgan.training.run_folder import RunFolder
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
@@ -37,6 +40,16 @@ VmaxOption = Annotated[
         help="Top of the map's scale in pictures.", show_default="0.3 of the range, for differences"
     ),
 ]
+
+PART_SIZE = 1000
+
+
+class Runtime(StrEnum):
+    """What runs a network."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
 
 
 def evaluate(
@@ -77,7 +90,10 @@ def evaluate(
 
 
 def predict(
-    run: RunArgument,
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
+    ],
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
     ],
@@ -85,8 +101,13 @@ def predict(
     score: ScoreOption = None,
     checkpoint: CheckpointOption = "selected",
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Write a picture of each image.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Write a picture of each image.",
+            show_default="pictures, except in parts",
+        ),
+    ] = None,
     vmax: VmaxOption = None,
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
@@ -95,6 +116,22 @@ def predict(
         Path | None,
         typer.Option(help="Folder for DICOM results (captures and maps) of DICOM images."),
     ] = None,
+    runtime: Annotated[
+        Runtime | None,
+        typer.Option(help="What runs the network; the others use RUN/model.onnx or RUN/model.xml."),
+    ] = None,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="bfloat16: faster where hardware has it; scores shift a bit."),
+    ] = False,
+    part_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write Parquet parts of so many images, which a later call goes on with; "
+            "1000 with RANK and WORLD_SIZE (torchrun), whose processes share the parts.",
+        ),
+    ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
@@ -102,62 +139,54 @@ def predict(
     from rich.progress import track
 
     from a2bgan.data.tag_filter import TagFilter
-    from a2bgan.detection import conformal
     from a2bgan.detection import predict as prediction
-    from a2bgan.detection.calibration import read_calibration
-    from a2bgan.detection.trained import load_trained
     from a2bgan.report.predictions import write_predictions
-    from a2bgan.training.run_folder import RunFolder
+    from a2bgan.report.scored_parts import Workers, score_in_parts
 
+    workers = Workers.from_environment()
+    in_parts = part_size is not None or workers.count > 1
+    if in_parts and (pictures or dicom_out is not None):
+        raise InputError("parts hold scores alone: leave out --pictures and --dicom-out")
     found = prediction.find_inputs(inputs, keep_identifiers=keep_identifiers)
     if where:
         found, sentence = TagFilter(where).keep(found, lambda item: item.path)
         errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    folder = RunFolder.open(run)
-    trained = load_trained(folder, checkpoint, score)
-    calibration = read_calibration(folder)
-    if calibration is None:
-        errors.print("[yellow]no threshold:[/] `a2bgan calibrate` sets one; scores alone follow")
-    elif not calibration.applies_to(trained.pick):
-        errors.print(
-            "[yellow]no threshold:[/] the run was calibrated for another checkpoint or score; "
-            "scores alone follow",
-            soft_wrap=True,
+    model, calibration = _open_model(run, checkpoint, score, runtime, half)
+    calibration = _usable(calibration, model.pick, fpr)
+    if in_parts:
+        ended = score_in_parts(
+            model, found, out, workers, part_size or PART_SIZE, calibration=calibration, rate=fpr
         )
-        calibration = None
-    elif (patients := len(calibration.patient_scores)) < conformal.fewest_patients(fpr):
-        errors.print(
-            f"[yellow]warning:[/] with {patients} calibration patients nothing can be flagged at "
-            f"{fpr:g}",
-            soft_wrap=True,
-        )
-    scale = trained.method.map_scale if vmax is None else vmax
-    scored: Iterable[Prediction] = prediction.predict(trained, found)
-    results = None
-    if dicom_out is not None:
-        from a2bgan.report.dicom_results import DicomResults  # highdicom takes a while
+        if ended is None:
+            output.print("all parts are there; another process has written the table")
+            return
+        output.print(f"{ended.scored} images scored -> {out / 'scores.parquet'}", soft_wrap=True)
+        written = ended
+    else:
+        scale = model.map_scale if vmax is None else vmax
+        scored: Iterable[Prediction] = prediction.predict(model, found)
+        results = None
+        if dicom_out is not None:
+            from a2bgan.report.dicom_results import DicomResults  # highdicom takes a while
 
-        results = DicomResults(
-            dicom_out, trained.config.data, vmax=scale, keep_identifiers=keep_identifiers
+            results = DicomResults(
+                dicom_out, model.data, vmax=scale, keep_identifiers=keep_identifiers
+            )
+            scored = results.passing(scored)
+        written = write_predictions(
+            track(scored, total=len(found), console=errors, description="scoring"),
+            out,
+            calibration=calibration,
+            rate=fpr,
+            pictures=pictures is not False,
+            vmax=scale,
         )
-        scored = results.passing(scored)
-    written = write_predictions(
-        track(
-            scored,
-            total=len(found),
-            console=errors,
-            description="scoring",
-        ),
-        out,
-        calibration=calibration,
-        rate=fpr,
-        pictures=pictures,
-        vmax=scale,
-    )
-    if results is not None:
-        output.print(f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True)
-        list_failures(results.left_out, "without DICOM results")
-    output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
+        if results is not None:
+            output.print(
+                f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True
+            )
+            list_failures(results.left_out, "without DICOM results")
+        output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
     if calibration is not None:
         output.print(
             f"{written.flagged} of {written.patients} patients flagged (p <= {fpr:g})",
@@ -168,6 +197,72 @@ def predict(
     list_failures(written.failures, "could not be scored")
     if written.failures:
         raise typer.Exit(1)
+
+
+def _open_model(
+    path: Path, checkpoint: str, score: str | None, runtime: Runtime | None, half: bool
+) -> "tuple[Trained | Exported, Calibration | None]":
+    """A run's method, or an exported one, and the calibration that belongs to it."""
+    from dataclasses import replace
+
+    from a2bgan.detection.calibration import read_calibration
+    from a2bgan.detection.exported import SUFFIXES, load_exported, runtime_of
+    from a2bgan.detection.trained import load_trained, read_pick
+    from a2bgan.training.checkpoint import find_checkpoint
+    from a2bgan.training.run_folder import RunFolder
+
+    of_file = None if path.is_dir() else runtime_of(path)
+    if of_file is None and runtime in (None, Runtime.TORCH):
+        folder = RunFolder.open(path)
+        trained = replace(load_trained(folder, checkpoint, score), half=half)
+        return trained, read_calibration(folder)
+    if score is not None or checkpoint != "selected" or half:
+        raise InputError(
+            "an exported file has its own score, checkpoint and precision: leave out --score, "
+            "--checkpoint and --half"
+        )
+    if of_file is not None:
+        if runtime not in (None, of_file):
+            raise InputError(f"{path}: a file for {of_file}, not for {runtime}")
+        exported = load_exported(path)
+    else:
+        assert runtime is not None
+        folder = RunFolder.open(path)
+        file = path / f"model{SUFFIXES[runtime.value]}"
+        if not file.is_file():
+            raise InputError(f"{file}: missing; `a2bgan export {path} --format {runtime}` makes it")
+        exported = load_exported(file)
+        last = find_checkpoint(folder.checkpoints).name
+        picked = read_pick(folder) or replace(exported.pick, checkpoint=last)
+        if replace(exported.pick, rule=picked.rule) != picked:
+            raise InputError(
+                f"{file}: of another checkpoint or score than the run's; "
+                f"`a2bgan export {path} --format {runtime}` makes it anew"
+            )
+        return exported, read_calibration(folder)
+    return exported, exported.calibration
+
+
+def _usable(calibration: "Calibration | None", pick: "Pick", fpr: float) -> "Calibration | None":
+    """The calibration where it holds for a pick; says why there is no threshold."""
+    from a2bgan.detection import conformal
+
+    if calibration is None:
+        errors.print("[yellow]no threshold:[/] `a2bgan calibrate` sets one; scores alone follow")
+    elif not calibration.applies_to(pick):
+        errors.print(
+            "[yellow]no threshold:[/] the run was calibrated for another checkpoint or score; "
+            "scores alone follow",
+            soft_wrap=True,
+        )
+        return None
+    elif (patients := len(calibration.patient_scores)) < conformal.fewest_patients(fpr):
+        errors.print(
+            f"[yellow]warning:[/] with {patients} calibration patients nothing can be flagged at "
+            f"{fpr:g}",
+            soft_wrap=True,
+        )
+    return calibration
 
 
 def figure(

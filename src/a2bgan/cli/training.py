@@ -1,6 +1,8 @@
 """`a2bgan train`."""
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from a2bgan.training.config import Config
     from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
+
+WAIT_SECONDS = 60
+"""How long a process waits for the leading one to make the run folder."""
 
 
 def train(
@@ -64,7 +69,28 @@ def train(
         for seed in range(seeds):
             run = _open_repeated_run(out, seed, *new, resume, overwrite, *chosen)
             _train(run, resume)
-    output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
+    if _leads():
+        output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
+
+
+def _leads() -> bool:
+    """Whether this process speaks and decides for all that train together.
+
+    Lightning Fabric starts the others with the same command line and a LOCAL_RANK; torchrun starts
+    all of them, with a RANK.
+    """
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
+
+
+def _join_run(path: Path) -> "RunFolder":
+    """The run that the leading process makes, once it is there."""
+    from a2bgan.training.run_folder import RunFolder
+
+    run, waited = RunFolder(path), 0
+    while not run.holdout_file.exists() and waited < WAIT_SECONDS:
+        time.sleep(1)
+        waited += 1
+    return RunFolder.open(path)
 
 
 def _train(run: "RunFolder", resume: bool) -> None:
@@ -81,18 +107,20 @@ def _train(run: "RunFolder", resume: bool) -> None:
     strangers = load_part(run, "healthy", "calibration")
     for split, parts in {"healthy": (healthy, held_b, strangers), "mixed": (mixed, held_a)}.items():
         failures = [(f.name, f.reason) for part in parts for f in part.failures]
-        list_failures(failures, f"left out of the {split} set")
+        if _leads():
+            list_failures(failures, f"left out of the {split} set")
         if not len(parts[0]):
             raise InputError(f"{split} set: none of its {len(failures)} images can be read")
-    output.print(
-        f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
-        f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",
-        soft_wrap=True,
-    )
+    if _leads():
+        output.print(
+            f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
+            f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",
+            soft_wrap=True,
+        )
     validator = None
     if len(held_b) and len(held_a):
         validator = Validator(run, held_b, held_a, config.selection.patience)
-    with _progress(config) as watch:
+    with _progress(config) as watch:  # only the leading process's loop reports
         outcome = train_loop(
             config,
             healthy.images,
@@ -102,6 +130,8 @@ def _train(run: "RunFolder", resume: bool) -> None:
             watch=watch,
             validate=validator,
         )
+    if not _leads():
+        return
     steps, minutes = outcome.position.step, outcome.position.seconds / 60
     if outcome.interrupted:
         errors.print(
@@ -177,6 +207,8 @@ def _open_run(
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
+    if not _leads():
+        return _join_run(out)
     if resume:
         if settings or config is not None or overwrite:
             raise InputError(

@@ -10,6 +10,7 @@ never meets an old array. `set` is a digest of the absolute paths: while sizes a
 times stand, a later start reads no original. No file name is stored anywhere.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import platformdirs
 
+from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import (
     ImageError,
@@ -46,6 +48,10 @@ ABANDONED_AFTER_SECONDS = 24 * 3600
 
 # Average size of the files from which decoding in several threads is faster than in one.
 THREADS_PAY_ABOVE_BYTES = 16_384
+
+# Decoded images between two notes of what has been decoded, and where those are.
+NOTED_TOGETHER = 256
+NOTES = "decoded.jsonl"
 
 Progress = Callable[[int, int], None]
 
@@ -112,8 +118,9 @@ def load_images(
         is one step, decoding it another.
 
     Files that cannot be used become failures, never an exception. A file whose size or
-    modification time changed is read again. Several processes may do this at once. Raises
-    InputError when the cache folder cannot be written or its disk is too full.
+    modification time changed is read again; where a process was killed, the next one goes on.
+    Several processes may do this at once. Raises InputError when the cache folder cannot be written
+    or its disk is too full.
     """
     if len(paths) != len(names):
         raise ValueError(f"{len(paths)} paths but {len(names)} names")
@@ -145,12 +152,13 @@ def _load_or_build(
         stored = _open_entry(entries / key, config)
         if stored is not None:
             return contents, stored
-        built = _build_entry(paths, contents, config, entries, report)
-        # A file replaced after it was hashed must not be stored under the old content's key.
-        now = _contents(paths, index_folder, _no_report)
-        if now == contents:
-            return contents, _install_entry(built, entries / key, config)
-        shutil.rmtree(built, ignore_errors=True)
+        _remove_abandoned(entries)
+        with _building_folder(entries, key) as building:
+            _build_entry(paths, contents, config, building, report)
+            # A file replaced after it was hashed must not be stored under the old content's key.
+            now = _contents(paths, index_folder, _no_report)
+            if now == contents:
+                return contents, _install_entry(building, entries / key, config)
         contents = now
     raise InputError("image files change while they are read; start again when they are complete")
 
@@ -244,14 +252,13 @@ def _build_entry(
     paths: Sequence[Path],
     contents: Sequence[_Content],
     config: DataConfig,
-    entries: Path,
+    building: Path,
     report: Progress,
-) -> Path:
-    """Decode everything into a new folder beside the entries; returns the folder."""
-    _remove_abandoned(entries)
+) -> None:
+    """Decode everything that is not yet decoded into a folder beside the entries."""
     shape = (len(paths), config.channels, config.size, config.size)
     dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
-    _require_space(entries, int(np.prod(shape)) * dtype.itemsize)
+    _require_space(building, int(np.prod(shape)) * dtype.itemsize)
 
     # Byte-identical files are decoded once: the first row of each content stands for the others.
     first_row: dict[tuple[str | None, str], int] = {}
@@ -259,41 +266,109 @@ def _build_entry(
         if content.sha256 is not None:
             first_row.setdefault((content.sha256, content.suffix), row)
 
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=entries))
+    images, decoded = _open_array(building, shape, dtype)
+
+    def decode(row: int) -> Original | str:
+        try:
+            image, window = read_picture(paths[row], config.reading)
+            images[row] = preprocess(image, config, window)
+        except ImageError as error:
+            return str(error)
+        return _describe_original(image)
+
+    rows = [row for row in first_row.values() if row not in decoded]
+    already = len(paths) - len(rows)
+    threads = _useful_threads([contents[row] for row in rows])
+    unnoted: dict[int, Original | str] = {}
+    with warnings.catch_warnings():
+        # Pillow warns about damaged files; what matters is reported as a failure.
+        warnings.simplefilter("ignore")
+        for number, result in enumerate(_in_parallel(decode, rows, threads)):
+            unnoted[rows[number]] = result
+            report(len(paths) + already + number + 1, 2 * len(paths))
+            if len(unnoted) == NOTED_TOGETHER:
+                images.flush()  # first, so that what is noted is there even if the machine stops
+                _note_decoded(building, unnoted)
+                decoded |= unnoted
+                unnoted.clear()
+    decoded |= unnoted
+
+    entry, sources = _describe(contents, first_row, decoded)
+    if sources != list(range(len(paths))):
+        images = _gather(images, sources, building)
+    images.flush()
+    entry["crc32"] = _checksum(images)
+    (building / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
+    (building / NOTES).unlink(missing_ok=True)
+
+
+def _open_array(
+    building: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[np.memmap, dict[int, Original | str]]:
+    """The array to decode into, and what a process that was killed has noted as decoded."""
+    file, notes = building / "images.npy", building / NOTES
+    if file.exists() and notes.exists():
+        with suppress(OSError, ValueError, TypeError, EOFError):
+            images = np.load(file, mmap_mode="r+", allow_pickle=False)
+            # The notes end in a half-written line where the machine stopped.
+            lines = notes.read_text(encoding="utf-8").split("\n")[:-1]
+            noted = [json.loads(line) for line in lines]
+            if images.shape == shape and images.dtype == dtype:
+                return images, {k: v if isinstance(v, str) else Original(*v) for k, v in noted}
+    notes.unlink(missing_ok=True)
+    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape), {}
+
+
+def _note_decoded(building: Path, decoded: dict[int, Original | str]) -> None:
+    with (building / NOTES).open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(item) + "\n" for item in decoded.items())
+
+
+@contextmanager
+def _building_folder(entries: Path, key: str) -> Iterator[Path]:
+    """A folder to build an entry in: what a killed process left of it, or a new one.
+
+    A lock on the folder, which ends with its process, tells one that is left from one in use. It is
+    gone after the block, unless that was interrupted.
+    """
+    prefix = f".building-{key}-"
+    for folder in entries.glob(f"{prefix}*"):
+        lock = _lock_folder(folder)
+        if lock is not None:
+            break
+    else:
+        # It gets its name once it is locked, so that no other process takes it for one left.
+        new = Path(tempfile.mkdtemp(prefix=".building-", dir=entries))
+        lock = _lock_folder(new)
+        folder = new.rename(entries / f"{prefix}{new.name[-8:]}")
+    interrupted = False
     try:
-        images = np.lib.format.open_memmap(
-            building / "images.npy", mode="w+", dtype=dtype, shape=shape
-        )
-
-        def decode(row: int) -> Original | str:
-            try:
-                image, window = read_picture(paths[row], config.reading)
-                images[row] = preprocess(image, config, window)
-            except ImageError as error:
-                return str(error)
-            return _describe_original(image)
-
-        decoded: dict[int, Original | str] = {}
-        rows = list(first_row.values())
-        already = len(paths) - len(rows)
-        threads = _useful_threads([contents[row] for row in rows])
-        with warnings.catch_warnings():
-            # Pillow warns about damaged files; what matters is reported as a failure.
-            warnings.simplefilter("ignore")
-            for row, result in zip(rows, _in_parallel(decode, rows, threads), strict=True):
-                decoded[row] = result
-                report(len(paths) + already + len(decoded), 2 * len(paths))
-
-        entry, sources = _describe(contents, first_row, decoded)
-        if sources != list(range(len(paths))):
-            images = _gather(images, sources, building)
-        images.flush()
-        entry["crc32"] = _checksum(images)
-        (building / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        yield folder
+    except KeyboardInterrupt:
+        interrupted = True
         raise
-    return building
+    finally:
+        if not (interrupted and (folder / NOTES).exists()):
+            shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """A descriptor that holds the lock; None where another process has it, or there are none."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have been moved into place between finding and locking it.
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _describe_original(image: np.ndarray) -> Original:
@@ -396,7 +471,7 @@ def _in_parallel(
         yield from map(task, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(task, items)
+        yield from in_order(pool, task, items, ahead=64 * threads)
 
 
 def _write_atomically(file: Path, text: str) -> None:

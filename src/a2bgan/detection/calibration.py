@@ -16,6 +16,8 @@ from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 
+ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
+
 DRIFT_AT = 0.01
 """Drift is said where a Kolmogorov-Smirnov p-value, times the number of tests, is below this."""
 
@@ -40,12 +42,20 @@ class Calibration:
     deviations: NDArray[np.float64]
 
     def write(self, run: RunFolder) -> None:
-        values = {
-            name: getattr(self, name).tolist()
-            for name in ("patient_scores", "image_scores", "means", "deviations")
+        run.calibration_file.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `from_dict` takes, for JSON."""
+        return {
+            "pick": asdict(self.pick),
+            **{name: getattr(self, name).tolist() for name in ARRAYS},
         }
-        text = json.dumps({"pick": asdict(self.pick), **values}, indent=2)
-        run.calibration_file.write_text(text + "\n")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Calibration":
+        """The reverse of `as_dict`. Raises ValueError, KeyError or TypeError."""
+        arrays = {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
+        return cls(pick=Pick(**values["pick"]), **arrays)
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
@@ -63,12 +73,7 @@ class Calibration:
 def read_calibration(run: RunFolder) -> Calibration | None:
     """A run's calibration; None where there is none. Raises InputError if it is damaged."""
     try:
-        values = json.loads(run.calibration_file.read_text())
-        arrays = {
-            name: np.array(values[name], dtype=np.float64)
-            for name in ("patient_scores", "image_scores", "means", "deviations")
-        }
-        return Calibration(pick=Pick(**values["pick"]), **arrays)
+        return Calibration.from_dict(json.loads(run.calibration_file.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):

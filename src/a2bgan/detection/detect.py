@@ -1,6 +1,7 @@
 """Run a trained method over images, batch by batch."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,13 @@ from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.scores import check_score, map_scores
 from a2bgan.training.methods.method import Finding, Method
 
-BATCH_SIZE = 32
+PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
+"""Pixels of a batch: on a CPU what its cache holds decides, see docs/performance.md."""
+
+
+def batch_size_for(device: str, size: int) -> int:
+    """Images of ``size`` pixels a side that are best judged together on a kind of device."""
+    return max(1, PIXELS_AT_ONCE.get(device, PIXELS_AT_ONCE["cpu"]) // size**2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +41,21 @@ def detect(
     images: np.ndarray,
     score: str,
     version: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    *,
+    half: bool = False,
 ) -> Iterator[Detection]:
     """Judge preprocessed images (N, C, H, W), uint8 or uint16, and score them.
 
     ``score`` is one of the method's own or one of its map's; raises InputError for another.
-    ``version`` is one of the method's `versions`, by default its best.
+    ``version`` is one of the method's `versions`, by default its best. ``half``: convolutions and
+    matrix products in bfloat16, which changes scores slightly; all else stays float32.
     """
     check_score(score, method.facts)
-    for x, finding in _found(method, images, version, batch_size):
-        scores = _scores(finding, (score,))[score]
-        yield Detection(x.cpu(), scores.cpu(), _cpu(finding.twin), _cpu(finding.anomaly_map))
+    for x, finding in _found(method, images, version, half):
+        scores = score_of(finding, score)
+        yield Detection(
+            x.cpu(), scores.float().cpu(), _cpu(finding.twin), _cpu(finding.anomaly_map)
+        )
 
 
 def all_scores(
@@ -52,10 +63,15 @@ def all_scores(
 ) -> dict[str, np.ndarray]:
     """Every score there is of every image, (N,) float64 by name; one look serves all."""
     found: dict[str, list[Tensor]] = {}
-    for _, finding in _found(method, images, version, BATCH_SIZE):
+    for _, finding in _found(method, images, version, half=False):
         for name, part in _scores(finding).items():
             found.setdefault(name, []).append(part.cpu())
     return {name: torch.cat(parts).double().numpy() for name, parts in found.items()}
+
+
+def score_of(finding: Finding, score: str) -> Tensor:
+    """One score (n,) of what was found in n images."""
+    return _scores(finding, (score,))[score]
 
 
 def _scores(finding: Finding, wanted: tuple[str, ...] | None = None) -> dict[str, Tensor]:
@@ -70,12 +86,15 @@ def _scores(finding: Finding, wanted: tuple[str, ...] | None = None) -> dict[str
 
 @torch.no_grad()
 def _found(
-    method: Method, images: np.ndarray, version: str | None, batch_size: int
+    method: Method, images: np.ndarray, version: str | None, half: bool
 ) -> Iterator[tuple[Tensor, Finding]]:
+    batch_size = batch_size_for(method.device.type, images.shape[-1])
     for start in range(0, len(images), batch_size):
         x = to_unit_range(images[start : start + batch_size]).to(method.device)
-        yield x, method.find(x, version)
+        with torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext():
+            finding = method.find(x, version)
+        yield x, finding
 
 
 def _cpu(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.cpu()
+    return None if tensor is None else tensor.float().cpu()

@@ -14,11 +14,12 @@ from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.detect import BATCH_SIZE
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+
+BATCH_SIZE = 32
 
 
 class FeatureNetwork(nn.Module):

@@ -1,19 +1,42 @@
 """Score any files: images, folders of images, or a manifest."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import identify, read_manifest
-from a2bgan.data.preprocessing import load_image
+from a2bgan.data.ordered_work import in_order
+from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, is_image
-from a2bgan.detection.detect import BATCH_SIZE, detect
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.detect import Detection
+from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
+
+
+class Model(Protocol):
+    """What scores images: a `Trained` method or an `Exported` one."""
+
+    @property
+    def pick(self) -> Pick:
+        """Checkpoint, weights and score."""
+
+    @property
+    def data(self) -> DataConfig:
+        """How images are preprocessed."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are best judged together."""
+
+    def detect(self, images: np.ndarray) -> Iterator[Detection]:
+        """Judge preprocessed images (N, C, H, W), uint8 or uint16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +93,48 @@ def find_inputs(sources: Sequence[Path], *, keep_identifiers: bool = False) -> l
     return inputs
 
 
-def predict(trained: Trained, inputs: Sequence[Input]) -> Iterator[Prediction]:
-    """Score inputs in order, reading a batch at a time. A file that cannot be read is a
-    Prediction with an error; it never stops the others."""
-    config = trained.config.data
-    for start in range(0, len(inputs), BATCH_SIZE):
-        group = inputs[start : start + BATCH_SIZE]
-        images: list[np.ndarray] = []
-        errors: dict[int, str] = {}
-        for i, item in enumerate(group):
-            try:
-                images.append(load_image(item.path, config))
-            except ImageError as error:
-                errors[i] = str(error)
-        if images:
-            pick = trained.pick
-            (batch,) = detect(trained.method, np.stack(images), pick.score, pick.version)
-        place = 0
-        for i, item in enumerate(group):
-            if i in errors:
-                yield Prediction(item, error=errors[i])
-                continue
-            yield Prediction(
-                item,
-                float(batch.scores[place]),
-                to_intensities(batch.x[place]),
-                None if batch.twin is None else to_intensities(batch.twin[place]),
-                None if batch.anomaly_map is None else batch.anomaly_map[place].numpy(),
+def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
+    """Score inputs in order; files of the next batches are read while one is judged.
+
+    A file that cannot be read is a Prediction with an error; it never stops the others.
+    """
+    size = model.batch_size
+    images_read = _read_ahead(inputs, model.data, size)
+    while group := list(islice(images_read, size)):
+        images = [image for _, image in group if not isinstance(image, str)]
+        found = _judge(model, np.stack(images)) if images else iter(())
+        for item, image in group:
+            yield (
+                Prediction(item, error=image)
+                if isinstance(image, str)
+                else replace(next(found), input=item)
             )
-            place += 1
+
+
+def _judge(model: Model, images: np.ndarray) -> Iterator[Prediction]:
+    for batch in model.detect(images):
+        for k in range(len(batch.scores)):
+            yield Prediction(
+                Input("", Path(), ""),
+                float(batch.scores[k]),
+                to_intensities(batch.x[k]),
+                None if batch.twin is None else to_intensities(batch.twin[k]),
+                None if batch.anomaly_map is None else batch.anomaly_map[k].numpy(),
+            )
+
+
+def _read_ahead(
+    inputs: Iterable[Input], config: DataConfig, batch_size: int
+) -> Iterator[tuple[Input, np.ndarray | str]]:
+    """Each input with its preprocessed image, or with the reason why there is none."""
+
+    def read(item: Input) -> tuple[Input, np.ndarray | str]:
+        try:
+            return item, load_image(item.path, config)
+        except ImageError as error:
+            return item, str(error)
+
+    # Decoding and resizing release the interpreter lock.
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        yield from in_order(pool, read, inputs, ahead=2 * batch_size + threads)

@@ -1,11 +1,15 @@
 """A trained method, out of a run folder."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.detection.detect import Detection, batch_size_for, detect
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, load_weights
@@ -31,11 +35,34 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A method with the weights of one checkpoint, and how it was configured."""
+    """A method with the weights of one checkpoint, and how it was configured.
+
+    half: judge in bfloat16, see `detect`.
+    """
 
     method: Method
     config: Config
     pick: Pick
+    half: bool = False
+
+    @property
+    def data(self) -> DataConfig:
+        """How images are preprocessed."""
+        return self.config.data
+
+    @property
+    def map_scale(self) -> float:
+        """Map value that pictures paint in the brightest colour."""
+        return self.method.map_scale
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are best judged together."""
+        return batch_size_for(self.method.device.type, self.data.size)
+
+    def detect(self, images: np.ndarray) -> Iterator[Detection]:
+        """Judge preprocessed images (N, C, H, W) by the picked score and weights."""
+        return detect(self.method, images, self.pick.score, self.pick.version, half=self.half)
 
 
 def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:

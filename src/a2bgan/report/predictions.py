@@ -1,7 +1,10 @@
 """What `predict` leaves behind: a table of scores and a picture of each image."""
 
 import csv
+import os
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +59,19 @@ def write_predictions(
     """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``.
 
     Each picture shows input, healthy twin and anomaly map over the input, on the scale 0 to
-    ``vmax``. Rows are written as they come and, with a calibration, once more at the end with
-    ``p_value`` and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient.
+    ``vmax``; pictures are written while the next images are scored. Rows are written as they come
+    and, with a calibration, once more at the end with ``p_value`` and ``flagged`` (1 where p <=
+    ``rate``), which depend on all images of a patient.
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
     taken = set[str]()
     try:
         (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
-        with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        with (
+            (out / "scores.csv").open("w", newline="", encoding="utf-8") as file,
+            _Painters() as painters,
+        ):
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for p in predictions:
@@ -74,9 +81,7 @@ def write_predictions(
                     picture = ""
                     if pictures:
                         picture = f"pictures/{_free_name(p.input.name, taken)}.png"
-                        write_triptych(
-                            out / picture, p.image, p.twin, p.anomaly_map, score=p.score, vmax=vmax
-                        )
+                        painters.paint(out / picture, p, vmax)
                     (mean,), (deviation,) = intensities(p.image[None])
                     person = p.input.patient_id
                     rows.append(_Scored(p.input.name, person, p.score, mean, deviation, picture))
@@ -104,6 +109,33 @@ def write_predictions(
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     return Written(len(scored), failures, len(set(people)), flagged, sentences)
+
+
+class _Painters:
+    """Threads that write pictures; a bounded number of pictures waits. Errors come up later, at
+    the latest at the end."""
+
+    def __enter__(self) -> "_Painters":
+        self._threads = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._waiting: deque[Future[None]] = deque()
+        return self
+
+    def paint(self, path: Path, p: Prediction, vmax: float) -> None:
+        assert p.image is not None and p.score is not None
+        if len(self._waiting) >= 4 * self._threads:
+            self._waiting.popleft().result()
+        self._waiting.append(
+            self._pool.submit(
+                write_triptych, path, p.image, p.twin, p.anomaly_map, score=p.score, vmax=vmax
+            )
+        )
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for future in self._waiting:
+                future.result()
 
 
 def _cells(

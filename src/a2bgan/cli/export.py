@@ -1,0 +1,109 @@
+"""`a2bgan export`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli.console import errors, output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from a2bgan.detection.trained import Trained
+    from a2bgan.training.run_folder import RunFolder
+
+CHECKED = 64
+"""Images that a file is checked on, at most."""
+
+
+class Form(StrEnum):
+    """What is written."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format", help="openvino writes two files, .xml and .bin; torch a torch.export .pt2."
+        ),
+    ] = Form.ONNX,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write.", show_default="RUN/model.onnx, .xml or .pt2"),
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="The image score; by default the selected one.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="selected, last, or a checkpoint's step.")
+    ] = "selected",
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images or folders to check on; by default the run's held-out images."),
+    ] = None,
+) -> None:
+    """Write what a run learned as one file: network, preprocessing, score and threshold."""
+    from a2bgan.detection.calibration import read_calibration
+    from a2bgan.detection.export import ENDINGS
+    from a2bgan.detection.export import export as write
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.training.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    trained = load_trained(folder, checkpoint, score)
+    calibration = read_calibration(folder)
+    if calibration is None or not calibration.applies_to(trained.pick):
+        errors.print(
+            "[yellow]no threshold in the file:[/] the run has none for this score and checkpoint; "
+            "`a2bgan calibrate` sets one",
+            soft_wrap=True,
+        )
+    target = run / f"model{ENDINGS[form.value]}" if out is None else out
+    found = write(trained, calibration, _images(folder, trained, data), form.value, target)
+    maps = "" if found.map is None else f", maps by {found.map:.1e}"
+    output.print(
+        f"checked on {found.images} images: scores differ from PyTorch's by at most "
+        f"{found.score:.1e} of the largest{maps}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    second = f" and {target.with_suffix('.bin').name}" if form is Form.OPENVINO else ""
+    output.print(f"-> {escape(str(target))}{second}", soft_wrap=True)
+
+
+def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "np.ndarray":
+    """Preprocessed images (N, C, H, W) to check on, N from 2 to `CHECKED`."""
+    import numpy as np
+
+    from a2bgan.data.holdout import Part
+    from a2bgan.data.preprocessing import load_image
+    from a2bgan.data.readers import ImageError
+    from a2bgan.detection.held_out import load_part
+    from a2bgan.detection.predict import find_inputs
+    from a2bgan.errors import InputError
+
+    if data is None:
+        parts: tuple[Part, ...] = ("calibration", "selection", "training")
+        for part in parts:
+            both = [load_part(run, s, part, CHECKED // 2).images for s in ("healthy", "mixed")]
+            images = np.concatenate(both)
+            if len(images) >= 2:
+                return images
+    else:
+        readable = []
+        for item in find_inputs(data)[:CHECKED]:
+            try:
+                readable.append(load_image(item.path, trained.data))
+            except ImageError as error:
+                errors.print(f"[yellow]{escape(item.name)}[/]: {error}", soft_wrap=True)
+        if len(readable) >= 2:
+            return np.stack(readable)
+    raise InputError("an exported file is checked on 2 images or more; give them with --data")

@@ -1,0 +1,219 @@
+"""Scores of very many images, in parts that several processes share and a later call goes on with.
+
+Below the output folder:
+    parts/plan.json          how many images, of which list and model, in parts of which size
+    parts/NNNNNN.parquet     scores of one part, whole or not there
+    parts/NNNNNN.lock        held by the process that makes the part
+    scores.parquet           all parts with p-values and flags, once all are there
+
+A lock ends with its process, however that ends, so that another process takes the part over. A part
+is put in place by one rename under its own name: it cannot come twice, and no image is in two.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from a2bgan.detection.calibration import Calibration, drift, intensities
+from a2bgan.detection.conformal import p_values
+from a2bgan.detection.predict import Input, Model, predict
+from a2bgan.errors import InputError
+from a2bgan.report.predictions import Written
+
+LISTED_FAILURES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Which of how many processes this one is."""
+
+    rank: int
+    count: int
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """From RANK and WORLD_SIZE, which torchrun sets; the only one where they are not set.
+
+        LOCAL_RANK picks the GPU. Raises InputError if they are no numbers that fit.
+        """
+        texts = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+        if texts[0] is None or texts[1] is None:
+            return cls(0, 1)
+        try:
+            rank, count, local = (int(text or 0) for text in texts)
+        except ValueError:
+            rank, count, local = -1, 0, 0
+        if not 0 <= rank < count:
+            raise InputError(f"RANK={texts[0]}, WORLD_SIZE={texts[1]}: expected RANK < WORLD_SIZE")
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local % torch.cuda.device_count())
+        return cls(rank, count)
+
+
+def score_in_parts(
+    model: Model,
+    inputs: Sequence[Input],
+    out: Path,
+    workers: Workers,
+    part_size: int,
+    *,
+    calibration: Calibration | None = None,
+    rate: float = 0.05,
+) -> Written | None:
+    """Score the parts that nobody else does; when all are there, write ``scores.parquet``.
+
+    Returns what was written, or None where another process has written the table. Raises
+    InputError if pyarrow is missing, ``out`` cannot be written, or it holds parts of other images
+    or of another model.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise InputError("pyarrow is not installed: pip install 'a2bgan[scale]'") from None
+    try:
+        parts, started = out / "parts", time.time()
+        parts.mkdir(parents=True, exist_ok=True)
+        starts = range(0, len(inputs), part_size)
+        _agree_on_plan(parts, inputs, model, part_size)
+        files = [parts / f"{number:06d}.parquet" for number in range(len(starts))]
+
+        def make(number: int, wait: bool) -> None:
+            with _claimed(files[number].with_suffix(".lock"), wait) as mine:
+                if mine and not files[number].exists():
+                    chosen = inputs[starts[number] : starts[number] + part_size]
+                    _write_whole(files[number], _score(model, chosen))
+
+        # Own parts first, then what nobody has begun; then wait for those who are at work, and
+        # take over the parts of those who are gone.
+        numbers = sorted(range(len(starts)), key=lambda k: (k - workers.rank) % workers.count)
+        for wait in (False, True):
+            for number in numbers:
+                if not files[number].exists():
+                    make(number, wait)
+        table = out / "scores.parquet"
+        with _claimed(parts / "table.lock", wait=True):
+            if table.exists() and table.stat().st_mtime >= started:
+                return None
+            return _write_table(files, table, calibration, rate)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
+
+
+def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size: int) -> None:
+    """Write the plan, or find that the one there is the same."""
+    digest = hashlib.sha256()
+    for item in inputs:
+        digest.update(f"{item.name}\0{item.patient_id}\n".encode("utf-8", "backslashreplace"))
+    plan = {
+        "images": len(inputs),
+        "part_size": part_size,
+        "list_sha256": digest.hexdigest(),
+        "pick": asdict(model.pick),
+        "data": model.data.model_dump(mode="json"),
+    }
+    text = json.dumps(plan, indent=2)
+    file = parts / "plan.json"
+    with _claimed(parts / "plan.lock", wait=True):
+        if not file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(text)
+            os.replace(temporary, file)
+        elif file.read_text() != text:
+            raise InputError(
+                f"{parts}: parts of other images, another model or another --part-size are there; "
+                "choose another --out"
+            )
+
+
+@contextmanager
+def _claimed(file: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process holds a lock inside the block. The kernel ends it with the process."""
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _score(model: Model, inputs: Sequence[Input]) -> Any:
+    """A table with a row for each input, in order."""
+    import pyarrow as pa
+
+    rows: dict[str, list[Any]] = {name: [] for name in _schema().names}
+    for p in predict(model, inputs):
+        mean = deviation = None
+        if p.image is not None:
+            (mean,), (deviation,) = intensities(p.image[None])
+        found = (p.input.name, p.input.patient_id, p.score, mean, deviation, p.error)
+        for column, value in zip(rows.values(), found, strict=True):
+            column.append(value)
+    return pa.table(rows, schema=_schema())
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    texts, numbers = ("path", "patient_id", "error"), ("score", "mean", "deviation")
+    kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
+    order = ("path", "patient_id", "score", "mean", "deviation", "error")
+    return pa.schema([(name, kinds[name]) for name in order])
+
+
+def _write_whole(file: Path, table: Any) -> None:
+    import pyarrow.parquet as pq
+
+    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
+    os.close(descriptor)
+    try:
+        pq.write_table(table, temporary)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _write_table(
+    files: Iterable[Path], out: Path, calibration: Calibration | None, rate: float
+) -> Written:
+    """Join the parts, with p-values and flags, which depend on all images of a patient."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    failed = table.filter(pc.is_null(table["score"])).slice(0, LISTED_FAILURES)
+    failures = list(zip(failed["path"].to_pylist(), failed["error"].to_pylist(), strict=True))
+    good = pc.is_valid(table["score"]).to_numpy()
+    scored = table.filter(pa.array(good))
+    scores, means, deviations = (scored[n].to_numpy() for n in ("score", "mean", "deviation"))
+    # An image whose patient is unknown is a patient of its own.
+    names = pc.if_else(pc.equal(scored["patient_id"], ""), scored["path"], scored["patient_id"])
+    people = names.combine_chunks().dictionary_encode()
+    who, patients = people.indices.to_numpy(), len(people.dictionary)
+    flagged, sentences = 0, list[str]()
+    if calibration is not None and len(scores):
+        highest = np.full(patients, -np.inf)
+        np.maximum.at(highest, who, scores)
+        p_of_patient = p_values(calibration.patient_scores, highest)
+        flagged = int((p_of_patient <= rate).sum())
+        sentences = drift(calibration, scores, means, deviations)
+        p = np.full(len(good), np.nan)
+        p[good] = p_of_patient[who]
+        table = table.append_column("p_value", pa.array(p, mask=~good))
+        table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
+    _write_whole(out, table)
+    return Written(len(scores), failures, patients, flagged, sentences)

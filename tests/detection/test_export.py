@@ -1,0 +1,156 @@
+"""Files of `a2bgan export`, by what scores with them."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from a2bgan.data.preprocessing import load_image
+from a2bgan.detection import export
+from a2bgan.detection.calibration import read_calibration
+from a2bgan.detection.detect import detect
+from a2bgan.detection.exported import load_exported
+from a2bgan.detection.trained import load_trained
+from a2bgan.errors import InputError
+from a2bgan.training.run_folder import RunFolder
+
+
+def scores_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def files(run, phantoms, a2bgan, tmp_path_factory) -> dict[str, Path]:
+    """One file of each format, of a run whose few images give a threshold all the same."""
+    folder = tmp_path_factory.mktemp("exported")
+    found = {}
+    for form, suffix in (("onnx", "onnx"), ("openvino", "xml"), ("torch", "pt2")):
+        found[form] = folder / f"model.{suffix}"
+        options = ("--format", form, "--out", found[form], "--data", phantoms)
+        result = a2bgan("export", run, *options)
+        assert result.exit_code == 0, result.output
+        assert "scores differ from PyTorch's by at most" in result.output
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "model.bin", "model.onnx", "model.pt2", "model.xml",
+    ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_predict_gives_the_scores_of_the_run(files, form, run, phantoms, a2bgan, tmp_path):
+    assert a2bgan("predict", run, phantoms, "--out", tmp_path / "a").exit_code == 0
+    result = a2bgan("predict", files[form], phantoms, "--out", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    ones, others = scores_of(tmp_path / "a"), scores_of(tmp_path / "b")
+    assert len(ones) > 20
+    for one, other in zip(ones, others, strict=True):
+        assert float(other["score"]) == pytest.approx(float(one["score"]), rel=1e-3, abs=2e-6)
+        same = ("path", "patient_id", "p_value", "flagged", "error", "picture")
+        assert [one[name] for name in same] == [other[name] for name in same]
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, run, phantoms):
+    trained, exported = load_trained(RunFolder.open(run)), load_exported(files[form])
+    assert exported.data == trained.data
+    assert exported.pick == trained.pick
+    assert exported.about.calibration == read_calibration(RunFolder.open(run)).as_dict()
+    assert "Mean over all pixels" in exported.about.score_definition
+    paths = sorted(phantoms.parent.rglob("*.png"))
+    images = np.stack([load_image(path, trained.data) for path in paths[:7]])
+    for count in (1, 3, 7):
+        (one,) = detect(trained.method, images[:count], "mean", trained.pick.version)
+        (other,) = exported.detect(images[:count])
+        np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)
+        np.testing.assert_allclose(other.twin, one.twin, atol=1e-4)
+
+
+def test_files_name_no_patient_and_no_image(files, phantoms):
+    for form in ("onnx", "openvino"):
+        text = json.dumps(load_exported(files[form]).about.model_dump())
+        assert str(phantoms) not in text
+        assert "phantom" not in text
+        assert ".png" not in text
+
+
+def test_a_file_too_far_from_pytorch_is_not_left(
+    run, phantoms, a2bgan, says, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    out = tmp_path / "model.onnx"
+    assert "not written" in says(a2bgan("export", run, "--out", out, "--data", phantoms))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_one_line(run, phantoms, a2bgan, says, tmp_path, monkeypatch):
+    line = says(a2bgan("export", run, "--out", tmp_path / "m.bin", "--data", phantoms))
+    assert "ends with .onnx" in line
+    line = says(a2bgan("export", run, "--out", tmp_path / "no" / "m.onnx", "--data", phantoms))
+    assert "cannot be written" in line
+
+    def branches(x, version=None):
+        raise RuntimeError if x.sum() > 0 else ValueError
+
+    trained = load_trained(RunFolder.open(run))
+    kept = trained.method.find
+    calls = []
+
+    def find(x, version=None):
+        calls.append(x)
+        return kept(x, version) if len(calls) == 1 else branches(x)
+
+    monkeypatch.setattr(trained.method, "find", find)
+    images = np.random.default_rng(0).integers(0, 255, (2, 1, 32, 32), dtype=np.uint8)
+    with pytest.raises(InputError, match="cannot be exported to onnx"):
+        export.export(trained, None, images, "onnx", tmp_path / "m.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"onnxscript is not installed: pip .*a2bgan\[export\]"):
+        export.export(load_trained(RunFolder.open(run)), None, images, "onnx", tmp_path / "m.onnx")
+
+
+def test_predict_says_what_it_cannot_score_with(files, run, phantoms, a2bgan, says, tmp_path):
+    out = ("--out", tmp_path / "out")
+    assert "no such file" in says(a2bgan("predict", tmp_path / "no.onnx", phantoms, *out))
+    for suffix in ("onnx", "xml"):
+        damaged = tmp_path / f"damaged.{suffix}"
+        damaged.write_bytes(b"nothing")
+        assert "damaged" in says(a2bgan("predict", damaged, phantoms, *out))
+    line = says(a2bgan("predict", files["onnx"], phantoms, *out, "--runtime", "openvino"))
+    assert "a file for onnx" in line
+    line = says(a2bgan("predict", files["onnx"], phantoms, *out, "--score", "mean"))
+    assert "leave out --score" in line
+    line = says(a2bgan("predict", run, phantoms, *out, "--runtime", "onnx"))
+    assert "a2bgan export" in line
+    assert "not a run" in says(a2bgan("predict", files["torch"], phantoms, *out))
+
+
+def test_a_network_that_is_not_from_here_is_refused(tmp_path):
+    import onnx
+
+    value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 1, 8, 8])
+    result = onnx.helper.make_tensor_value_info("score", onnx.TensorProto.FLOAT, ["n", 1, 8, 8])
+    node = onnx.helper.make_node("Abs", ["image"], ["score"])
+    graph = onnx.helper.make_graph([node], "g", [value], [result])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="not written by `a2bgan export`"):
+        load_exported(tmp_path / "m.onnx")
+
+
+def test_a_run_scores_with_its_file_while_that_is_of_its_checkpoint(
+    files, run, phantoms, a2bgan, says, tmp_path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.copy(files["onnx"], copy)
+    out = ("--runtime", "onnx", "--out", tmp_path / "out")
+    assert a2bgan("predict", copy, phantoms, *out).exit_code == 0
+    selection = json.loads((copy / "selection.json").read_text())
+    selection["pick"]["score"] = "top-k"
+    (copy / "selection.json").write_text(json.dumps(selection))
+    assert "makes it anew" in says(a2bgan("predict", copy, phantoms, *out))

@@ -1,0 +1,141 @@
+"""Parts of a scoring, by real processes that are killed."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from a2bgan.cli.app import app
+from a2bgan.data.manifest import open_data
+from a2bgan.detection import predict
+from a2bgan.errors import InputError
+from a2bgan.report.scored_parts import Workers
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["a2bgan.cli.app", "a2bgan.training.loop"])
+
+
+def score(run: Path, data: Path, out: Path, rank: int, count: int, seconds: float) -> None:
+    """What a worker does: the command, with ``seconds`` a part more than it takes."""
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
+    load = predict.load_image
+
+    def slow(path, config):
+        time.sleep(seconds / 3)
+        return load(path, config)
+
+    predict.load_image = slow
+    os.cpu_count = lambda: 1
+    app(["predict", str(run), str(data), "--out", str(out), "--part-size", "3"])
+
+
+def start(*arguments) -> multiprocessing.Process:
+    process = PROCESSES.Process(target=score, args=arguments)
+    process.start()
+    return process
+
+
+def parts(out: Path) -> list[str]:
+    return sorted(p.name for p in (out / "parts").glob("*.parquet"))
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "nothing happened"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def expected(run, phantoms, a2bgan, tmp_path_factory) -> list[tuple[str, ...]]:
+    """Path, patient, score and flag of every image, by one process without parts."""
+    out = tmp_path_factory.mktemp("whole")
+    assert a2bgan("predict", run, phantoms, "--out", out, "--no-pictures").exit_code == 0
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [tuple(row[n] for n in ("path", "patient_id", "score", "flagged")) for row in rows]
+
+
+def found(out: Path) -> list[tuple[str, ...]]:
+    rows = pq.read_table(out / "scores.parquet").to_pylist()
+    return [(r["path"], r["patient_id"], f"{r['score']:.6f}", str(int(r["flagged"]))) for r in rows]
+
+
+def test_others_take_over_what_a_killed_worker_leaves(run, phantoms, expected, tmp_path):
+    out = tmp_path / "out"
+    workers = [start(run, phantoms, out, rank, 3, 0.3) for rank in range(3)]
+    # Worker 1 begins with part 1; it is killed inside its second part.
+    wait_for(lambda: "000001.parquet" in parts(out))
+    workers[1].kill()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, -signal.SIGKILL, 0]
+    assert parts(out) == [f"{k:06d}.parquet" for k in range(8)]
+    assert [row[0] for row in found(out)] == [row.name for row in open_data(phantoms).rows]
+    assert found(out) == expected
+
+
+def test_all_killed_and_gone_on_with_by_another_number(run, phantoms, expected, tmp_path):
+    out = tmp_path / "out"
+    for rank in range(2):
+        done = len(parts(out))
+        worker = start(run, phantoms, out, rank, 2, 0.3)
+        wait_for(lambda done=done: len(parts(out)) >= done + 2)
+        worker.kill()
+        worker.join()
+        assert worker.exitcode == -signal.SIGKILL
+    assert not (out / "scores.parquet").exists()
+    before = {name: (out / "parts" / name).stat().st_mtime_ns for name in parts(out)}
+    assert 4 <= len(before) < 8
+    worker = start(run, phantoms, out, 0, 1, 0)
+    worker.join(120)
+    assert worker.exitcode == 0
+    assert found(out) == expected
+    # What was there was not made again.
+    assert before.items() <= {n: (out / "parts" / n).stat().st_mtime_ns for n in parts(out)}.items()
+
+
+def test_parts_of_another_list_are_refused(run, phantoms, tiny_set, a2bgan, says, tmp_path):
+    out = tmp_path / "out"
+    result = a2bgan("predict", run, phantoms, "--out", out, "--part-size", 20)
+    assert result.exit_code == 0, result.output
+    assert "24 images scored" in result.output
+    for data, size in ((tiny_set / "manifest.csv", 20), (phantoms, 5)):
+        line = says(a2bgan("predict", run, data, "--out", out, "--part-size", size))
+        assert "choose another --out" in line
+    assert "--pictures" in says(
+        a2bgan("predict", run, phantoms, "--out", out, "--part-size", 20, "--pictures")
+    )
+
+
+def test_files_that_cannot_be_read_are_rows_with_the_reason(run, phantoms, a2bgan, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    out = tmp_path / "out"
+    result = a2bgan("predict", run, tmp_path / "cut.png", phantoms, "--out", out, "--part-size", 10)
+    assert result.exit_code == 1
+    assert "1 image could not be scored" in result.output
+    first, second, *_ = pq.read_table(out / "scores.parquet").to_pylist()
+    assert "PNG" in first["error"]
+    assert first["score"] is first["p_value"] is first["flagged"] is None
+    assert second["error"] == ""
+
+
+def test_ranks_come_from_the_environment(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert Workers.from_environment() == Workers(0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    assert Workers.from_environment() == Workers(2, 5)
+    for rank in ("5", "-1", "two"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(InputError, match="expected RANK < WORLD_SIZE"):
+            Workers.from_environment()
