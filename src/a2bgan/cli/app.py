@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import benchmark, data, decisions, detection, report, training
+from a2bgan.cli import benchmark, data, decisions, detection, report, serve, training
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -25,6 +25,7 @@ app.command("predict")(detection.predict)
 app.command("figure")(detection.figure)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
+app.command("serve")(serve.serve)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 
