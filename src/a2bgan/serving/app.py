@@ -56,6 +56,7 @@ STATIC = {
     "drawing.js": "text/javascript",
     "keys.js": "text/javascript",
     "training.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
 }
 
 Show = Literal[
@@ -357,7 +358,8 @@ class _Worklist:
         if show == "all":
             return np.ones(len(self._cases), dtype=bool)
         if show == "failed":
-            return self._failed
+            failed: np.ndarray = self._failed
+            return failed
         now = flagged(self._p, rate)
         if show == "flagged":
             return now
