@@ -5,6 +5,9 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
 from a2bgan.serving.access import Access
 
 Scope = MutableMapping[str, Any]
@@ -81,8 +84,7 @@ class Gate:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if isinstance(error, _RefusedError):
-                await answer.error(error.status, str(error))
+            if isinstance(error, ClientDisconnect):
                 return
             # The type says enough to search by; the text may hold a name.
             where = getattr(scope.get("route"), "path", "a request")
@@ -101,14 +103,8 @@ class Gate:
         length = headers.get("content-length", "0")
         limit = self.largest_upload if path in self.uploads else LARGEST_TEXT
         if not length.isdigit() or int(length[:20]) > limit:
-            return 413, f"too large: at most {limit / 2**20:g} MiB"
+            return 413, _too_large(limit)
         return None
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class _Body:
@@ -128,12 +124,21 @@ class _Body:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
-            raise _RefusedError(408, "the request took too long to arrive") from None
+            raise _refusal(408, "the request took too long to arrive") from None
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _RefusedError(413, f"too large: at most {self._limit / 2**20:g} MiB")
+            raise _refusal(413, _too_large(self._limit))
         self._whole = not message.get("more_body", False)
         return message
+
+
+def _refusal(status: int, text: str) -> HTTPException:
+    # What is left of the body is not read: the connection cannot be used again.
+    return HTTPException(status, text, headers={"connection": "close"})
+
+
+def _too_large(limit: int) -> str:
+    return f"too large: at most {limit / 2**20:g} MiB"
 
 
 class _Answer:

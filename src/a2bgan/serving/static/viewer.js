@@ -186,6 +186,7 @@ export class Viewer {
       if (this.pictures.map) put(this.layers.map, this.opacity);
     } else {
       put(this.layers[pane.kind]);
+      if (pane.kind === "map") this.#paintScale(context, width, height);
     }
     if (this.pointer) this.#paintPointer(context, pane, left, top, side);
   }
@@ -200,6 +201,22 @@ export class Viewer {
     context.restore();
     context.fillStyle = "#5fb3c6";
     context.fillRect(edge - 0.5, 0, 1, height);
+  }
+
+  #paintScale(context, width, height) {
+    const { colours } = this.room;
+    const tall = Math.min(96, height / 3);
+    const [x, bottom] = [width - 18, height - 12];
+    colours.forEach((colour, k) => {
+      context.fillStyle = `rgb(${colour.join()})`;
+      const part = tall / colours.length;
+      context.fillRect(x, bottom - (k + 1) * part, 8, part + 0.5);
+    });
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "right";
+    context.fillStyle = "#b9c3cb";
+    context.fillText("0", x - 5, bottom);
+    context.fillText(`≥ ${this.pictures.map_scale.toPrecision(2)}`, x - 5, bottom - tall + 9);
   }
 
   #paintPointer(context, pane, left, top, side) {

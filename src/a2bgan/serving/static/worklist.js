@@ -110,13 +110,15 @@ export class Worklist {
   #sayPoint() {
     const point = this.points[this.at];
     if (!point) return;
-    const percent = (share) => `${(100 * share).toFixed(1)} %`;
+    const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
     this.parts.rate.textContent = point.rate ? `at most ${percent(point.rate)}` : "none";
     const limit = point.threshold === null ? "No score is flagged." : `Score above ${point.threshold.toPrecision(4)}.`;
     const moved = Math.abs(point.flagged - (this.points[this.start]?.flagged ?? 0));
-    const worst = point.rate ? ` This calibration: up to ${percent(point.worst)}, with 95 % confidence.` : "";
-    this.parts.text.textContent =
-      `${limit} ${point.flagged} of ${this.room.cases} cases flagged, ${moved} changed side.${worst}`;
+    const sides = moved ? `, ${moved} changed side` : "";
+    const worst = point.rate
+      ? ` With this calibration up to ${percent(point.worst)} of the healthy (95\u00a0% confidence).`
+      : "";
+    this.parts.text.textContent = `${limit} ${point.flagged} of ${this.room.cases} cases flagged${sides}.${worst}`;
     this.parts.slider.setAttribute("aria-valuetext", `${percent(point.rate)} of healthy patients flagged`);
   }
 
