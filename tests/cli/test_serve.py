@@ -1,5 +1,6 @@
 import builtins
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import time
 import urllib.request
 
 import pytest
+
+from a2bgan.data.manifest import open_data
 
 COMMAND = [sys.executable, "-m", "a2bgan.cli.app", "serve"]
 
@@ -68,3 +71,17 @@ def test_two_servers_on_one_run_and_a_quiet_end(run, a2bgan, says, tmp_path):
     assert "12 cases, 0 that could not be scored" in said
     assert "Traceback" not in said
     assert "patient-of-interest" not in said  # no log of requests
+
+
+def test_select_takes_exported_verdicts_wherever_they_lie(run, phantoms, a2bgan, says, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    names = [row.name for row in open_data(phantoms).split("test")]
+    verdicts = tmp_path / "downloads" / "verdicts.csv"
+    verdicts.parent.mkdir()
+    lines = [f"{name},test,{k % 2},,,note,0.1,now" for k, name in enumerate(names)]
+    head = "path,split,label,patient_id,verdict,note,score,read_at"
+    verdicts.write_text("\n".join([head, *lines]) + "\n")
+    result = a2bgan("select", copy, "--by", "labels", "--labels", verdicts)
+    assert result.exit_code == 0, result.output
+    assert "by labels (AUROC" in result.output
+    assert "left out" not in result.output
