@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.trained import load_trained
 from a2bgan.serving.access import Access
-from a2bgan.serving.app import Limits, Room, make_app
+from a2bgan.serving.app import make_app
 from a2bgan.serving.cases import Case, Cases, Pictures, write_cases
+from a2bgan.serving.shown import Room
+from a2bgan.serving.uploads import Limits
 from a2bgan.serving.verdicts import Verdicts
 from a2bgan.training.run_folder import RunFolder
 

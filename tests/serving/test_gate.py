@@ -10,8 +10,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from a2bgan.serving.access import Access
-from a2bgan.serving.app import Limits, make_app
+from a2bgan.serving.app import make_app
 from a2bgan.serving.gate import LARGEST_TEXT, Gate
+from a2bgan.serving.uploads import Limits
 
 PRIVATE = [
     ("GET", "/api/room"),

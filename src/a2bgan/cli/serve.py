@@ -48,7 +48,8 @@ def serve(
     try:
         import uvicorn
 
-        from a2bgan.serving.app import Room, make_app
+        from a2bgan.serving.app import make_app
+        from a2bgan.serving.shown import Room
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "fastapi", "starlette"):
             raise

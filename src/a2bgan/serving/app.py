@@ -2,13 +2,12 @@
 
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -18,29 +17,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from a2bgan.data.batches import to_intensities
-from a2bgan.data.readers import READERS, ImageError
-from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.detect import detect
-from a2bgan.detection.predict import Input, Prediction
-from a2bgan.detection.trained import Trained
+from a2bgan.data.readers import READERS
 from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.report.pictures import OPAQUE_FROM, map_colours
 from a2bgan.serving.access import Access
-from a2bgan.serving.cases import Case, Cases, planes_of
-from a2bgan.serving.decoder import Decoder
+from a2bgan.serving.cases import Cases
 from a2bgan.serving.gate import Gate
-from a2bgan.serving.operating_points import flagged, operating_points, p_values
+from a2bgan.serving.operating_points import operating_points, p_values
 from a2bgan.serving.progress import training_progress
 from a2bgan.serving.room import inside
-from a2bgan.serving.verdicts import Answer, DiskFullError, Verdicts
-from a2bgan.training.run_folder import RunFolder
+from a2bgan.serving.shown import Room
+from a2bgan.serving.uploads import Limits, Uploads
+from a2bgan.serving.verdicts import Answer, DiskFullError
+from a2bgan.serving.worklist import Show, Sort, Worklist
 
 UPLOAD = "/api/uploads"
 PAGE = 100
-KEPT_UPLOADS = 16
-WAITING_UPLOADS = 4
 
 # The report has its styles and pictures in itself, and runs nothing.
 REPORT_POLICY = (
@@ -59,38 +52,7 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 
-Show = Literal[
-    "all", "flagged", "unflagged", "changed", "unread", "normal", "abnormal", "unsure", "failed"
-]
-Sort = Literal["score", "-score", "number"]
 Number = Annotated[int, Field(ge=0, le=10**9)]
-
-
-@dataclass(frozen=True)
-class Room:
-    """What a server shows.
-
-    trained, cases: None while a run has no checkpoint; the progress of training is shown then.
-    calibration: None where there is no threshold for the run's score.
-    rate: of healthy patients flagged, where the slider starts.
-    """
-
-    run: RunFolder
-    folder: Path
-    verdicts: Verdicts
-    trained: Trained | None = None
-    cases: Cases | None = None
-    calibration: Calibration | None = None
-    rate: float = 0.05
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of uploads: bytes, pixels (the readers', at most), seconds to arrive and to be read."""
-
-    upload_bytes: int = 64 * 2**20
-    pixels: int = 50_000_000
-    seconds: float = 20
 
 
 class Login(BaseModel):
@@ -121,8 +83,8 @@ def make_app(
     if room.calibration is not None:
         p = p_values(room.calibration, cases)
         points = operating_points(room.calibration, p)
-    worklist = _Worklist(room, p)
-    uploads = _Uploads(room, limits)
+    worklist = Worklist(room, p)
+    uploads = Uploads(room, limits)
     writing_report = threading.Lock()
 
     @asynccontextmanager
@@ -310,149 +272,6 @@ def make_app(
         seconds=limits.seconds,
         log=log,
     )
-
-
-class _Worklist:
-    """Filters, search and order over all cases at once."""
-
-    def __init__(self, room: Room, p: np.ndarray) -> None:
-        self._room = room
-        self._cases: list[Case] = [] if room.cases is None else room.cases.cases
-        self._p = p
-        self._text = [f"{k + 1} {c.name} {c.patient}".lower() for k, c in enumerate(self._cases)]
-        scores = np.array([np.nan if c.score is None else c.score for c in self._cases])
-        self._failed = np.isnan(scores)
-        self._orders = {
-            "-score": np.argsort(-scores, kind="stable"),  # NaN comes last either way
-            "score": np.argsort(scores, kind="stable"),
-            "number": np.arange(len(scores)),
-        }
-
-    def find(self, q: str, show: Show, sort: Sort, rate: float) -> list[int]:
-        keep = self._shown(show, rate)
-        found: list[int] = self._orders[sort][keep[self._orders[sort]]].tolist()
-        words = q.lower().split()
-        if words:
-            found = [k for k in found if all(word in self._text[k] for word in words)]
-        return found
-
-    def row(self, number: int, rate: float) -> dict[str, Any]:
-        case, p = self._cases[number], float(self._p[number])
-        verdict = self._room.verdicts.get(case.digest)
-        now, before = (bool(flagged(self._p[number], r)) for r in (rate, self._room.rate))
-        return {
-            "number": number,
-            "name": case.name,
-            "patient": "" if case.patient == case.name else case.patient,
-            "score": case.score,
-            "p_value": None if np.isnan(p) else p,
-            "flagged": now,
-            "changed": now != before,
-            "peak": case.peak,
-            "error": case.error,
-            "answer": None if verdict is None else verdict.answer,
-            "note": "" if verdict is None else verdict.note,
-        }
-
-    def _shown(self, show: Show, rate: float) -> np.ndarray:
-        if show == "all":
-            return np.ones(len(self._cases), dtype=bool)
-        if show == "failed":
-            failed: np.ndarray = self._failed
-            return failed
-        now = flagged(self._p, rate)
-        if show == "flagged":
-            return now
-        if show == "unflagged":
-            rest: np.ndarray = ~now & ~self._failed
-            return rest
-        if show == "changed":
-            changed: np.ndarray = now != flagged(self._p, self._room.rate)
-            return changed
-        verdicts = [self._room.verdicts.get(case.digest) for case in self._cases]
-        answers = [None if v is None else v.answer for v in verdicts]
-        wanted = None if show == "unread" else show
-        return np.array([a == wanted for a in answers], dtype=bool)
-
-
-class _Uploads:
-    """Scores files that were dropped in; the last few of them are kept in memory."""
-
-    def __init__(self, room: Room, limits: Limits) -> None:
-        self._room = room
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._count = 0
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(WAITING_UPLOADS)
-        self._decoder: Decoder | None = None
-        if room.trained is not None:
-            data = room.trained.config.data
-            pixels = min(data.max_pixels, limits.pixels)
-            config = data.model_copy(update={"max_pixels": pixels})
-            self._decoder = Decoder(config, limits.seconds)
-
-    def close(self) -> None:
-        if self._decoder is not None:
-            self._decoder.close()
-
-    def place(self) -> "_Place":
-        if self._decoder is None:
-            raise HTTPException(409, "the run has no checkpoint yet: nothing can be scored")
-        return _Place(self._places)
-
-    def score(self, file: Path) -> dict[str, Any]:
-        trained = self._room.trained
-        assert trained is not None and self._decoder is not None
-        try:
-            image = self._decoder.load(file)
-        except ImageError as error:
-            raise HTTPException(422, str(error)) from None
-        pick = trained.pick
-        with self._lock:
-            (found,) = detect(trained.method, image[np.newaxis], pick.score, pick.version)
-            planes, peak = planes_of(
-                Prediction(
-                    Input("", file, ""),
-                    image=to_intensities(found.x[0]),
-                    twin=None if found.twin is None else to_intensities(found.twin[0]),
-                    anomaly_map=None if found.anomaly_map is None else found.anomaly_map[0].numpy(),
-                )
-            )
-            score = float(found.scores[0])
-            number = self._count
-            self._count += 1
-            self._kept[number] = planes.astype("<u2").tobytes()
-            if len(self._kept) > KEPT_UPLOADS:
-                self._kept.popitem(last=False)
-        p = None
-        if self._room.calibration is not None and np.isfinite(score):
-            p = float(self._room.calibration.p_values([""], np.array([score]))[0])
-        return {
-            "number": number,
-            "score": score if np.isfinite(score) else None,
-            "p_value": p,
-            "peak": peak,
-        }
-
-    def pixels(self, number: int) -> bytes:
-        with self._lock:
-            if number not in self._kept:
-                raise HTTPException(404, "no longer kept; drop the file again")
-            return self._kept[number]
-
-
-class _Place:
-    """One of few places for uploads at work; nobody waits in front of a full room."""
-
-    def __init__(self, places: threading.BoundedSemaphore) -> None:
-        self._places = places
-
-    def __enter__(self) -> None:
-        if not self._places.acquire(blocking=False):
-            raise HTTPException(429, "other files are being scored; try again")
-
-    def __exit__(self, *exception: object) -> None:
-        self._places.release()
 
 
 def _raw(pixels: bytes) -> Response:

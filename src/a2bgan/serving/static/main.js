@@ -82,12 +82,21 @@ function describe() {
 
 // Verdicts
 
-async function save(answer) {
-  if (!shown || shown.dropped || shown.number === undefined) return;
+// One after the other: leaving the note by a click on a verdict saves twice.
+let saving = Promise.resolve();
+
+function save(answer) {
+  if (!shown || shown.dropped || shown.number === undefined) return saving;
   const { number } = shown;
+  const note = $("note").value;
   dirty = false;
+  saving = saving.then(() => send(number, answer, note));
+  return saving;
+}
+
+async function send(number, answer, note) {
   try {
-    const changed = await server.putVerdict(number, answer, $("note").value);
+    const changed = await server.putVerdict(number, answer, note);
     worklist.replace(changed);
     if (shown.number !== number) return;
     shown = { ...shown, answer: changed.answer, note: changed.note };
@@ -96,8 +105,10 @@ async function save(answer) {
     }
     $("saved").textContent = "saved";
   } catch (error) {
-    dirty = true;
-    $("saved").textContent = "not saved";
+    if (shown.number === number) {
+      dirty = true;
+      $("saved").textContent = "not saved";
+    }
     say(error);
   }
 }
