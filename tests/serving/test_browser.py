@@ -286,7 +286,7 @@ def test_verdict_and_note_are_kept_and_exported(page, tmp_path):
 def test_every_key_does_what_the_help_says(page):
     loaded(page)
     choosers = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     setting = "document.querySelector('#panes').dataset.window"
     visible = "[...document.querySelectorAll('figure')].filter(f => f.offsetParent).length"
     chosen = "document.querySelector('[aria-selected=true]')?.dataset.number"
