@@ -11,7 +11,7 @@ from a2bgan.serving.decoder import Decoder
 from a2bgan.training.run_folder import RunFolder
 
 
-def test_a_reader_that_dies_or_hangs_costs_one_file(run, tmp_path, make_texture):
+def test_a_reader_that_dies_or_hangs_costs_one_file(run, tmp_path, make_texture, capfd):
     config = RunFolder.open(run).config().data
     good = tmp_path / "good.png"
     Image.fromarray(make_texture(0)).save(good)
@@ -21,6 +21,15 @@ def test_a_reader_that_dies_or_hangs_costs_one_file(run, tmp_path, make_texture)
         np.testing.assert_array_equal(decoder.load(good), wanted)
         with pytest.raises(ImageError, match="missing file"):
             decoder.load(tmp_path / "none.png")
+
+        cut = tmp_path / "cut.tiff"
+        Image.fromarray(make_texture(0)).save(cut, compression="tiff_deflate")
+        content = bytearray(cut.read_bytes())
+        content[20:60] = bytes(40)
+        cut.write_bytes(content)
+        with pytest.raises(ImageError, match=r"damaged|truncated"):
+            decoder.load(cut)
+        assert capfd.readouterr() == ("", "")  # libtiff would have a word to say
 
         process = decoder._process
         os.kill(process.pid, signal.SIGKILL)

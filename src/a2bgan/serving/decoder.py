@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import resource
 import threading
-import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -82,7 +81,10 @@ class Decoder:
 def _work(connection: Connection, config_text: str) -> None:
     """Answer each path with its pixels, or with "!" and the reason; bytes only, no pickles."""
     config = DataConfig.model_validate_json(config_text)
-    warnings.simplefilter("ignore")  # about damaged files; they may name them
+    # Decoders complain of damaged files in the file's own words, some from C.
+    silent = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silent, stream)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     with suppress(OSError, ValueError):
