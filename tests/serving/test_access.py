@@ -38,7 +38,10 @@ def test_only_pages_of_this_server_may_ask():
 
     assert asks()
     assert asks(origin="http://127.0.0.1:8080")
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:9090", "http://localhost:8080"):
+    for origin in (
+        "http://evil.example", "null", "http://127.0.0.1:9090", "http://localhost:8080", "http://[",
+        "", "file://127.0.0.1:8080",
+    ):  # fmt: skip
         assert not asks(origin=origin)
     assert asks(sec_fetch_site="same-origin")
     assert not asks(sec_fetch_site="cross-site")

@@ -61,7 +61,8 @@ class Access:
         """
         origin = headers.get("origin")
         if origin is not None:
-            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+            host = headers.get("host", "").lower()
+            return origin.lower() in (f"http://{host}", f"https://{host}")
         site = headers.get("sec-fetch-site", "none")
         linked = navigation and headers.get("sec-fetch-mode") == "navigate"
         return site in ("none", "same-origin") or linked

@@ -102,7 +102,7 @@ class Gate:
             return 401, "the token is needed"
         length = headers.get("content-length", "0")
         limit = self.largest_upload if path in self.uploads else LARGEST_TEXT
-        if not length.isdigit() or int(length[:20]) > limit:
+        if not (length.isascii() and length.isdigit()) or int(length[:20]) > limit:
             return 413, _too_large(limit)
         return None
 
