@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -125,7 +124,7 @@ def use(browser, address: str) -> list[tuple[str, float]]:
             while not page.evaluate(done):
                 time.sleep(0.002)
             times.append(time.monotonic() - began)
-        return statistics.median(times)
+        return float(np.median(times))
 
     number = "document.querySelector('#list li')?.dataset.number"
     chosen = "document.querySelector('[aria-selected=true]')?.dataset.number"
@@ -136,8 +135,8 @@ def use(browser, address: str) -> list[tuple[str, float]]:
         )
 
     page.evaluate(changed(number))
-    rows = [("first paint", statistics.median(paints))]
-    rows.append(("worklist and first case there", statistics.median(readies)))
+    rows = [("first paint", float(np.median(paints)))]
+    rows.append(("worklist and first case there", float(np.median(readies))))
     turns = median(lambda k: page.click("#later"), changed(number))
     rows.append(("next page of 100", turns))
     searches = median(lambda k: page.fill("#search", f"0{k}12{k}"), changed(number))
