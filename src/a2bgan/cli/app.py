@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import benchmark, data, decisions, detection, export, report, training
+from a2bgan.cli import benchmark, data, decisions, detection, export, report, serve, training
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -26,6 +26,7 @@ app.command("export")(export.export)
 app.command("figure")(detection.figure)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
+app.command("serve")(serve.serve)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 

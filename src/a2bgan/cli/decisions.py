@@ -31,7 +31,11 @@ def select(
     run: RunArgument,
     by: Annotated[Rule, typer.Option(help="Rule; by default the configuration's.")] | None = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Manifest of 10 to 50 labelled images, for --by labels.")
+        Path | None,
+        typer.Option(
+            help="Manifest of 10 to 50 labelled images, for --by labels; its paths count from its "
+            "own folder or from that of the run's images."
+        ),
     ] = None,
     inception: Annotated[
         Path | None, typer.Option(help="Inception weights for FID; by default PyTorch's cache.")
@@ -158,7 +162,11 @@ def _select(
     if rule is Rule.LABELS:
         if labels is None:
             raise InputError("--by labels needs --labels: a manifest of a few labelled images")
-        labelled, values = load_labelled(read_manifest(labels).rows, config.data)
+        rows = read_manifest(labels).rows
+        if not any(row.path.is_file() for row in rows):
+            # An export of the reading room lies where the browser put it, far from the images.
+            rows = read_manifest(labels, run.image_root()).rows
+        labelled, values = load_labelled(rows, config.data)
         list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
         return selection.select_by_labels(run, labelled, values)
     if rule is Rule.FID:

@@ -18,7 +18,8 @@ from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 
 _DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen on a dark background
-_OPAQUE_FROM = 0.5  # share of the scale at which the colour hides the input entirely
+OPAQUE_FROM = 0.5
+"""Share of the scale at which the colour hides the input entirely."""
 
 _PANEL = 320  # least height of a panel in pixels; smaller images are enlarged by a whole factor
 _MARGIN = 16
@@ -52,10 +53,17 @@ def paint_map(
     if not 0 < vmax < math.inf:
         raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
     level = np.clip(anomaly_map / vmax, 0, 1)
-    colours = matplotlib.colormaps["inferno"](_DARKEST + (1 - _DARKEST) * level)[..., :3]
-    opacity = np.clip(level / _OPAQUE_FROM, 0, 1)[..., None]
-    painted: NDArray[np.float64] = opacity * colours + (1 - opacity) * to_rgb(image)
+    opacity = np.clip(level / OPAQUE_FROM, 0, 1)[..., None]
+    painted: NDArray[np.float64] = opacity * map_colours(level) + (1 - opacity) * to_rgb(image)
     return painted
+
+
+def map_colours(level: NDArray[Any]) -> NDArray[np.float64]:
+    """The colours (..., 3) in [0, 1] of shares of the scale (...,) in [0, 1]."""
+    colours: NDArray[np.float64] = matplotlib.colormaps["inferno"](
+        _DARKEST + (1 - _DARKEST) * level
+    )[..., :3]
+    return colours
 
 
 def colour_bar(vmax: float = DIFFERENCE_SCALE) -> NDArray[np.float64]:

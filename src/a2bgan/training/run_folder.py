@@ -112,10 +112,14 @@ class RunFolder:
 
     def manifest(self) -> Manifest:
         """The manifest the run was trained on. Raises InputError if its images have moved."""
+        return read_manifest(self.manifest_file, root=self.image_root())
+
+    def image_root(self) -> Path:
+        """The folder that the manifest's paths are relative to. Raises InputError if it is gone."""
         root = Path(self._manifest_source()["root"])
         if not root.is_dir():
             raise InputError(f"{root}: the images of this run are gone; give --data")
-        return read_manifest(self.manifest_file, root=root)
+        return root
 
     def manifest_sha256(self) -> str:
         return self._manifest_source()["sha256"]

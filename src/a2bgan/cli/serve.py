@@ -1,0 +1,133 @@
+"""`a2bgan serve`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli.console import errors, output
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.detection.calibration import Calibration
+    from a2bgan.detection.predict import Input
+    from a2bgan.detection.trained import Trained
+    from a2bgan.serving.cases import Cases
+    from a2bgan.training.run_folder import RunFolder
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Set whose test images are read, or a folder of images; by default the run's own."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that others reach needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="A2BGAN_TOKEN", help="Asked for in the browser; 16 characters or more."
+        ),
+    ] = None,
+    room: Annotated[
+        Path | None,
+        typer.Option(help="Folder for scored cases and verdicts.", show_default="RUN/reading-room"),
+    ] = None,
+    fpr: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="Where the threshold's slider starts.")
+    ] = 0.05,
+) -> None:
+    """Read a run's cases in the browser: worklist, healthy twins, threshold, verdicts."""
+    try:
+        import uvicorn
+
+        from a2bgan.serving.app import make_app
+        from a2bgan.serving.shown import Room
+    except ModuleNotFoundError as error:
+        if error.name not in ("uvicorn", "fastapi", "starlette"):
+            raise
+        raise InputError(
+            f"{error.name} is missing; install it: pip install 'a2bgan[serve]'"
+        ) from None
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.serving.access import Access
+    from a2bgan.serving.cases import find_cases
+    from a2bgan.serving.listening import listen
+    from a2bgan.serving.room import ROOM, open_room
+    from a2bgan.serving.verdicts import Verdicts
+    from a2bgan.training.checkpoint import list_checkpoints
+    from a2bgan.training.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    access = Access(host, port, token)
+    with open_room(run / ROOM if room is None else room) as place:
+        verdicts = Verdicts(place / "verdicts.sqlite")
+        trained, cases, calibration = None, None, None
+        if list_checkpoints(folder.checkpoints):
+            trained = load_trained(folder)
+            inputs = find_cases(folder, data)
+            cases = _open_cases(place, folder, trained, inputs)
+            calibration = _calibration(folder, trained)
+        else:
+            errors.print(
+                "no checkpoint yet: only the training is shown; start again when it has ended"
+            )
+        app = make_app(
+            Room(folder, place, verdicts, trained, cases, calibration, fpr),
+            access,
+            log=lambda line: errors.print(escape(line), soft_wrap=True, highlight=False),
+        )
+        with listen(host, port) as socket:
+            where = f"[{host}]" if ":" in host else host
+            output.print(f"reading room: http://{where}:{port}/  (ends with Ctrl+C)")
+            config = uvicorn.Config(
+                app, log_level="critical", access_log=False, server_header=False,
+                limit_concurrency=100, timeout_keep_alive=15, timeout_graceful_shutdown=3,
+                ws="none",
+            )  # fmt: skip
+            try:
+                uvicorn.Server(config).run(sockets=[socket])
+            except KeyboardInterrupt:
+                pass  # asked to end, and it has ended
+            finally:
+                verdicts.close()
+
+
+def _open_cases(
+    room: Path, run: "RunFolder", trained: "Trained", inputs: "Sequence[Input]"
+) -> "Cases":
+    """The cases, scored before the server starts where that was not done, with a bar."""
+    from rich.progress import Progress
+
+    from a2bgan.serving.cases import open_cases
+
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("scoring", total=len(inputs), visible=False)
+        cases = open_cases(
+            room, run, trained, inputs,
+            lambda done: bar.update(task, completed=done, visible=True),
+        )  # fmt: skip
+    failed = sum(case.score is None for case in cases.cases)
+    output.print(f"{len(cases) - failed} cases, {failed} that could not be scored")
+    return cases
+
+
+def _calibration(run: "RunFolder", trained: "Trained") -> "Calibration | None":
+    from a2bgan.detection.calibration import read_calibration
+
+    calibration = read_calibration(run)
+    if calibration is None or not calibration.applies_to(trained.pick):
+        errors.print(
+            f"[yellow]no threshold:[/] `a2bgan calibrate {escape(str(run))}` sets one; scores "
+            "alone are shown",
+            soft_wrap=True,
+        )
+        return None
+    return calibration

@@ -1,0 +1,60 @@
+"""How a training stands, from what it writes: for a page that looks again and again."""
+
+import json
+import math
+from typing import Any
+
+from a2bgan.training.run_folder import RunFolder
+
+MOST_LINES = 400
+"""Logged lines that are passed on; of more, evenly chosen ones and the last."""
+
+
+def training_progress(run: RunFolder) -> dict[str, Any]:
+    """Logged values over the steps, the share that is over, and whether it has ended.
+
+    ``values``: by name, one for each of ``steps``, None where not logged or not finite.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in run.metrics_file.read_text("utf-8", "replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # half written
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
+    except OSError:
+        pass  # nothing logged yet
+    if len(lines) > MOST_LINES:
+        every = (len(lines) - 1) / (MOST_LINES - 1)
+        lines = [lines[round(k * every)] for k in range(MOST_LINES)]
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    settings = run.config().train
+    fraction = 0.0
+    if lines:
+        last = lines[-1]
+        done = (
+            last["step"] / settings.steps
+            if settings.steps is not None
+            else last.get("seconds", 0) / (60 * (settings.minutes or 1))
+        )
+        fraction = min(1.0, done) if math.isfinite(done) else 0.0
+    return {
+        "steps": [line["step"] for line in lines],
+        "values": {name: [_number(line.get(name)) for line in lines] for name in names},
+        "fraction": fraction,
+        "ended": _ended(run),
+    }
+
+
+def _ended(run: RunFolder) -> bool:
+    """Whether it came to its end, or was stopped: the last thing a training writes is there."""
+    try:
+        return run.resources_file.stat().st_mtime >= run.metrics_file.stat().st_mtime
+    except OSError:
+        return False
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

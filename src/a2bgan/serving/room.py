@@ -1,0 +1,49 @@
+"""The folder of a reading room: scored cases, verdicts, and the lock that one server holds."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from a2bgan.errors import InputError
+
+ROOM = "reading-room"
+"""The room's folder in a run."""
+
+
+@contextmanager
+def open_room(folder: Path) -> Iterator[Path]:
+    """A room that is this process's alone until the block ends; made if it is not there.
+
+    Only its owner can read it: it holds images and identifiers. The kernel lets go of the lock
+    when a process dies. Raises InputError if the folder cannot be used or another server has it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another place with --room"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another reading room is open here; end it, or choose another --room"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{folder}: cannot be locked ({error.strerror}); choose another --room"
+            ) from None
+        for partial in folder.glob(".*.partial-*"):  # of a process that was killed
+            shutil.rmtree(partial, ignore_errors=True)
+        yield folder
+
+
+def inside(folder: Path, path: Path) -> Path | None:
+    """The file that a path stands for if it lies in the folder, links followed; else None."""
+    real = Path(os.path.realpath(path))
+    return real if real.is_file() and real.is_relative_to(os.path.realpath(folder)) else None

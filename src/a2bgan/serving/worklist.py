@@ -1,0 +1,77 @@
+"""The worklist: filters, search and order over all cases at once."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from a2bgan.serving.cases import Case
+from a2bgan.serving.operating_points import flagged
+from a2bgan.serving.shown import Room
+
+Show = Literal[
+    "all", "flagged", "unflagged", "changed", "unread", "normal", "abnormal", "unsure", "failed"
+]
+Sort = Literal["score", "-score", "number"]
+
+
+class Worklist:
+    """The cases of a room with their p-values, (N,)."""
+
+    def __init__(self, room: Room, p: np.ndarray) -> None:
+        self._room = room
+        self._cases: list[Case] = [] if room.cases is None else room.cases.cases
+        self._p = p
+        self._text = [f"{k + 1} {c.name} {c.patient}".lower() for k, c in enumerate(self._cases)]
+        scores = np.array([np.nan if c.score is None else c.score for c in self._cases])
+        self._failed = np.isnan(scores)
+        self._orders = {
+            "-score": np.argsort(-scores, kind="stable"),  # NaN comes last either way
+            "score": np.argsort(scores, kind="stable"),
+            "number": np.arange(len(scores)),
+        }
+
+    def find(self, q: str, show: Show, sort: Sort, rate: float) -> list[int]:
+        keep = self._shown(show, rate)
+        found: list[int] = self._orders[sort][keep[self._orders[sort]]].tolist()
+        words = q.lower().split()
+        if words:
+            found = [k for k in found if all(word in self._text[k] for word in words)]
+        return found
+
+    def row(self, number: int, rate: float) -> dict[str, Any]:
+        case, p = self._cases[number], float(self._p[number])
+        verdict = self._room.verdicts.get(case.digest)
+        now, before = (bool(flagged(self._p[number], r)) for r in (rate, self._room.rate))
+        return {
+            "number": number,
+            "name": case.name,
+            "patient": "" if case.patient == case.name else case.patient,
+            "score": case.score,
+            "p_value": None if np.isnan(p) else p,
+            "flagged": now,
+            "changed": now != before,
+            "peak": case.peak,
+            "error": case.error,
+            "answer": None if verdict is None else verdict.answer,
+            "note": "" if verdict is None else verdict.note,
+        }
+
+    def _shown(self, show: Show, rate: float) -> np.ndarray:
+        if show == "all":
+            return np.ones(len(self._cases), dtype=bool)
+        if show == "failed":
+            failed: np.ndarray = self._failed
+            return failed
+        now = flagged(self._p, rate)
+        if show == "flagged":
+            return now
+        if show == "unflagged":
+            rest: np.ndarray = ~now & ~self._failed
+            return rest
+        if show == "changed":
+            changed: np.ndarray = now != flagged(self._p, self._room.rate)
+            return changed
+        verdicts = [self._room.verdicts.get(case.digest) for case in self._cases]
+        answers = [None if v is None else v.answer for v in verdicts]
+        wanted = None if show == "unread" else show
+        return np.array([a == wanted for a in answers], dtype=bool)

@@ -1,0 +1,33 @@
+import pytest
+
+from a2bgan.errors import InputError
+from a2bgan.serving.room import inside, open_room
+
+
+def test_a_room_has_one_server_at_a_time(tmp_path):
+    folder = tmp_path / "run" / "room"
+    with open_room(folder):
+        assert folder.stat().st_mode & 0o077 == 0
+        (folder / ".cases-x.partial-1").mkdir()
+        with pytest.raises(InputError, match="another reading room is open here") as said:
+            open_room(folder).__enter__()
+        assert "\n" not in str(said.value)
+    with open_room(folder):
+        assert not list(folder.glob(".*.partial-*"))  # what a killed process left
+
+
+def test_a_place_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="choose another place with --room"):
+        open_room(tmp_path / "file" / "room").__enter__()
+
+
+def test_only_files_inside_are_inside(tmp_path):
+    folder, outside = tmp_path / "in", tmp_path / "out.html"
+    folder.mkdir()
+    outside.touch()
+    (folder / "a.html").touch()
+    (folder / "link.html").symlink_to(outside)
+    assert inside(folder, folder / "a.html") == folder / "a.html"
+    for path in (folder / "link.html", folder / "../out.html", folder, folder / "none"):
+        assert inside(folder, path) is None
