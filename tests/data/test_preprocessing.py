@@ -156,29 +156,21 @@ def test_standardize_forgets_exposure_and_clips_at_three_deviations() -> None:
     assert np.abs(darker.astype(int) - result).max() < 0.02 * 65535
 
 
-def test_clahe_is_local_equalisation_interpolated_between_tiles() -> None:
-    """Against each pixel's own sum over the four tiles around it."""
-    image = (random_image((64, 48), seed=3) // 3 + np.arange(48)).astype(np.uint8)
-    config = DataConfig(size=64, square="pad", clahe=2, depth=16)
-    result = preprocess(image, config)[0, :, 8:56] / 65535
+def test_clahe_spreads_local_contrast_as_far_as_the_limit_allows() -> None:
+    """Noise of 16 levels, darker on the left: one histogram for all would leave it flat."""
+    noise = random_image((256, 256), seed=3) // 16
+    image = (noise + np.where(np.arange(256) < 128, 40, 180)).astype(np.uint8)
 
-    def tile_map(i: int, j: int, value: int) -> float:
-        tile = image[8 * i : 8 * i + 8, 6 * j : 6 * j + 6]
-        share = np.array([(tile == level).mean() for level in range(256)])
-        cut = np.minimum(share, 2 / 256)
-        return float((cut + (1 - cut.sum()) / 256)[: value + 1].sum())
+    def spread(clahe: float) -> list[float]:
+        result = preprocess(image, DataConfig(size=256, depth=16, clahe=clahe))[0] / 65535
+        return [float(result[:, part].std()) for part in (slice(96), slice(160, None))]
 
-    for y, x in [(0, 0), (63, 47), (4, 40), (30, 20), (33, 3), (7, 24)]:
-        fy, fx = (y - 3.5) / 8, (x - 2.5) / 6
-        total = 0.0
-        for i in range(8):
-            for j in range(8):
-                # Outside the outermost centres the nearest tile counts alone.
-                wy = max(0.0, 1 - abs(min(max(fy, 0), 7) - i))
-                wx = max(0.0, 1 - abs(min(max(fx, 0), 7) - j))
-                if wy * wx > 0:
-                    total += wy * wx * tile_map(i, j, int(image[y, x]))
-        assert result[y, x] == pytest.approx(total, abs=1e-4)
+    before, little, much = spread(0), spread(2), spread(100)
+    for side in (0, 1):
+        assert before[side] < little[side] < much[side]
+        # The slope of a tile's map is at most the limit, and a uniform spread is 1 / sqrt(12).
+        assert little[side] < 3 * before[side]
+        assert much[side] == pytest.approx(12**-0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(9, 4), (8, 300), (65, 70, 3)])

@@ -344,41 +344,16 @@ def _standardize(values: np.ndarray) -> np.ndarray:
 def _equalize_locally(values: np.ndarray, limit: float) -> np.ndarray:
     """CLAHE (Zuiderveld, Graphics Gems IV, 1994) of values in [0, 1], (H, W) or (H, W, 3).
 
-    8 x 8 tiles. Each one's histogram is cut at `limit` times its mean, what was cut is spread over
-    all levels, and its cumulative sum maps values to [0, 1]; between the centres of tiles the maps
-    are interpolated. No library that is a dependency has it.
+    8 x 8 tiles; a tile's histogram is cut at `limit` times its mean.
     """
+    from skimage.exposure import equalize_adapthist  # takes a while, and few need it
+
     if values.ndim == 3:
         planes = [_equalize_locally(values[..., k], limit) for k in range(values.shape[2])]
         return np.stack(planes, axis=-1)
-    levels = np.rint(values * 255).astype(np.intp)
-    (top, bottom), (left, right) = (_tile_edges(side) for side in values.shape)
-    maps = np.empty((len(top), len(left), 256), dtype=np.float32)
-    for i, j in np.ndindex(maps.shape[:2]):
-        tile = levels[top[i] : bottom[i], left[j] : right[j]]
-        share = np.bincount(tile.ravel(), minlength=256) / tile.size
-        cut = np.minimum(share, limit / 256)
-        maps[i, j] = np.cumsum(cut + (1 - cut.sum()) / 256)
-    (i0, i1, down), (j0, j1, across) = _between(top, bottom), _between(left, right)
-    upper, lower, down = i0[:, np.newaxis], i1[:, np.newaxis], down[:, np.newaxis]
-    above = (1 - across) * maps[upper, j0, levels] + across * maps[upper, j1, levels]
-    below = (1 - across) * maps[lower, j0, levels] + across * maps[lower, j1, levels]
-    mapped: np.ndarray = np.clip((1 - down) * above + down * below, 0.0, 1.0)
-    return mapped.astype(np.float32)
-
-
-def _tile_edges(side: int) -> tuple[np.ndarray, np.ndarray]:
-    edges = np.linspace(0, side, min(8, side) + 1).astype(int)
-    return edges[:-1], edges[1:]
-
-
-def _between(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pixel of a side the tiles before and after it, and how far on it is, in [0, 1]."""
-    centres = (start + end - 1) / 2
-    place = np.interp(np.arange(end[-1]), centres, np.arange(len(centres)))
-    before = np.floor(place).astype(np.intp)
-    after = np.minimum(before + 1, len(centres) - 1)
-    return before, after, (place - before).astype(np.float32)
+    tile = [max(1, side // 8) for side in values.shape]
+    equalized: np.ndarray = equalize_adapthist(values, tile, clip_limit=limit / 256, nbins=256)
+    return equalized.astype(np.float32)
 
 
 def _place_on_black(content: np.ndarray, config: DataConfig) -> np.ndarray:
