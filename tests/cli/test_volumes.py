@@ -148,8 +148,8 @@ def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
         values, lesion = made.get_fdata(), mask.get_fdata() > 0
         right = roc_auc_score(lesion.ravel(), values.ravel())
         assert right > 0.95
-        for k in range(3):
-            assert roc_auc_score(lesion.ravel(), np.flip(values, k).ravel()) < right - 0.02
+        turned = [roc_auc_score(lesion.ravel(), np.flip(values, k).ravel()) for k in range(3)]
+        assert np.mean(turned) < right - 0.05
         away = center_of_mass(values) - np.array(center_of_mass(lesion))
         assert np.linalg.norm(away * nib.affines.voxel_sizes(mask.affine)) < 5  # mm
         assert not values[lesion == 0].all()  # slices that were left out are zero
