@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.holdout import Holdout
-from a2bgan.detection.calibration import highest_of_patient
 from a2bgan.detection.conformal import p_values
 from a2bgan.detection.detect import detect
 from a2bgan.detection.held_out import load_labelled
+from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.trained import load_trained
 from a2bgan.training.run_folder import RunFolder
 
@@ -85,8 +85,7 @@ def patient_scores(run: RunFolder) -> np.ndarray:
         [b.scores for b in detect(trained.method, healthy.images, pick.score, pick.version)]
     )
     patients = healthy.patients.tolist()
-    highest = highest_of_patient(patients, scores.astype(np.float64))
-    return np.array(list(dict(zip(patients, highest, strict=True)).values()))
+    return np.array(list(by_patient(patients, scores.astype(np.float64)).values()))
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def write_huge_header(path: Path) -> None:
         ("a.png", write_huge_header, "^too large"),
         ("a.png", lambda p: write_png(p, np.eye(7, 90, dtype=bool)), r"^too small \(90 x 7 "),
         ("a.dcm", lambda p: p.write_bytes(b"DICM"), "^not a DICOM file, or a damaged one$"),
-        ("a.nii.gz", lambda p: p.write_bytes(b"x"), "^NIfTI is not supported by this version"),
+        ("a.nii.gz", lambda p: p.write_bytes(b"x"), "^truncated file"),
         ("a.gif", lambda p: p.write_bytes(b"x"), r"^unknown format \(.gif\); use PNG"),
         ("a.1.2", lambda p: p.write_bytes(b"x"), r"^unknown format \(no known suffix\)"),
         ("a", lambda p: p.write_bytes(b"x"), "^unknown format"),

@@ -5,10 +5,10 @@ from a2bgan.detection.calibration import (
     Calibration,
     calibrate,
     drift,
-    highest_of_patient,
     read_calibration,
 )
 from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.patient_scores import of_patient
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
@@ -28,7 +28,7 @@ def make(scores, means=None) -> Calibration:
 
 def test_a_patient_s_highest_score_counts_and_the_unknown_stand_alone():
     scores = np.array([0.1, 0.5, 0.2, 0.3, 0.4])
-    found = highest_of_patient(["a", "a", "b", "", ""], scores)
+    found = of_patient(["a", "a", "b", "", ""], scores)
     assert found.tolist() == [0.5, 0.5, 0.2, 0.3, 0.4]
     calibration = make(np.linspace(0, 1, 99))
     p = calibration.p_values(["a", "a", "b", "", ""], scores)

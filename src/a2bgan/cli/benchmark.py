@@ -86,14 +86,16 @@ def benchmark(
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
 
-    manifest = open_chosen(data, where, keep_identifiers)
+    names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
+    # Which slices of volumes there are is the same for all methods.
+    first = load_config(names[0], None, set_ or [])
+    manifest = open_chosen(data, first.data, where, keep_identifiers)
     opening = ["--data", data]
     opening += ["--where", where] if where else []
     opening += ["--keep-identifiers"] if keep_identifiers else []
     require_training_sets(manifest)
     if not {0, 1} <= {row.label for row in manifest.split("test")}:
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
-    names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
     trainings = {}
     facts = {name: load_config(name).facts for name in names}
     for name in names:

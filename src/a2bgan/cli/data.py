@@ -8,6 +8,7 @@ import typer
 from a2bgan.cli.console import list_failures, output
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
+from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
@@ -36,7 +37,7 @@ def check(
     from a2bgan.training.config import load_config
 
     config = load_config(preset, None, set_ or []).data
-    manifest = open_chosen(data, where, keep_identifiers)
+    manifest = open_chosen(data, config, where, keep_identifiers)
     result = check_data(manifest, config)
     _print_check(result)
     audit = audit_shortcuts(manifest, config)
@@ -91,12 +92,31 @@ def simulate(
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
-    size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 128,
-    healthy: Annotated[int, typer.Option(min=1, help="Images of the healthy set.")] = 1000,
-    mixed_normal: Annotated[int, typer.Option(min=0, help="Healthy, in the mixed set.")] = 500,
-    mixed_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 500,
-    test_normal: Annotated[int, typer.Option(min=0, help="Healthy, in the test set.")] = 200,
-    test_abnormal: Annotated[int, typer.Option(min=0, help="Diseased, there.")] = 200,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Heads as NIfTI, in many orientations.")
+    ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, help="Side of the images.", show_default="128; volumes: 64"),
+    ] = None,
+    healthy: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of the healthy set.", show_default="1000; volumes: 60"),
+    ] = None,
+    mixed_normal: Annotated[
+        int | None,
+        typer.Option(min=0, help="Healthy, in the mixed set.", show_default="500; volumes: 30"),
+    ] = None,
+    mixed_abnormal: Annotated[
+        int | None, typer.Option(min=0, help="Diseased, there.", show_default="500; volumes: 30")
+    ] = None,
+    test_normal: Annotated[
+        int | None,
+        typer.Option(min=0, help="Healthy, in the test set.", show_default="200; volumes: 15"),
+    ] = None,
+    test_abnormal: Annotated[
+        int | None, typer.Option(min=0, help="Diseased, there.", show_default="200; volumes: 15")
+    ] = None,
     mixed_kinds: Annotated[
         str | None, typer.Option(help="Diseases of the mixed set, with commas between.")
     ] = None,
@@ -106,22 +126,33 @@ def phantom(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
-    """Chest-like images with several diseases, their masks and exact healthy twins."""
-    from a2bgan.data.phantom import write_phantoms
+    """Chest-like images with several diseases, or heads as volumes, masks, exact healthy twins."""
+    given = {
+        "size": size,
+        "healthy": healthy,
+        "mixed_normal": mixed_normal,
+        "mixed_abnormal": mixed_abnormal,
+        "test_normal": test_normal,
+        "test_abnormal": test_abnormal,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if volumes:
+        from a2bgan.data.phantom_volumes import write_phantom_volumes
 
-    manifest = write_phantoms(
-        out,
-        size=size,
-        healthy=healthy,
-        mixed_normal=mixed_normal,
-        mixed_abnormal=mixed_abnormal,
-        test_normal=test_normal,
-        test_abnormal=test_abnormal,
-        mixed_kinds=None if mixed_kinds is None else mixed_kinds.split(","),
-        test_kinds=None if test_kinds is None else test_kinds.split(","),
-        shortcut=shortcut,
-        seed=seed,
-    )
+        if mixed_kinds or test_kinds or shortcut:
+            raise InputError("--volumes has one disease: leave out kinds and --shortcut")
+        manifest = write_phantom_volumes(out, seed=seed, **chosen)
+    else:
+        from a2bgan.data.phantom import write_phantoms
+
+        manifest = write_phantoms(
+            out,
+            mixed_kinds=None if mixed_kinds is None else mixed_kinds.split(","),
+            test_kinds=None if test_kinds is None else test_kinds.split(","),
+            shortcut=shortcut,
+            seed=seed,
+            **chosen,
+        )
     output.print(f"-> {manifest}", soft_wrap=True)
 
 

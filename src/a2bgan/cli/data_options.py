@@ -9,6 +9,7 @@ from a2bgan.cli.console import errors
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
+    from a2bgan.data.preprocessing import DataConfig
 
 WhereOption = Annotated[
     str | None,
@@ -24,15 +25,22 @@ KeepIdentifiersOption = Annotated[
 ]
 
 
-def open_chosen(data: str, where: str | None, keep_identifiers: bool) -> "Manifest":
-    """Open a data set and keep the rows with the tags; says how many."""
+def open_chosen(
+    data: str, config: "DataConfig", where: str | None = None, keep_identifiers: bool = False
+) -> "Manifest":
+    """Open a data set, keep the rows with the tags and make slices of volumes; says how many."""
     from a2bgan.data.manifest import open_data
     from a2bgan.data.tag_filter import TagFilter
+    from a2bgan.data.volume_rows import count_volumes, expand_volumes
 
-    if not where:
-        return open_data(data, keep_identifiers=keep_identifiers)
-    chosen = TagFilter(where)
+    chosen = TagFilter(where) if where else None
     manifest = open_data(data, keep_identifiers=keep_identifiers)
-    rows, sentence = chosen.keep(manifest.rows, lambda row: row.path)
-    errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    return replace(manifest, rows=tuple(rows), where=where)
+    if chosen is not None:
+        rows, sentence = chosen.keep(manifest.rows, lambda row: row.path)
+        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        manifest = replace(manifest, rows=tuple(rows), where=chosen.text)
+    manifest = expand_volumes(manifest, config)
+    volumes, slices = count_volumes(manifest.rows)
+    if volumes:
+        errors.print(f"{slices} slices of {volumes} volumes ({config.volume_axis})")
+    return manifest

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.data_options import open_chosen
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -196,14 +197,13 @@ def _compare(
 
     from rich.table import Table
 
-    from a2bgan.data.manifest import open_data
     from a2bgan.detection.held_out import load_both, load_labelled
     from a2bgan.detection.rule_comparison import compare_rules
     from a2bgan.detection.selection import Validator
     from a2bgan.report.rule_comparison import write_rule_comparison
 
     config = run.config()
-    manifest = run.manifest() if data is None else open_data(data)
+    manifest = run.manifest() if data is None else open_chosen(data, config.data)
     labelled, labels = load_labelled(manifest.split("test"), config.data)
     list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
     healthy, mixed = load_both(run, "selection")

@@ -95,7 +95,8 @@ def predict(
         typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
     ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Images, volumes, folders, manifests."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
     score: ScoreOption = None,
@@ -138,6 +139,7 @@ def predict(
     """Score images, flag them by the calibrated threshold and show where they differ."""
     from rich.progress import track
 
+    from a2bgan.data.readers import is_volume
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection import predict as prediction
     from a2bgan.report.predictions import write_predictions
@@ -147,11 +149,16 @@ def predict(
     in_parts = part_size is not None or workers.count > 1
     if in_parts and (pictures or dicom_out is not None):
         raise InputError("parts hold scores alone: leave out --pictures and --dicom-out")
-    found = prediction.find_inputs(inputs, keep_identifiers=keep_identifiers)
-    if where:
-        found, sentence = TagFilter(where).keep(found, lambda item: item.path)
-        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    chosen = TagFilter(where) if where else None
     model, calibration = _open_model(run, checkpoint, score, runtime, half)
+    found = prediction.find_inputs(
+        inputs, keep_identifiers=keep_identifiers, series=model.data.series == "volume"
+    )
+    if chosen is not None:
+        found, sentence = chosen.keep(found, lambda item: item.path)
+        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    if in_parts and any(is_volume(item.path) for item in found):
+        raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
     calibration = _usable(calibration, model.pick, fpr)
     if in_parts:
         ended = score_in_parts(
@@ -305,7 +312,10 @@ def _open(
 
     if data is None and where:
         raise InputError("--where chooses from --data; the run's own images were chosen before")
-    manifest = run.manifest() if data is None else open_chosen(data, where, keep_identifiers)
+    if data is None:
+        manifest = run.manifest()
+    else:
+        manifest = open_chosen(data, run.config().data, where, keep_identifiers)
     return load_trained(run, checkpoint, score), manifest
 
 
@@ -318,14 +328,13 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
-    interval = metrics["auroc_ci"]
     for name, value in metrics.items():
-        if name in ("auroc_ci", "manifest_sha256"):
+        if name.endswith("_ci") or name == "manifest_sha256":
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         if value is None:
             shown = "not defined here"
-        if name == "auroc" and interval is not None:
+        if (interval := metrics.get(f"{name}_ci")) is not None:
             shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f}, patients resampled)"
         table.add_row(name, shown)
     output.print(table)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from a2bgan.cli.console import output
+from a2bgan.cli.data_options import open_chosen
 
 
 def report(
@@ -24,13 +25,13 @@ def report(
     ] = False,
 ) -> None:
     """Write one self-contained HTML file about a run, for people to read."""
-    from a2bgan.data.manifest import open_data
     from a2bgan.report.html_report import write_report
     from a2bgan.training.run_folder import RunFolder
 
     target = run / "report.html" if out is None else out
-    manifest = None if data is None else open_data(data)
-    write_report(RunFolder.open(run), target, manifest=manifest, rate=fpr, show_ids=show_ids)
+    folder = RunFolder.open(run)
+    manifest = None if data is None else open_chosen(data, folder.config().data)
+    write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
     output.print(f"-> {target}", soft_wrap=True)
 
 
@@ -43,7 +44,6 @@ def compare(
     split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
 ) -> None:
     """Test whether two runs detect equally well on the same patients (DeLong)."""
-    from a2bgan.data.manifest import open_data
     from a2bgan.detection.delong import compare_aurocs
     from a2bgan.detection.evaluate import evaluate
     from a2bgan.detection.trained import load_trained
@@ -51,7 +51,8 @@ def compare(
     from a2bgan.training.run_folder import RunFolder
 
     runs = [RunFolder.open_all(path) for path in (first, second)]
-    manifest = runs[0][0].manifest() if data is None else open_data(data)
+    first_run = runs[0][0]
+    manifest = first_run.manifest() if data is None else open_chosen(data, first_run.config().data)
     ones, others = (
         [evaluate(load_trained(run), manifest, split=split) for run in repeated]
         for repeated in runs

@@ -219,7 +219,7 @@ def _open_run(
         if data is None:
             return run
         where = where or run.manifest_where()
-        manifest = open_chosen(data, where, keep_identifiers)
+        manifest = open_chosen(data, run.config().data, where, keep_identifiers)
         if manifest.sha256 != run.manifest_sha256():
             raise InputError(
                 f"{data}: not the manifest that {out} was trained on, or another key of "
@@ -231,7 +231,7 @@ def _open_run(
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
     resolved = load_config(preset, config, settings)
     RunFolder.refuse_occupied(out, overwrite=overwrite)
-    manifest = open_chosen(data, where, keep_identifiers)
+    manifest = open_chosen(data, resolved.data, where, keep_identifiers)
     require_training_sets(manifest)
     return _create_run(out, resolved, manifest, overwrite)
 

@@ -38,6 +38,7 @@ from a2bgan.data.readers import (
     open_image_file,
     read_picture,
 )
+from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.errors import InputError
 
 # Raise it when readers or preprocessing give other pixels for the same options.
@@ -86,8 +87,8 @@ class CachedImages:
     index: (N,) int64; for each image the position of its file among the paths given.
     failures: the files that are missing from `images`, in the order given.
     originals: one for each image.
-    content: for each path given the SHA-256 of the file's bytes, None for a file that could not be
-        read at all. Equal digests are byte-identical files.
+    content: for each path given the SHA-256 of the file's bytes, of a slice with its place, None
+        for a file that could not be read at all. Equal ones are byte-identical files.
     """
 
     images: np.ndarray
@@ -134,7 +135,10 @@ def load_images(
         index=np.array(entry["index"], dtype=np.int64),
         failures=[Failure(names[row], reason) for row, reason in entry["failures"]],
         originals=[Original(*original) for original in entry["originals"]],
-        content=[content.sha256 for content in contents],
+        content=[
+            content.sha256 and content.sha256 + _fragment(path)
+            for content, path in zip(contents, paths, strict=True)
+        ],
     )
 
 
@@ -175,15 +179,21 @@ class _Content(NamedTuple):
 def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Content]:
     """Hash the files, except those whose size and modification time are as at the last time."""
     absolute = [os.path.abspath(path) for path in paths]
-    suffixes = [image_suffix(Path(path)) for path in paths]
+    suffixes = [image_suffix(Path(volume_of(path))) + _fragment(path) for path in paths]
     digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
     index_file = folder / f"{digest.hexdigest()}.json"
     known = _read_content_index(index_file, len(paths))
-    states = [_file_state(path) for path in absolute]
+    # Slices of a volume are one file, looked at once.
+    files = [volume_of(path) for path in absolute]
+    first: dict[str, int] = {}
+    for k, file in enumerate(files):
+        first.setdefault(file, k)
+    state_of = {file: _file_state(file) for file in first}
+    states = [state_of[file] for file in files]
     changed = [
         k
-        for k, state in enumerate(states)
-        if state is None or known[k] is None or known[k][0] != state
+        for k in first.values()
+        if states[k] is None or known[k] is None or known[k][0] != states[k]
     ]
     contents = [
         _Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
@@ -195,6 +205,10 @@ def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Co
         sha256, reason = next(hashed)
         contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
         report(done, 2 * len(paths))
+    contents = [
+        content._replace(sha256=contents[first[file]].sha256, reason=contents[first[file]].reason)
+        for content, file in zip(contents, files, strict=True)
+    ]
     if any(states[k] is not None for k in changed):
         rows = [
             None if content.sha256 is None else [state, content.sha256]
@@ -206,16 +220,31 @@ def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Co
 
 def _file_state(path: str) -> list[int] | None:
     try:
+        if os.path.isdir(path):  # a DICOM series
+            found = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+            return [sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)]
         status = os.stat(path)
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
 
 
+def _fragment(path: Path) -> str:
+    """What tells a slice from the others of its volume; "" for other images."""
+    found = parse_slice(path)
+    return "" if found is None else found.fragment
+
+
 def _hash_file(path: Path) -> tuple[str | None, str]:
     try:
         find_reader(path)
-        with open_image_file(path) as file:
+        volume = Path(volume_of(path))
+        if volume.is_dir():
+            digest = hashlib.sha256()
+            for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
+                digest.update((_hash_file(part)[0] or "").encode())
+            return digest.hexdigest(), ""
+        with open_image_file(volume) as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), ""
     except ImageError as error:
         return None, str(error)
@@ -235,7 +264,10 @@ def _read_content_index(index_file: Path, count: int) -> list[Any]:
 
 
 def _entry_key(contents: Sequence[_Content], config: DataConfig) -> str:
-    options = config.model_dump(exclude={"window_low", "window_high"})
+    # Which slices there are is in the paths.
+    options = config.model_dump(
+        exclude={"window_low", "window_high", "volume_axis", "slices", "skip_empty", "series"}
+    )
     if config.window in ("percentile", "fixed"):
         options["window_range"] = config.window_range
     # The reader is chosen by the suffix, so equal bytes can read differently.
@@ -292,6 +324,10 @@ def _build_entry(
                 decoded |= unnoted
                 unnoted.clear()
     decoded |= unnoted
+    if any(map(parse_slice, paths)):
+        from a2bgan.data.volumes import forget_volumes
+
+        forget_volumes()
 
     entry, sources = _describe(contents, first_row, decoded)
     if sources != list(range(len(paths))):

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
 Part = Literal["training", "selection", "calibration"]
@@ -24,7 +25,7 @@ class HoldoutConfig(BaseModel):
 
     fraction: float = Field(ge=0, le=0.25, description="of a set, for each purpose")
     at_least: int = Field(
-        ge=0, description="images to select by, half as many patients to calibrate"
+        ge=0, description="images or volumes to select by, half as many patients to calibrate"
     )
     seed: int = Field(ge=0, description="of the draw; not train.seed's business")
 
@@ -72,7 +73,8 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
 
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
     for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
-    patients) where that is more, but never more than half of a set in all. A patient of both sets
+    patients) where that is more, but never more than half of a set in all. All slices of a volume
+    count as one image, because patients are what is compared then. A patient of both sets
     is held out of both; mixed images of calibration patients are used for nothing.
 
     Depends on names, on who is the same patient, on splits and the seed: never on labels or on what
@@ -120,10 +122,10 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
 
 
 def _images_of_patients(rows: Sequence[Row]) -> dict[str, int]:
-    counts: dict[str, int] = defaultdict(int)
+    images: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        counts[row.patient_id] += 1
-    return counts
+        images[row.patient_id].add(volume_of(row.name))
+    return {patient: len(names) for patient, names in images.items()}
 
 
 def _first_names(rows: Sequence[Row]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import laplace
 
 from a2bgan.data.readers import image_suffix
+from a2bgan.data.slice_names import volume_of
 
 PIXEL_STATISTICS = (
     "mean brightness",
@@ -76,12 +77,14 @@ def file_statistics(path: Path, image: np.ndarray) -> np.ndarray:
     Raises OSError if the file has gone.
     """
     height, width = image.shape[:2]
-    return np.array([width / height, width * height, path.stat().st_size / (width * height)])
+    size = Path(volume_of(path)).stat().st_size
+    return np.array([width / height, width * height, size / (width * height)])
 
 
 def file_format(path: Path) -> str:
     """The format as its suffix names it: .jpeg is .jpg, .tiff is .tif."""
-    return {".jpeg": ".jpg", ".tiff": ".tif"}.get(image_suffix(path), image_suffix(path))
+    suffix = image_suffix(Path(volume_of(path)))
+    return {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
 
 
 def _corners(values: np.ndarray) -> list[np.ndarray]:

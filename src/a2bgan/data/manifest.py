@@ -12,7 +12,8 @@ from pathlib import Path
 
 from a2bgan.data.cache import default_cache_dir
 from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import is_dicom, is_image
+from a2bgan.data.readers import dicom_of, is_dicom, is_image, is_volume
+from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
 SPLITS = ("healthy", "mixed", "test", "extra")
@@ -27,14 +28,14 @@ FOLDER_LAYOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image.
+    """One image, or a volume before `a2bgan.data.volume_rows` makes slices of it.
 
     name: path as written in the manifest, with forward slashes, relative to its folder.
     path: the same as an absolute path.
     split: one of SPLITS: known healthy (B), mixed (A), test, extra (used for nothing).
     label: 1 abnormal, 0 normal, None unknown. In the mixed set it is there for analysis alone:
         training and model selection must not read it.
-    patient_id: a pseudonym, see `identify`; `name` when nobody knows.
+    patient_id: a pseudonym, see `identify`; when nobody knows `name`, of a slice its volume's.
     mask: absolute path of the lesion mask, of test images.
     twin: absolute path of the same picture without its lesion, which only phantoms have.
     """
@@ -135,7 +136,7 @@ def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
     This is where patients come in. From here on each is a pseudonym, the same in all that is
     written, unless `keep_identifiers`.
     """
-    if not given and is_dicom(path):
+    if not given and is_dicom(path := dicom_of(path)):
         from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
 
         given = "".join((read_tags(path, ["PatientID"]) or {}).get("PatientID", ())[:1])
@@ -221,7 +222,7 @@ def scan_folder(folder: str | Path) -> Manifest:
                 if part not in ("normal", "abnormal"):
                     raise InputError(f"{place}: move it into test/normal/ or test/abnormal/")
                 label = int(part == "abnormal")
-                mask = masks.pop(Path(name).stem, None)
+                mask = masks.pop(_stem(Path(name)), None)
             path = inside.resolve(name, place)
             mask_path = None if mask is None else inside.resolve(mask, place)
             rows.append(Row(name, path, split, label, name, mask_path, None))
@@ -298,7 +299,7 @@ def _parse_row(values: dict[str, str], place: str, inside: "_InsideFolder") -> R
         path=inside.resolve(name, place),
         split=split,
         label=LABELS[label],
-        patient_id=values.get("patient_id", "") or name,
+        patient_id=values.get("patient_id", "") or volume_of(name),
         mask=others["mask"],
         twin=others["twin"],
     )
@@ -328,7 +329,7 @@ class _InsideFolder:
                 f"{place}: path {_shown(name)} is outside the manifest's folder; "
                 "move the image into it or the manifest above both"
             )
-        if not _is_below(self._real_path(path), self._real_root):
+        if not _is_below(self._real_path(volume_of(path)), self._real_root):
             raise InputError(
                 f"{place}: path {_shown(name)} is a link out of the manifest's folder; "
                 "copy the image into the folder"
@@ -359,10 +360,15 @@ def _image_names(root: Path, sub: str) -> list[str]:
     return sorted(names)
 
 
+def _stem(path: Path) -> str:
+    """The file's name without its suffix, ".nii.gz" taken as one."""
+    return path.name.removesuffix(".gz").removesuffix(".nii") if is_volume(path) else path.stem
+
+
 def _masks_by_stem(root: Path) -> dict[str, str]:
     masks: dict[str, str] = {}
     for name in _image_names(root, "test/mask"):
-        stem = Path(name).stem
+        stem = _stem(Path(name))
         if stem in masks:
             raise InputError(
                 f"{_file_shown(root)}: masks {_shown(masks[stem])} and {_shown(name)} "
@@ -379,9 +385,9 @@ def _check_masks(unused: dict[str, str], rows: Sequence[Row], file: str) -> None
             f"{file}: mask {_shown(name)} has no test image with the same file stem; "
             "rename or remove it"
         )
-    masked = {row.path.stem: row.name for row in rows if row.mask is not None}
+    masked = {_stem(row.path): row.name for row in rows if row.mask is not None}
     for row in rows:
-        stem = row.path.stem
+        stem = _stem(row.path)
         if row.split == "test" and row.mask is None and stem in masked:
             raise InputError(
                 f"{file}: images {_shown(masked[stem])} and {_shown(row.name)} share the file "

@@ -32,7 +32,8 @@ class DataConfig(BaseModel):
         images, of the image); "percentile": per image, from `window_low` to `window_high` percent
         (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "voi":
         a DICOM file's own window, files without one are refused; "auto": the same where there is
-        one, otherwise full for 8-bit images, percentile for deeper ones.
+        one, otherwise full for 8-bit images, percentile for deeper ones. Slices of a volume have
+        one window, of all its voxels.
     frames: of a DICOM file with several frames: "refuse" it, or take the "first" or "middle" one.
     clahe: contrast-limited adaptive equalisation before the resize: the limit, as a multiple of a
         flat histogram (2 to 4 are usual); 0 leaves it out.
@@ -43,6 +44,10 @@ class DataConfig(BaseModel):
         standard deviations off).
     depth: bits kept of each value, 8 or 16.
     max_pixels: larger images are refused before they are decoded.
+    volume_axis: the patient's axis that slices of volumes are stacked along.
+    slices: the part of that axis whose slices are used, from 0 to 1.
+    skip_empty: slices with a smaller share of pixels that are not background are left out.
+    series: "images" takes every DICOM file by itself, "volume" all files of a folder as one volume.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +67,10 @@ class DataConfig(BaseModel):
     depth: Literal[8, 16] = 8
     frames: Literal["refuse", "first", "middle"] = "refuse"
     max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
+    volume_axis: Literal["axial", "coronal", "sagittal"] = "axial"
+    slices: tuple[float, float] = (0.0, 1.0)
+    skip_empty: float = Field(default=0.1, ge=0.0, lt=1.0)
+    series: Literal["images", "volume"] = "images"
 
     @field_validator("size")
     @classmethod
@@ -76,6 +85,13 @@ class DataConfig(BaseModel):
         if 0 < clahe <= 1:
             raise ValueError("clahe must be above 1, such as 2, or 0 for none")
         return clahe
+
+    @field_validator("slices")
+    @classmethod
+    def _slices_are_a_range(cls, slices: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= slices[0] < slices[1] <= 1:
+            raise ValueError("slices are a range from 0 to 1, such as [0.3, 0.7]")
+        return slices
 
     @model_validator(mode="after")
     def _has_one_way_to_level_brightness(self) -> Self:
@@ -102,7 +118,8 @@ class DataConfig(BaseModel):
     @property
     def reading(self) -> Reading:
         """The part of it that readers need."""
-        return Reading(self.max_pixels, self.window, self.frames)
+        percents = self.window_range if self.window == "percentile" else DEFAULT_PERCENTS
+        return Reading(self.max_pixels, self.window, self.frames, percents)
 
     @property
     def window_range(self) -> tuple[float, float]:

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from a2bgan.data.slice_names import SliceName, parse_slice
+
 # Below this side there is nothing to look at: such files are icons, thumbnails or mistakes.
 SMALLEST_SIDE = 8
 
@@ -29,11 +31,13 @@ class Reading:
     max_pixels: larger images are refused before they are decoded.
     window: `data.window`; with "auto" and "voi" a DICOM file's own window is looked up.
     frames: which frame of a DICOM file with several is the image.
+    percents: percentiles of a volume that its slices show as black and white.
     """
 
     max_pixels: int
     window: str = "percentile"
     frames: Literal["refuse", "first", "middle"] = "refuse"
+    percents: tuple[float, float] = (0.5, 99.5)
 
 
 class Picture(NamedTuple):
@@ -55,7 +59,8 @@ def read_picture(path: Path, reading: Reading) -> Picture:
     Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
     signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
     become colours, and the EXIF orientation is applied. Colour of 16 bits a channel may be
-    reduced to 8 bits by Pillow; grey of 16 bits keeps them. DICOM: see `a2bgan.data.dicom`.
+    reduced to 8 bits by Pillow; grey of 16 bits keeps them. DICOM: see `a2bgan.data.dicom`; slices
+    of volumes, which `a2bgan.data.slice_names` names: `a2bgan.data.volumes`.
 
     Raises only ImageError: missing, empty, truncated or damaged file, another format, constant
     image, NaN or infinite values, several frames, a side below 8 pixels, more than `max_pixels`.
@@ -76,7 +81,7 @@ def read_mask(path: Path, max_pixels: int) -> np.ndarray:
     and 255 and lossy ones all read right; one that numbers several lesions must be made binary
     first. Of a colour mask the brightest channel counts. Raises only ImageError.
     """
-    mask = _decode(path, Reading(max_pixels)).values
+    mask = _decode(path, Reading(max_pixels), as_mask=True).values
     brightest = mask.max(axis=-1) if mask.ndim == 3 else mask
     if not np.isfinite(brightest).all():
         raise ImageError("NaN or infinite values")
@@ -119,6 +124,19 @@ def is_image(path: Path) -> bool:
     return image_suffix(path) in READERS or is_dicom(path)
 
 
+def is_volume(path: Path) -> bool:
+    """Whether a path is taken for a volume: a NIfTI file by its suffix, or a folder."""
+    suffix = image_suffix(path)
+    return READERS.get(suffix) is _refuse_volume or (suffix not in READERS and path.is_dir())
+
+
+def dicom_of(path: Path) -> Path:
+    """The DICOM file that speaks for a path: of a folder, which is a series, the first in it."""
+    if image_suffix(path) in READERS or not path.is_dir():
+        return path
+    return next((file for file in sorted(path.iterdir()) if is_dicom(file)), path)
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file is read as DICOM: by its suffix or, without a known one, by its beginning."""
     suffix = image_suffix(path)
@@ -134,18 +152,24 @@ def is_dicom(path: Path) -> bool:
 def find_reader(path: Path) -> "Reader":
     """The reader for this path's suffix, or DICOM's by the content, because archives name files
     anyhow; ImageError when there is none."""
+    if parse_slice(path) is not None:
+        return _read_slice
     suffix = image_suffix(path)
     if suffix in READERS:
         return READERS[suffix]
     if is_dicom(path):
         return _read_dicom
+    if path.is_dir():
+        return _refuse_volume
     # A name such as 1.2.840.113 has a "suffix" that may be part of a patient's number.
     shown = suffix if suffix[1:].isalpha() and len(suffix) <= 10 else "no known suffix"
-    raise ImageError(f"unknown format ({shown}); use PNG, JPEG, TIFF or DICOM")
+    raise ImageError(f"unknown format ({shown}); use PNG, JPEG, TIFF, DICOM or NIfTI")
 
 
-def _decode(path: Path, reading: Reading) -> Picture:
+def _decode(path: Path, reading: Reading, *, as_mask: bool = False) -> Picture:
     reader = find_reader(path)
+    if as_mask and reader is _read_slice:
+        reader = _read_mask_slice
     try:
         return reader(path, reading)
     except ImageError:
@@ -234,8 +258,32 @@ def _read_dicom(path: Path, reading: Reading) -> Picture:
     return read_dicom(path, reading)
 
 
-def _refuse_nifti(path: Path, reading: Reading) -> Picture:
-    raise ImageError("NIfTI is not supported by this version; convert to PNG or TIFF")
+def _read_slice(path: Path, reading: Reading) -> Picture:
+    from a2bgan.data.volumes import read_slice  # nibabel takes a while, and few need it
+
+    volume, axis, index = _slice_of(path)
+    return read_slice(Path(volume), axis, index, reading)
+
+
+def _read_mask_slice(path: Path, reading: Reading) -> Picture:
+    from a2bgan.data.volumes import read_mask_slice
+
+    volume, axis, index = _slice_of(path)
+    return Picture(read_mask_slice(Path(volume), axis, index))
+
+
+def _slice_of(path: Path) -> SliceName:
+    name = parse_slice(path)
+    assert name is not None
+    return name
+
+
+def _refuse_volume(path: Path, reading: Reading) -> Picture:
+    """Why there are no slices of a volume."""
+    from a2bgan.data.volumes import read_volume
+
+    read_volume(path)
+    raise ImageError("no slice left by data.slices and data.skip_empty, or a mask on another grid")
 
 
 Reader = Callable[[Path, Reading], Picture]
@@ -248,6 +296,6 @@ READERS: dict[str, Reader] = {
     ".tif": _read_with_pillow,
     ".tiff": _read_with_pillow,
     ".dcm": _read_dicom,
-    ".nii": _refuse_nifti,
-    ".nii.gz": _refuse_nifti,
+    ".nii": _refuse_volume,
+    ".nii.gz": _refuse_volume,
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from a2bgan.data.readers import dicom_of
 from a2bgan.errors import InputError
 
 # Conditions are written into the run; these would write a patient's identity with them.
@@ -50,7 +51,7 @@ class TagFilter:
         """Whether a file has the tags; None for one that is not DICOM or cannot be read."""
         from a2bgan.data.dicom import read_tags
 
-        tags = read_tags(path, list(self._conditions))
+        tags = read_tags(dicom_of(path), list(self._conditions))
         if tags is None:
             return None
         return all(

@@ -12,6 +12,7 @@ from scipy.stats import ks_2samp
 from a2bgan.detection import conformal
 from a2bgan.detection.detect import detect
 from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
@@ -30,7 +31,7 @@ class Calibration:
     """What is known of healthy patients that nothing was learned from.
 
     pick: of which scores it holds; another score or checkpoint needs its own calibration.
-    patient_scores: (P,) each patient's highest score.
+    patient_scores: (P,) each patient's score by `pick.patients`, the highest by default.
     image_scores, means, deviations: (N,) each image's score, and mean and standard deviation of
         its preprocessed pixels in [0, 1].
     """
@@ -62,12 +63,13 @@ class Calibration:
         return replace(pick, rule=self.pick.rule) == self.pick
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """p-values (N,) of images: of their patient's highest score, see `conformal.p_values`.
+        """p-values (N,) of images: of their patient's score, see `conformal.p_values`.
 
         An image whose patient is unknown ("") is a patient of its own.
         """
-        highest = highest_of_patient(patients, scores)
-        return conformal.p_values(self.patient_scores, highest)
+        return conformal.p_values(
+            self.patient_scores, of_patient(patients, scores, self.pick.patients)
+        )
 
 
 def read_calibration(run: RunFolder) -> Calibration | None:
@@ -90,18 +92,9 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     scores = np.concatenate(
         [b.scores.numpy() for b in detect(trained.method, healthy.images, pick.score, pick.version)]
     ).astype(np.float64)
-    patients = healthy.patients.tolist()
-    highest = dict(zip(patients, highest_of_patient(patients, scores), strict=True))
+    of_patients = by_patient(healthy.patients, scores, pick.patients)
     means, deviations = intensities(healthy.images / np.float32(np.iinfo(healthy.images.dtype).max))
-    return Calibration(pick, np.sort(list(highest.values())), scores, means, deviations)
-
-
-def highest_of_patient(patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) for each image the highest score of its patient; "" is a patient of its own."""
-    best: dict[str, float] = {}
-    for patient, score in zip(patients, scores, strict=True):
-        best[patient] = max(float(score), best.get(patient, -np.inf))
-    return np.array([s if not p else best[p] for p, s in zip(patients, scores, strict=True)])
+    return Calibration(pick, np.sort(list(of_patients.values())), scores, means, deviations)
 
 
 def intensities(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

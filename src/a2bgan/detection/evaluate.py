@@ -2,8 +2,8 @@
 
 import csv
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_mask
 from a2bgan.data.readers import ImageError
+from a2bgan.data.slice_names import parse_slice
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.detect import detect
 from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
+from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
 
@@ -64,6 +66,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
+    ``auroc`` is of images: of volumes, slices, abnormal where their mask has lesion or, without
+    masks, where their volume is. ``patient_auroc`` is of patients, where some have several images.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
     if the split has no labelled images that can be read.
     """
@@ -76,6 +80,8 @@ def evaluate(
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
     rows = [labelled[i] for i in loaded.index]
     masks, failures = _lesion_masks(rows, config)
+    patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
+    rows = _with_slice_labels(rows, masks)
     failures = [*loaded.failures, *failures]
 
     # Maps and twins are kept only where there is a mask to compare them with.
@@ -109,6 +115,7 @@ def evaluate(
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
+        **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
         "n_normal": int((labels == 0).sum()),
@@ -170,12 +177,43 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         values = [e.metrics[name] for e in evaluations]
         if name == "auroc_ci":
             summary[name] = None if interval is None else list(interval)
+        elif name.endswith("_ci"):
+            continue
         elif all(isinstance(v, float) for v in values):
             summary[name] = float(np.mean(values))
             summary[f"{name}_sd"] = float(np.std(values, ddof=1))
         else:
             summary[name] = value if all(v == value for v in values) else values
     return summary
+
+
+def _of_patients(
+    rows: Sequence[Row], scores: np.ndarray, label_of: Mapping[str, float], rule: str
+) -> dict[str, Any]:
+    """AUROC of patients by their patient score; nothing where each has one image."""
+    found = by_patient([row.patient_id for row in rows], scores, rule)
+    if len(found) == len(rows):
+        return {}
+    labels = np.array([label_of[who] for who in found], dtype=np.int64)
+    values = np.array(list(found.values()))
+    interval = bootstrap_auroc_interval(labels, values, np.array(list(found)))
+    return {
+        "patient_auroc": auroc(labels, values),
+        "patient_auroc_ci": None if interval is None else list(interval),
+        "patient_score": rule,
+        "n_patients_normal": int((labels == 0).sum()),
+        "n_patients_abnormal": int((labels == 1).sum()),
+    }
+
+
+def _with_slice_labels(rows: Sequence[Row], masks: Sequence[np.ndarray | None]) -> list[Row]:
+    """Slices without any lesion in their mask are normal, though their volume is not."""
+    return [
+        replace(row, label=int(mask.any()))
+        if mask is not None and row.mask is not None and parse_slice(row.name) is not None
+        else row
+        for row, mask in zip(rows, masks, strict=True)
+    ]
 
 
 def _true_twins(

@@ -9,32 +9,40 @@ from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.holdout import Holdout, Part
 from a2bgan.data.manifest import Row
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Preprocessed images (N, C, H, W), uint8 or uint16, whose they are, (N,), and what failed."""
+    """Preprocessed images (N, C, H, W), uint8 or uint16, whose they are, (N,), and what failed.
+
+    slices: whether they are slices of volumes, so that patients are compared, not images.
+    """
 
     images: np.ndarray
     patients: np.ndarray
     failures: Sequence[Failure] = ()
+    slices: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def load_part(run: RunFolder, split: str, part: Part, limit: int | None = None) -> HeldOut:
-    """Images of a run's set (healthy or mixed) that belong to a part, ``limit`` at most.
+    """Images of a run's set (healthy or mixed) that belong to a part, ``limit`` at most; of
+    volumes all slices of ``limit`` at most.
 
     Files that cannot be read are failures; labels are not looked at. Raises InputError if the
     run's manifest, its images or its list of held-out images are gone.
     """
     manifest, holdout = run.manifest(), Holdout.read(run.holdout_file)
     rows = holdout.rows(manifest, split, part)
-    if limit is not None and len(rows) > limit:
-        chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
-        rows = tuple(rows[i] for i in sorted(chosen.tolist()))
+    volumes = list(dict.fromkeys(volume_of(row.name) for row in rows))
+    if limit is not None and len(volumes) > limit:
+        drawn = np.random.default_rng(0).choice(len(volumes), limit, replace=False)
+        chosen = {volumes[i] for i in drawn.tolist()}
+        rows = tuple(row for row in rows if volume_of(row.name) in chosen)
     return _load(rows, run.config().data)[0]
 
 
@@ -54,4 +62,5 @@ def load_labelled(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.
 def _load(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.ndarray]:
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
     patients = np.array([rows[i].patient_id for i in loaded.index], dtype=np.str_)
-    return HeldOut(loaded.images, patients, loaded.failures), loaded.index
+    slices = any(parse_slice(row.name) is not None for row in rows)
+    return HeldOut(loaded.images, patients, loaded.failures, slices), loaded.index

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,10 @@ from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, is_image
+from a2bgan.data.readers import ImageError, is_dicom, is_image, is_volume
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick
+from a2bgan.detection.volume_prediction import predict_volume
 from a2bgan.errors import InputError
 
 
@@ -51,10 +52,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One scored image, or the reason why it could not be.
+    """One scored image or volume, or the reason why it could not be.
 
     image, twin: (C, H, W) in [0, 1]; anomaly_map: (H, W), 0 or more. None with an error; twin and
-    map also where the method makes none.
+    map also where the method makes none. Of a volume they are those of one slice; slices: (3, n)
+    score, mean and standard deviation of each; volume_map: (X, Y, Z) along RAS+ axes.
     """
 
     input: Input
@@ -63,14 +65,19 @@ class Prediction:
     twin: np.ndarray | None = None
     anomaly_map: np.ndarray | None = None
     error: str = ""
+    slices: np.ndarray | None = None
+    volume_map: np.ndarray | None = None
 
 
-def find_inputs(sources: Sequence[Path], *, keep_identifiers: bool = False) -> list[Input]:
+def find_inputs(
+    sources: Sequence[Path], *, keep_identifiers: bool = False, series: bool = False
+) -> list[Input]:
     """What to score: files as they are given, images below folders, what a DICOMDIR lists, rows of
     manifests (.csv).
 
     Folders are searched for images; a file that is named is always tried. Patients are those of
-    manifests or of DICOM files, as pseudonyms unless `keep_identifiers`. Raises InputError.
+    manifests or of DICOM files, as pseudonyms unless `keep_identifiers`. `series`: DICOM files of
+    a folder are one volume, the folder. Raises InputError.
     """
     inputs: list[Input] = []
     for source in sources:
@@ -79,6 +86,9 @@ def find_inputs(sources: Sequence[Path], *, keep_identifiers: bool = False) -> l
             images = [path for path in files if is_image(path)]
             if not images:
                 raise InputError(f"{source}: no images in this folder")
+            if series:
+                whole = (path.parent if is_dicom(path) else path for path in images)
+                images = list(dict.fromkeys(whole))
             found = [(str(path), path, "") for path in images]
         elif source.suffix.lower() == ".csv":
             rows = read_manifest(source).rows
@@ -94,10 +104,24 @@ def find_inputs(sources: Sequence[Path], *, keep_identifiers: bool = False) -> l
 
 
 def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
-    """Score inputs in order; files of the next batches are read while one is judged.
+    """Score inputs in order, volumes by their slices; files of the next batches are read while
+    one is judged.
 
     A file that cannot be read is a Prediction with an error; it never stops the others.
     """
+
+    def judge(images: Iterable[Input]) -> Iterator[Prediction]:
+        return _predict_images(model, images)
+
+    for volumes, group in groupby(inputs, lambda item: is_volume(item.path)):
+        if not volumes:
+            yield from judge(group)
+            continue
+        for item in group:
+            yield predict_volume(judge, item, model.data, model.pick.patients)
+
+
+def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
     size = model.batch_size
     images_read = _read_ahead(inputs, model.data, size)
     while group := list(islice(images_read, size)):

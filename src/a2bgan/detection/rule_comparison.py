@@ -80,7 +80,7 @@ def compare_rules(
         picks.append((f"fid, {network.label}", selection))
     picks.append(("last", select_last(run)))
     top = max(measured, key=lambda c: c.auroc)
-    best = Pick(top.checkpoint, top.version, top.score, "best")
+    best = Pick(top.checkpoint, top.version, top.score, "best", top.patients)
     rows = [RulePick("best there was", best, top.auroc)]
     rows += [RulePick(rule, s.pick, _auroc_of(s.pick, measured)) for rule, s in picks]
     return RuleComparison(
@@ -89,5 +89,7 @@ def compare_rules(
 
 
 def _auroc_of(pick: Pick, candidates: Sequence[Candidate]) -> float:
-    wanted = (pick.checkpoint, pick.version, pick.score)
-    return next(c.auroc for c in candidates if (c.checkpoint, c.version, c.score) == wanted)
+    wanted = (pick.checkpoint, pick.version, pick.score, pick.patients)
+    return next(
+        c.auroc for c in candidates if (c.checkpoint, c.version, c.score, c.patients) == wanted
+    )

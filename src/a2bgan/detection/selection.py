@@ -15,6 +15,7 @@ from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
 from a2bgan.detection.fid import FeatureNetwork, frechet_distance
 from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.patient_scores import DEFAULT, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
@@ -33,6 +34,7 @@ class Candidate:
     """A checkpoint, a version of its weights and a score, with an AUROC and its standard error.
 
     The AUROC is AUCp, healthy against mixed, or, by few labelled images, abnormal against normal.
+    Of slices it is that of patients, whose scores ``patients`` makes of them.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Candidate:
     score: str
     auroc: float
     error: float
+    patients: str = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,27 @@ class Validator:
                 all_scores(method, part.images, version) for part in (self.healthy, self.mixed)
             )
             for score in healthy:
-                auroc, error = pseudo_auc(
-                    healthy[score], mixed[score], self.healthy.patients, self.mixed.patients
-                )
-                found.append(Candidate(step, checkpoint, version, score, auroc, error))
+                for rule in _rules(self.healthy):
+                    of_healthy = _compared(self.healthy, healthy[score], rule)
+                    of_mixed = _compared(self.mixed, mixed[score], rule)
+                    auroc, error = pseudo_auc(
+                        of_healthy[1], of_mixed[1], of_healthy[0], of_mixed[0]
+                    )
+                    found.append(Candidate(step, checkpoint, version, score, auroc, error, rule))
         return found
+
+
+def _rules(part: HeldOut) -> Sequence[str]:
+    """The patient scores to choose from: one for images, of which each is compared by itself."""
+    return tuple(PATIENT_SCORES) if part.slices else (DEFAULT,)
+
+
+def _compared(part: HeldOut, scores: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
+    """Patients and scores to compare: of slices one a patient, of images as they are."""
+    if not part.slices:
+        return part.patients, scores
+    found = by_patient(part.patients, scores, rule)
+    return np.array(list(found), dtype=np.str_), np.array(list(found.values()))
 
 
 def pseudo_auc(
@@ -120,7 +139,7 @@ def best_candidate(
     error = top.error if np.isfinite(top.error) else 0.0
     tied = [c for c in candidates if c.auroc >= top.auroc - error]
     best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", c.auroc))
-    return Pick(best.checkpoint, best.version, best.score, rule), best
+    return Pick(best.checkpoint, best.version, best.score, rule, best.patients), best
 
 
 def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
@@ -143,12 +162,17 @@ def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -
     """
     if len(set(labels.tolist())) < 2:
         raise InputError("labelled images of both kinds are needed, label 0 and label 1")
-    return [
-        Candidate(step, checkpoint, version, score, *auroc_with_error(labels, s, labelled.patients))
-        for step, checkpoint, method in _checkpoints(run)
-        for version in method.versions
-        for score, s in all_scores(method, labelled.images, version).items()
-    ]
+    found = []
+    for step, checkpoint, method in _checkpoints(run):
+        for version in method.versions:
+            for score, values in all_scores(method, labelled.images, version).items():
+                for rule in _rules(labelled):
+                    patients, scores = _compared(labelled, values, rule)
+                    # A patient is abnormal when an image is.
+                    _, known = _compared(labelled, labels, DEFAULT)
+                    auroc, error = auroc_with_error(known, scores, patients)
+                    found.append(Candidate(step, checkpoint, version, score, auroc, error, rule))
+    return found
 
 
 def select_by_fid(
@@ -179,12 +203,14 @@ def select_last(run: RunFolder) -> Selection:
 
 
 def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:
-    """Estimated share of diseased images in the mixed set, from the picked scores."""
+    """Estimated share of diseased images (of volumes: patients) in the mixed set, by the pick."""
     method = run.config().build_method()
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
-    scores = (all_scores(method, part.images, pick.version) for part in (healthy, mixed))
-    of_healthy, of_mixed = (by_name[pick.score] for by_name in scores)
-    return estimate_diseased_share(of_healthy, of_mixed, healthy.patients, mixed.patients)
+    (b_patients, of_healthy), (a_patients, of_mixed) = (
+        _compared(part, all_scores(method, part.images, pick.version)[pick.score], pick.patients)
+        for part in (healthy, mixed)
+    )
+    return estimate_diseased_share(of_healthy, of_mixed, b_patients, a_patients)
 
 
 def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selection:

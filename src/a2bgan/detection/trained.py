@@ -10,6 +10,7 @@ import torch
 
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.detect import Detection, batch_size_for, detect
+from a2bgan.detection.patient_scores import DEFAULT
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, load_weights
@@ -24,6 +25,7 @@ SELECTED = "selected"
 class Pick:
     """What a run stands for: a checkpoint's name, a version of its weights, a score.
 
+    patients: how images of a patient become one score, see `a2bgan.detection.patient_scores`.
     rule: by what it was picked, see `a2bgan.detection.selection`.
     """
 
@@ -31,6 +33,7 @@ class Pick:
     version: str
     score: str
     rule: str
+    patients: str = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

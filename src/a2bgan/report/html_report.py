@@ -24,6 +24,7 @@ from a2bgan.detection.calibration import Calibration, read_calibration
 from a2bgan.detection.detect import detect
 from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.held_out import load_part
+from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.selection import read_candidates
 from a2bgan.detection.shortcuts import audit_shortcuts
@@ -278,11 +279,10 @@ def _threshold_table(
     if tested is not None:
         people = [row.patient_id for row in tested.rows]
         p_values = calibration.p_values(people, tested.scores)
+        label_of = by_patient(people, tested.labels)  # abnormal when an image is
         for label in (0, 1):
             observed[label] = {
-                who: p
-                for who, p, row in zip(people, p_values, tested.rows, strict=True)
-                if row.label == label
+                who: p for who, p in zip(people, p_values, strict=True) if label_of[who] == label
             }
     table = []
     for rate in RATES:

@@ -5,12 +5,13 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.readers import READERS, image_suffix
+from a2bgan.data.readers import READERS, ImageError, image_suffix
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
@@ -37,13 +38,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """A row of the table that has a score."""
+    """A row of the table that has a score.
+
+    images: (3, n) score, mean and standard deviation of the image or of each slice.
+    """
 
     name: str
     patient: str
     score: float
-    mean: float
-    deviation: float
+    images: np.ndarray
     picture: str
 
 
@@ -56,7 +59,8 @@ def write_predictions(
     pictures: bool = True,
     vmax: float = DIFFERENCE_SCALE,
 ) -> Written:
-    """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``.
+    """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``; of
+    volumes ``NAME_anomaly.nii.gz`` too, the map in the volume's own voxels.
 
     Each picture shows input, healthy twin and anomaly map over the input, on the scale 0 to
     ``vmax``; pictures are written while the next images are scored. Rows are written as they come
@@ -79,12 +83,17 @@ def write_predictions(
                     rows.append((p.input.name, p.input.patient_id, p.error))
                 else:
                     picture = ""
+                    name = _free_name(p.input.name, taken)
                     if pictures:
-                        picture = f"pictures/{_free_name(p.input.name, taken)}.png"
+                        picture = f"pictures/{name}.png"
                         painters.paint(out / picture, p, vmax)
-                    (mean,), (deviation,) = intensities(p.image[None])
+                    if p.volume_map is not None:
+                        _write_volume_map(out / f"{name}_anomaly.nii.gz", p)
+                    images = p.slices
+                    if images is None:
+                        images = np.vstack([[p.score], *intensities(p.image[None])])
                     person = p.input.patient_id
-                    rows.append(_Scored(p.input.name, person, p.score, mean, deviation, picture))
+                    rows.append(_Scored(p.input.name, person, p.score, images, picture))
                 table.writerow(_cells(rows[-1], None, rate))
         scored = [row for row in rows if isinstance(row, _Scored)]
         failures = [(row[0], row[2]) for row in rows if not isinstance(row, _Scored)]
@@ -92,12 +101,12 @@ def write_predictions(
         flagged = 0
         sentences: list[str] = []
         if calibration is not None and scored:
-            values = {
-                name: np.array([getattr(row, name) for row in scored], dtype=np.float64)
-                for name in ("score", "mean", "deviation")
-            }
-            p_values = calibration.p_values([row.patient for row in scored], values["score"])
-            sentences = drift(calibration, values["score"], values["mean"], values["deviation"])
+            scores, means, deviations = np.concatenate([row.images for row in scored], axis=1)
+            counts = [row.images.shape[1] for row in scored]
+            behind = [who for who, n in zip(people, counts, strict=True) for _ in range(n)]
+            first = np.cumsum([0, *counts[:-1]])
+            p_values = calibration.p_values(behind, scores)[first]
+            sentences = drift(calibration, scores, means, deviations)
             flagged = len({who for who, p in zip(people, p_values, strict=True) if p <= rate})
             p_of = dict(zip(map(id, scored), p_values.tolist(), strict=True))
             temporary = out / "scores.csv.tmp"
@@ -138,6 +147,14 @@ class _Painters:
                 future.result()
 
 
+def _write_volume_map(path: Path, p: Prediction) -> None:
+    from a2bgan.data.volumes import read_grid, write_map  # nibabel takes a while
+
+    assert p.volume_map is not None
+    with suppress(ImageError):  # the volume was there a moment ago
+        write_map(path, p.volume_map, read_grid(p.input.path))
+
+
 def _cells(
     row: _Scored | tuple[str, str, str], p_value: float | None, rate: float
 ) -> tuple[str, ...]:
@@ -151,7 +168,9 @@ def _cells(
 def _free_name(name: str, taken: set[str]) -> str:
     """The file's own name without suffix; a number is added where two share it."""
     path = Path(name)
-    stem = path.stem if image_suffix(path) in READERS else path.name  # 1.2.840.113 has no suffix
+    suffix = image_suffix(path)
+    # 1.2.840.113 has no suffix.
+    stem = path.name[: -len(suffix)] if suffix in READERS else path.name
     free, number = stem, 1
     while free in taken:
         number += 1

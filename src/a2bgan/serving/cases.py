@@ -23,6 +23,7 @@ from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import open_data
+from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import Input, Prediction, find_inputs, predict
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -118,7 +119,10 @@ def find_cases(run: RunFolder, data: str | None) -> list[Input]:
         found = find_inputs([folder])
         # Names from the folder on: where it lies is nobody's business.
         return [Input(i.path.relative_to(folder).as_posix(), i.path, i.patient_id) for i in found]
-    rows = (run.manifest() if data is None else open_data(data)).split("test")
+    if data is None:
+        rows = run.manifest().split("test")
+    else:
+        rows = expand_volumes(open_data(data), run.config().data).split("test")
     if not rows:
         where = "this run" if data is None else data
         raise InputError(f"{where}: no test images to read; give --data, a set or a folder of them")

@@ -1,0 +1,58 @@
+"""Patient scores: one number for all images of a patient, slices of volumes above all."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP_SLICES = 0.1
+"""Share of a patient's images that `top-k` averages."""
+
+DEFAULT = "max"
+"""What counts where images are no slices: each was taken for a reason of its own."""
+
+
+def mean(scores: NDArray[np.float64]) -> float:
+    """Mean of all: disease of the whole organ."""
+    return float(scores.mean())
+
+
+def top_k(scores: NDArray[np.float64]) -> float:
+    """Mean of the highest tenth (rounded up to whole images): a lesion spans several slices, which
+    one noisy slice does not."""
+    count = math.ceil(TOP_SLICES * len(scores))
+    return float(np.sort(scores)[-count:].mean())
+
+
+def highest(scores: NDArray[np.float64]) -> float:
+    return float(scores.max())
+
+
+PATIENT_SCORES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "max": highest,
+    "top-k": top_k,
+    "mean": mean,
+}
+"""By name; each takes the scores (n,) of one patient's images."""
+
+
+def by_patient(
+    patients: Sequence[str] | NDArray[np.str_], scores: NDArray[np.float64], rule: str = DEFAULT
+) -> dict[str, float]:
+    """The score of each patient, in the order they come."""
+    images: dict[str, list[int]] = {}
+    for k, patient in enumerate(patients):
+        images.setdefault(str(patient), []).append(k)
+    return {who: PATIENT_SCORES[rule](scores[index]) for who, index in images.items()}
+
+
+def of_patient(
+    patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT
+) -> NDArray[np.float64]:
+    """(N,) for each image the score of its patient; "" is a patient of its own."""
+    found = by_patient(patients, scores, rule)
+    return np.array(
+        [score if not who else found[who] for who, score in zip(patients, scores, strict=True)],
+        dtype=np.float64,
+    )

@@ -1,0 +1,217 @@
+"""Volumes through the commands: trained on, evaluated by patients, scored, mapped."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import center_of_mass
+from sklearn.metrics import roc_auc_score
+from typer.testing import Result
+
+from a2bgan.data.cache import load_images
+from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
+from a2bgan.data.manifest import open_data, read_manifest
+from a2bgan.data.phantom_volumes import AFFINES, write_phantom_volumes
+from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.slice_names import volume_of
+from a2bgan.data.volume_rows import expand_volumes
+from a2bgan.detection.detect import Detection
+from a2bgan.detection.predict import find_inputs, predict
+from a2bgan.detection.trained import Pick
+from a2bgan.report.predictions import write_predictions
+
+CONFIG = DataConfig(size=32, slices=(0.2, 0.8), skip_empty=0.2)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heads") / "set"
+    write_phantom_volumes(
+        folder, size=32, healthy=6, mixed_normal=2, mixed_abnormal=3, test_normal=2,
+        test_abnormal=5,
+    )  # fmt: skip
+    return folder
+
+
+def test_rows_of_volumes_become_rows_of_slices(heads: Path) -> None:
+    whole = open_data(heads, keep_identifiers=True)
+    manifest = expand_volumes(whole, CONFIG)
+    assert {volume_of(row.name) for row in manifest.rows} == {row.name for row in whole.rows}
+    assert len(manifest.rows) > 8 * len(whole.rows)
+    for row in manifest.rows:
+        assert row.patient_id == "head-" + Path(volume_of(row.name)).name[:4]
+        if row.mask is not None:
+            assert volume_of(row.mask) == volume_of(row.path).replace("images", "masks")
+            assert str(row.mask).endswith(row.name[-11:])
+    # What is written is read back as it was.
+    manifest.write(heads / "slices.csv")
+    assert read_manifest(heads / "slices.csv") == manifest
+
+
+def test_all_slices_of_a_patient_are_on_one_side(heads: Path) -> None:
+    manifest = expand_volumes(open_data(heads), CONFIG)
+    config = HoldoutConfig(fraction=0.2, at_least=2, seed=0)
+    held: Holdout = hold_out(manifest, config)
+    where: dict[str, set[str]] = {}
+    for part in ("training", "selection", "calibration"):
+        for row in held.rows(manifest, "healthy", part):
+            where.setdefault(row.patient_id, set()).add(part)
+    assert all(len(parts) == 1 for parts in where.values())
+    assert sorted(next(iter(p)) for p in where.values()).count("selection") == 1
+    assert sum(p == {"training"} for p in where.values()) == 4
+
+
+def test_an_unknown_patient_is_the_volume_and_a_bad_volume_is_named(
+    heads: Path, tmp_path: Path
+) -> None:
+    for split in ("healthy", "mixed"):
+        (tmp_path / split / "deep").mkdir(parents=True)
+    source = (heads / "images/0000.nii.gz").read_bytes()
+    (tmp_path / "healthy/anat.nii.gz").write_bytes(source)
+    (tmp_path / "healthy/deep/anat.nii.gz").write_bytes(source)
+    (tmp_path / "mixed/cut.nii.gz").write_bytes(source[:3000])
+    manifest = expand_volumes(open_data(tmp_path), CONFIG)
+    assert {row.patient_id for row in manifest.split("healthy")} == {
+        "healthy/anat.nii.gz", "healthy/deep/anat.nii.gz",
+    }  # fmt: skip
+    (bad,) = manifest.split("mixed")
+    loaded = load_images([bad.path], [bad.name], CONFIG, tmp_path / "cache")
+    assert [(f.name, f.reason) for f in loaded.failures] == [("mixed/cut.nii.gz", "truncated file")]
+
+
+def test_the_cache_holds_what_slices_are_and_reads_each_volume_once(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from a2bgan.data import volumes
+
+    rows = expand_volumes(open_data(heads), CONFIG).split("healthy")
+    read: list[Path] = []
+    original = volumes._read
+    monkeypatch.setattr(volumes, "_read", lambda path: read.append(path) or original(path))
+    paths, names = [row.path for row in rows], [row.name for row in rows]
+    loaded = load_images(paths, names, CONFIG, tmp_path)
+    assert len(read) == len(set(read)) == 6
+    assert not loaded.failures
+    assert np.array_equal(loaded.images[7], load_image(paths[7], CONFIG))
+    assert len(set(loaded.content)) == len(paths)
+    read.clear()
+    again = load_images(paths, names, CONFIG, tmp_path)
+    assert not read
+    assert np.array_equal(again.images, loaded.images)
+
+
+class Brightness:
+    """A stand-in for a method: the map marks bright pixels, the score is the map's highest."""
+
+    pick = Pick("none", "ema", "mean", "none", "mean")
+    data = CONFIG
+    batch_size = 5
+
+    def detect(self, images: np.ndarray) -> Iterator[Detection]:
+        x = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1
+        maps = ((x[:, 0] + 1) / 2) ** 4
+        yield Detection(x, maps.amax(dim=(1, 2)), None, maps)
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
+    heads: Path, tmp_path: Path, axis: str
+) -> None:
+    window = {"window": "fixed", "window_low": 1000.0, "window_high": 2000.0}
+    model = Brightness()
+    model.data = CONFIG.model_copy(update={"volume_axis": axis, "slices": (0, 0.9), **window})
+    with (heads / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row["mask"]]
+    assert {row["affine"] for row in rows} == set(AFFINES)
+    paths = []
+    for row in rows:
+        # Lesions brighter than anything else, noise for slices without any.
+        mask = nib.load(heads / row["mask"])
+        noise = np.random.default_rng(0).uniform(0, 150, mask.shape)
+        bright = nib.load(heads / row["path"]).get_fdata() + noise + 2000 * mask.get_fdata()
+        paths.append(tmp_path / Path(row["path"]).name)
+        nib.save(nib.Nifti1Image(bright, mask.affine), paths[-1])
+    found = list(predict(model, find_inputs(paths)))
+    for prediction in found:
+        assert prediction.error == ""
+        assert prediction.score == pytest.approx(prediction.slices[0].mean())
+    write_predictions(found, tmp_path, pictures=False)
+    for row, path in zip(rows, paths, strict=True):
+        made = nib.load(str(path).replace(".nii.gz", "_anomaly.nii.gz"))
+        mask = nib.load(heads / row["mask"])
+        assert np.array_equal(made.affine, mask.affine)
+        values, lesion = made.get_fdata(), mask.get_fdata() > 0
+        right = roc_auc_score(lesion.ravel(), values.ravel())
+        assert right > 0.95
+        turned = [roc_auc_score(lesion.ravel(), np.flip(values, k).ravel()) for k in range(3)]
+        assert np.mean(turned) < right - 0.05
+        away = center_of_mass(values) - np.array(center_of_mass(lesion))
+        assert np.linalg.norm(away * nib.affines.voxel_sizes(mask.affine)) < 5  # mm
+        assert not values[lesion == 0].all()  # slices that were left out are zero
+
+
+@pytest.fixture(scope="module")
+def trained(
+    heads: Path, a2bgan: Callable[..., Result], small: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    out = tmp_path_factory.mktemp("runs") / "heads"
+    slices = ["--set", "data.slices=[0.3, 0.7]", "--set", "train.checkpoint_every=3"]
+    result = a2bgan("train", "--data", heads, "--out", out, *small, *slices)
+    assert result.exit_code == 0, result.output
+    assert "slices of 18 volumes (axial)" in result.output
+    return out
+
+
+def test_patients_are_selected_by_and_evaluated(
+    trained: Path, a2bgan: Callable[..., Result]
+) -> None:
+    lines = (trained / "validation.jsonl").read_text().splitlines()
+    assert {json.loads(line)["patients"] for line in lines} == {"max", "top-k", "mean"}
+    calibration = json.loads((trained / "calibration.json").read_text())
+    assert len(calibration["patient_scores"]) < len(calibration["image_scores"])
+    result = a2bgan("evaluate", trained)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert (metrics["n_patients_normal"], metrics["n_patients_abnormal"]) == (2, 5)
+    low, high = metrics["patient_auroc_ci"]
+    assert 0 <= low <= metrics["patient_auroc"] <= high <= 1
+    # Slices of the diseased without lesion are normal.
+    rows = read_manifest(trained / "manifest.csv", heads_of(trained)).split("test")
+    assert metrics["n_abnormal"] < sum(row.label == 1 for row in rows)
+    assert metrics["pixel_auroc"] is not None
+
+
+def heads_of(run: Path) -> Path:
+    return Path(json.loads((run / "manifest.json").read_text())["root"])
+
+
+def test_predict_writes_a_row_and_a_map_for_each_volume(
+    trained: Path, heads: Path, a2bgan: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "cut.nii.gz").write_bytes((heads / "images/0001.nii.gz").read_bytes()[:2000])
+    nib.save(nib.Nifti1Image(np.zeros((9, 9, 9, 4), np.float32), np.eye(4)), tmp_path / "4d.nii")
+    good = [heads / "images/0001.nii.gz", heads / "images/0002.nii.gz"]
+    result = a2bgan(
+        "predict", trained, good[0], tmp_path / "cut.nii.gz", tmp_path / "4d.nii", good[1],
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    with (tmp_path / "out/scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["error"].split(" (")[0] for row in rows] == ["", "truncated file", "4-D file", ""]
+    for row, path in zip((rows[0], rows[3]), good, strict=True):
+        assert 0 < float(row["p_value"]) <= 1
+        assert (tmp_path / "out" / row["picture"]).is_file()
+        image = nib.load(path)
+        made = nib.load(tmp_path / "out" / f"{path.name[:4]}_anomaly.nii.gz")
+        assert made.shape == image.shape
+        assert np.array_equal(made.affine, image.affine)
+        assert 0 < np.count_nonzero(made.get_fdata()) < made.get_fdata().size
+    parts = a2bgan("predict", trained, good[0], "--out", tmp_path / "p", "--part-size", 5)
+    assert "volumes are not scored in parts" in str(parts.exception)

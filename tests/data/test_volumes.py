@@ -1,0 +1,362 @@
+"""Volumes: orientation against nibabel's own functions, geometry there and back, bad files."""
+
+import gzip
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from a2bgan.data import volumes
+from a2bgan.data.readers import ImageError, Reading, read_mask, read_picture
+from a2bgan.data.slice_names import AXES, SliceName, parse_slice, volume_of
+from a2bgan.data.volumes import (
+    chosen_slices,
+    forget_volumes,
+    place_slice,
+    read_grid,
+    read_slice,
+    read_volume,
+    same_places,
+    square_pixel_shape,
+    write_map,
+    write_nifti,
+)
+
+READING = Reading(1_000_000)
+CODES = [
+    "".join(code)
+    for order in itertools.permutations(("LR", "AP", "SI"))
+    for code in itertools.product(*order)
+]
+SPACING = np.array([1.0, 1.5, 2.5])
+SHAPE = (12, 10, 9)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> None:
+    forget_volumes()
+
+
+@pytest.fixture(scope="module")
+def head() -> np.ndarray:
+    """A volume (x, y, z) to the right, anterior, superior, different in every voxel."""
+    return np.random.default_rng(0).permutation(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+
+
+def stored(head: np.ndarray, codes: str) -> nib.Nifti1Image:
+    """The same volume with its voxels in another order, by nibabel alone."""
+    plain = nib.Nifti1Image(head, np.diag([*SPACING, 1.0]))
+    to = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes)
+    )
+    image = plain.as_reoriented(to)
+    assert "".join(nib.aff2axcodes(image.affine)) == codes
+    return image
+
+
+def expected(head: np.ndarray, axis: str, k: int) -> np.ndarray:
+    """The slice as radiologists see it, pixel by pixel from what the directions mean."""
+    nx, ny, nz = head.shape
+    if axis == "axial":  # anterior up, the patient's right on the left
+        return np.array([[head[x, y, k] for x in reversed(range(nx))] for y in reversed(range(ny))])
+    if axis == "coronal":  # superior up, the patient's right on the left
+        return np.array([[head[x, k, z] for x in reversed(range(nx))] for z in reversed(range(nz))])
+    return np.array([[head[k, y, z] for y in reversed(range(ny))] for z in reversed(range(nz))])
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_every_orientation_gives_the_same_slices_and_gets_its_map_back(
+    tmp_path: Path, head: np.ndarray, codes: str
+) -> None:
+    assert len(set(CODES)) == 48
+    path = tmp_path / "a.nii.gz"
+    image = stored(head, codes)
+    nib.save(image, path)
+    volume = read_volume(path)
+    assert np.array_equal(volume.values, nib.as_closest_canonical(image).get_fdata())
+    assert np.array_equal(volume.values, head)
+    assert np.allclose(volume.spacing, SPACING)
+    for axis in AXES:
+        assert np.array_equal(volumes._plane(volume, axis, 3), expected(head, axis, 3))
+    # A map that marks bright voxels, slice by slice at the size of square pixels.
+    marked = np.zeros(SHAPE, dtype=np.float32)
+    for k in range(SHAPE[2]):
+        picture = read_slice(path, "axial", k, READING).values
+        place_slice(marked, "axial", k, (picture > 700).astype(np.float32))
+    write_map(tmp_path / "map.nii.gz", marked, read_grid(path))
+    made = nib.load(tmp_path / "map.nii.gz")
+    assert np.array_equal(made.affine, image.affine)
+    assert made.shape == image.shape
+    assert made.get_data_dtype() == np.float32
+    bright = image.get_fdata() > 700
+    assert made.get_fdata()[bright].mean() > made.get_fdata()[~bright].mean() + 0.5
+
+
+def test_a_map_comes_back_exactly_where_pixels_are_square(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(9, 11, 10)).astype(np.float32)
+    turned = nib.affines.from_matvec(
+        np.array([[0, -2.0, 0], [0, 0, 2.0], [-2.0, 0, 0]]), [5, -7, 30]
+    )
+    image = nib.Nifti1Image(values, turned)
+    image.header["descrip"] = b"DOE^JANE"
+    nib.save(image, tmp_path / "a.nii.gz")
+    for axis in AXES:
+        target = np.zeros(read_volume(tmp_path / "a.nii.gz").values.shape, dtype=np.float32)
+        for k in range(target.shape[AXES.index(axis)]):
+            place_slice(target, axis, k, read_slice(tmp_path / "a.nii.gz", axis, k, READING).values)
+        write_map(tmp_path / "map.nii.gz", target, read_grid(tmp_path / "a.nii.gz"))
+        made = nib.load(tmp_path / "map.nii.gz")
+        assert np.array_equal(made.get_fdata(dtype=np.float32), values)
+        for name in volumes.GEOMETRY:
+            assert np.array_equal(made.header[name], image.header[name], equal_nan=True)
+    assert b"DOE" not in gzip.decompress((tmp_path / "map.nii.gz").read_bytes())
+
+
+def test_pixels_become_square_and_masks_stay_on_their_pixels(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.arange(20.0)[:, None, None], (20, 10, 8)).astype(np.float32)
+    nib.save(nib.Nifti1Image(ramp, np.diag([1.0, 3.0, 2.0, 1.0])), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    assert square_pixel_shape(volume, "axial") == (30, 20)
+    assert square_pixel_shape(volume, "coronal") == (16, 20)
+    assert square_pixel_shape(volume, "sagittal") == (8, 15)
+    image = read_slice(tmp_path / "a.nii", "axial", 2, READING).values
+    assert np.allclose(image, np.arange(20.0)[::-1])
+    mask = np.zeros((20, 10, 8), dtype=np.uint8)
+    mask[3, 4, 2] = 1
+    nib.save(nib.Nifti1Image(mask, np.diag([1.0, 3.0, 2.0, 1.0])), tmp_path / "m.nii")
+    found = read_mask(tmp_path / "m.nii#axial-0002", 1_000_000)
+    assert np.argwhere(found).tolist() == [[15, 16], [16, 16], [17, 16]]
+
+
+def test_one_window_holds_for_the_whole_volume(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+    values[..., 8:] *= 10
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    for k in (2, 12):
+        path = tmp_path / f"a.nii#axial-{k:04d}"
+        limits = read_picture(path, Reading(10**6, percents=(1, 99))).window
+        assert np.allclose(limits, np.percentile(values, (1, 99)))
+        assert read_picture(path, Reading(10**6, "full")).window == (values.min(), values.max())
+        assert read_picture(path, Reading(10**6, "fixed")).window is None
+    with pytest.raises(ImageError, match=r"^no window in the file"):
+        read_picture(tmp_path / "a.nii#axial-0002", Reading(10**6, "voi"))
+
+
+def test_slices_are_chosen_by_place_and_by_what_is_in_them() -> None:
+    values = np.zeros((10, 10, 20), dtype=np.float32)
+    values[:5, :, 4:12] = 100  # half of each of these slices
+    volume = volumes.Volume(values, (1.0, 1.0, 1.0))
+    assert chosen_slices(volume, "axial", (0, 1), 0) == list(range(20))
+    assert chosen_slices(volume, "axial", (0.25, 0.75), 0) == list(range(5, 15))
+    assert chosen_slices(volume, "axial", (0, 1), 0.5) == list(range(4, 12))
+    assert chosen_slices(volume, "axial", (0, 1), 0.6) == []
+    assert chosen_slices(volume, "sagittal", (0, 1), 0.1) == list(range(5))
+
+
+def test_a_volume_is_read_once_for_slices_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: np.ndarray
+) -> None:
+    read: list[Path] = []
+    original = volumes._read
+    monkeypatch.setattr(volumes, "_read", lambda path: read.append(path) or original(path))
+    paths = [tmp_path / f"{name}.nii" for name in "abc"]
+    for path in paths:
+        nib.save(stored(head, "LPS"), path)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [(path, k) for path in paths for k in range(9)]
+        list(pool.map(lambda job: read_slice(job[0], "axial", job[1], READING), jobs))
+    assert sorted(read) == paths
+
+
+def test_slices_are_named_and_names_are_taken_apart() -> None:
+    name = SliceName("x/head.nii.gz", "axial", 42)
+    assert str(name) == "x/head.nii.gz#axial-0042"
+    assert parse_slice(str(name)) == name
+    assert volume_of(Path(str(name))) == "x/head.nii.gz"
+    for other in ("head.nii.gz", "a#b.png", "a.nii#axial-42", "#axial-0001"):
+        assert parse_slice(other) is None
+
+
+def test_grids_are_compared_by_places_not_by_order(head: np.ndarray, tmp_path: Path) -> None:
+    nib.save(stored(head, "LPS"), tmp_path / "a.nii")
+    nib.save(stored(head, "SAR"), tmp_path / "b.nii")
+    nib.save(nib.Nifti1Image(head, np.diag([1, 1, 2.5, 1])), tmp_path / "c.nii")
+    a, b, c = (read_grid(tmp_path / f"{name}.nii") for name in "abc")
+    assert same_places(a, b)
+    assert not same_places(a, c)
+
+
+def nifti(values: np.ndarray, affine: np.ndarray | None = None) -> bytes:
+    return nib.Nifti1Image(values, np.eye(4) if affine is None else affine).to_bytes()
+
+
+def with_field(name: str, value: object) -> bytes:
+    image = nib.Nifti1Image(noise(), np.eye(4))
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    header[name] = value
+    content[:348] = header.binaryblock
+    return bytes(content)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape or (10, 10, 10)).astype(np.float32)
+
+
+def infinite() -> np.ndarray:
+    values = noise()
+    values[3, 3, 3] = np.inf
+    return values
+
+
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+def damaged_checksum() -> bytes:
+    content = bytearray(gzip.compress(nifti(noise())))
+    content[-6] ^= 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda: nifti(noise(10, 10, 10, 3)), r"^4-D file \(10 x 10 x 10 x 3\); split it"),
+        (lambda: nifti(noise(10, 10)), r"^not a volume \(10 x 10\); convert 2-D"),
+        (lambda: nifti(noise(10, 10, 1)), r"^not a volume \(10 x 10 x 1\)"),
+        (lambda: nifti(noise().astype(np.complex64)), "^complex values"),
+        (lambda: nifti(np.zeros((9, 9, 9), RGB)), "^colour volume"),
+        (lambda: nifti(infinite()), "^NaN or infinite values$"),
+        (lambda: nifti(np.ones((9, 9, 9), np.uint8)), "^constant image$"),
+        (lambda: nifti(noise())[:-5], "^truncated file$"),
+        (lambda: gzip.compress(nifti(noise()))[:-500], "^truncated file$"),
+        (lambda: nifti(noise())[:200], "^truncated file$"),
+        (damaged_checksum, "^damaged file$"),
+        (lambda: b"\x1f\x8b" + bytes(400), "^damaged file$"),
+        (lambda: b"x" * 400, "^not a NIfTI file$"),
+        (lambda: with_field("dim", [3, 4000, 4000, 4000, 1, 1, 1, 1]), r"^too large \(4000 x"),
+        (lambda: with_field("dim", [3, -4, 10, 10, 1, 1, 1, 1]), "^damaged file$"),
+        (lambda: with_field("vox_offset", 1e12), "^damaged file$"),
+        (lambda: with_field("vox_offset", np.nan), "^damaged file$"),
+        (lambda: with_field("datatype", 999), "^damaged file$"),
+        (lambda: with_field("magic", b"ni1"), "^NIfTI in two files"),
+        (lambda: with_field("srow_x", [0, 0, 0, 0]), "^no usable orientation"),
+        (lambda: with_field("srow_x", [np.nan, 0, 0, 0]), "^no usable orientation"),
+    ],
+)
+def test_volumes_that_cannot_be_used_are_named_in_a_few_words(
+    tmp_path: Path, content: Callable[[], bytes], reason: str
+) -> None:
+    path = tmp_path / "DOE_JANE.nii.gz"
+    path.write_bytes(content())
+    for read in (lambda: read_volume(path), lambda: read_picture(path, READING)):
+        with pytest.raises(ImageError, match=reason) as caught:
+            read()
+        assert len(str(caught.value)) < 80
+        assert "DOE" not in str(caught.value)
+
+
+def test_a_gzip_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    header = with_field("dim", [3, 30000, 30000, 30000, 1, 1, 1, 1])[:352]
+    with gzip.open(tmp_path / "a.nii.gz", "wb") as file:
+        file.write(header + bytes(30_000_000))
+    with pytest.raises(ImageError, match=r"^too large"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def test_values_are_scaled_and_both_versions_and_byte_orders_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-500, 500, (9, 9, 9)).astype(np.int16)
+    for kind in (nib.Nifti1Image, nib.Nifti2Image):
+        for order in "<>":
+            image = kind(values, np.eye(4), kind.header_class(endianness=order))
+            image.header.set_data_dtype(np.int16)
+            image.header.set_slope_inter(2, -1000)
+            image.to_filename(tmp_path / "a.nii")
+            raw = nib.load(tmp_path / "a.nii")
+            assert raw.header.endianness == order
+            forget_volumes()
+            found = read_volume(tmp_path / "a.nii").values
+            assert np.allclose(found, raw.get_fdata())
+            write_map(tmp_path / "m.nii.gz", found, read_grid(tmp_path / "a.nii"))
+            assert isinstance(nib.load(tmp_path / "m.nii.gz"), kind)
+
+
+def test_equal_images_are_written_as_equal_bytes(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(), np.eye(4))
+    for name in ("a", "b"):
+        write_nifti(tmp_path / f"{name}.nii.gz", image)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def write_series(
+    folder: Path, hounsfield: np.ndarray, affine: np.ndarray, names: list[str] | None = None
+) -> None:
+    """A CT series of a volume (columns, rows, slices) whose affine goes to DICOM's LPS."""
+    folder.mkdir()
+    across, down, step = (affine[:3, k] for k in range(3))
+    series = generate_uid()
+    for k in range(hounsfield.shape[2]):
+        d = Dataset()
+        d.file_meta = FileMetaDataset()
+        d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = CTImageStorage
+        d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
+        d.SeriesInstanceUID, d.PatientID = series, "DOE-1"
+        d.Columns, d.Rows = hounsfield.shape[:2]
+        d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+        d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 0
+        d.RescaleSlope, d.RescaleIntercept = 1, -1024
+        d.PixelSpacing = [float(np.linalg.norm(down)), float(np.linalg.norm(across))]
+        directions = [across / np.linalg.norm(across), down / np.linalg.norm(down)]
+        d.ImageOrientationPatient = [round(float(v), 6) for v in np.concatenate(directions)]
+        d.ImagePositionPatient = [round(float(v), 4) for v in affine[:3, 3] + k * step]
+        d.PixelData = (hounsfield[..., k].T + 1024).astype("<u2").tobytes()
+        # Names say nothing about the order.
+        d.save_as(folder / f"{(k * 7) % 31:02d}.dcm", enforce_file_format=True)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_dicom_series_is_a_volume_in_the_patient_s_directions(
+    tmp_path: Path, reverse: bool
+) -> None:
+    # Axial, rows to the back, columns to the left, as scanners make them; stacked either way.
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    lps = np.array(
+        [[0.5, 0, 0, -3], [0, 0.75, 0, -4], [0, 0, -2 if reverse else 2, 50], [0, 0, 0, 1]]
+    )
+    write_series(tmp_path / "series", values, lps)
+    volume = read_volume(tmp_path / "series")
+    # To the right and anterior: both turned over; superior.
+    right = values[::-1, ::-1, :: -1 if reverse else 1]
+    assert np.array_equal(volume.values, right)
+    assert np.allclose(volume.spacing, (0.5, 0.75, 2))
+    grid = read_grid(tmp_path / "series")
+    write_map(tmp_path / "map.nii.gz", volume.values, grid)
+    made = nib.as_closest_canonical(nib.load(tmp_path / "map.nii.gz"))
+    assert np.array_equal(made.get_fdata(), right)
+    # The first voxel of the first file, in RAS.
+    first = np.linalg.inv(nib.load(tmp_path / "map.nii.gz").affine) @ [3, 4, 50, 1]
+    at = tuple(np.rint(first[:3]).astype(int))
+    assert nib.load(tmp_path / "map.nii.gz").get_fdata()[at] == values[0, 0, 0]
+
+
+def test_series_with_missing_slices_or_strangers_are_refused(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    write_series(tmp_path / "a", values, np.eye(4))
+    (tmp_path / "a" / "21.dcm").unlink()
+    with pytest.raises(ImageError, match=r"^missing, doubled or unevenly spaced slices"):
+        read_volume(tmp_path / "a")
+    write_series(tmp_path / "b", values, np.eye(4))
+    (tmp_path / "b" / "x.dcm").write_bytes((tmp_path / "a" / "00.dcm").read_bytes())
+    with pytest.raises(ImageError, match=r"^files of several series"):
+        read_volume(tmp_path / "b")
+    (tmp_path / "c").mkdir()
+    with pytest.raises(ImageError, match=r"^a folder without DICOM files$"):
+        read_volume(tmp_path / "c")
