@@ -142,7 +142,7 @@ def test_every_member_can_be_asked_and_judges_each_image_by_itself():
     together, alone = method.find(x), method.find(x[2:3])
     torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
     assert together.mask.shape == (8, 32, 32)
-    assert 0 <= together.mask.min() and together.mask.max() <= 1
+    assert together.mask.min() >= 0 and together.mask.max() <= 1
     kept = together.mask == 0
     torch.testing.assert_close(together.twin[:, 0][kept], x[:, 0][kept])
 
