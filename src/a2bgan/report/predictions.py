@@ -80,7 +80,7 @@ def write_predictions(
                 else:
                     picture = ""
                     if pictures:
-                        picture = f"pictures/{_free_name(p.input.name, taken)}.png"
+                        picture = f"pictures/{free_name(p.input.name, taken)}.png"
                         painters.paint(out / picture, p, vmax)
                     (mean,), (deviation,) = intensities(p.image[None])
                     person = p.input.patient_id
@@ -148,7 +148,7 @@ def _cells(
     return (row.name, row.patient, f"{row.score:.6f}", p, flagged, "", row.picture)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     """The file's own name without suffix; a number is added where two share it."""
     path = Path(name)
     stem = path.stem if image_suffix(path) in READERS else path.name  # 1.2.840.113 has no suffix

@@ -170,7 +170,7 @@ class StarGAN(StepMethod):
         }
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        w = self.config.loss
+        w: StarGANLossConfig = self.config.loss
         return terms["adversarial"] + w.domain * terms["domain"] + w.cycle * terms["cycle"]
 
     @property
