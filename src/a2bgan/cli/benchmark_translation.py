@@ -71,7 +71,7 @@ def _measured(
     """What one training gives; the reason if it fails."""
     from a2bgan.detection.trained import load_trained
     from a2bgan.detection.translation import measure_translation, network_counts
-    from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints, read_position
+    from a2bgan.training.checkpoint import find_checkpoint, read_position
 
     run = training.run
     file = run.path / "translation.json"
@@ -80,8 +80,7 @@ def _measured(
         of = (training.manifest.sha256, network.label, lpips is not None)
         if (known["manifest_sha256"], known["features"], "lpips" in known) == of:
             return known
-    finished = run.resources_file.exists() and list_checkpoints(run.checkpoints)
-    if failure := "" if finished else training.train(children):
+    if failure := training.train(children):  # where it is over, nothing happens
         return failure
     try:
         trained = load_trained(run)

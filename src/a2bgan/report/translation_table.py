@@ -47,7 +47,7 @@ class TranslatorRow:
 
 
 def translation_table(rows: Sequence[TranslatorRow]) -> tuple[list[str], list[list[str]]]:
-    """Head and cells: the lowest FID first, failures last; measures that nobody has are left out."""
+    """Head and cells, the lowest FID first, failures last, without measures that nobody has."""
     good = sorted((row for row in rows if row.repeats), key=lambda row: row.mean("fid"))
     measures = {k: v for k, v in MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
     on_gpu = any(r.get("peak_gpu_memory") for row in good for r in row.repeats)
@@ -91,8 +91,8 @@ def write_translation_tables(
         ]
     if first is not None and "psnr_inside" in first:
         lines += [
-            "Against the truth, which training never saw: PSNR in dB and SSIM inside and outside of "
-            "what was to be removed; *of the input*: PSNR inside if nothing is done; *change of "
+            "Against the truth, which training never saw: PSNR in dB and SSIM inside and outside "
+            "of what was to be removed; *of the input*: PSNR inside if nothing is done; *change of "
             "normal*: mean absolute change, as a share of the range, of images with nothing to "
             "remove." + ("" if lpips else " LPIPS is left out: its weights were not given."),
             "",
