@@ -44,12 +44,14 @@ def methods() -> None:
     def mark(value: bool) -> str:
         return "yes" if value else "-"
 
-    head = ("--preset", "method", "made for", "mixed set", "map", "twin", "pretrained", "paper")
+    head = ("--preset", "method", "task", "mixed set", "map", "twin", "pretrained", "paper")
     table = Table(*head, box=None)
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for name, method in METHODS.items():
         f = method.facts
         marks = map(mark, (f.uses_mixed, f.makes_map, f.makes_twin, f.pretrained))
-        table.add_row(name, f.title, ", ".join(f.tasks), *marks, f.paper)
+        table.add_row(name, f.title, "both" if len(f.tasks) > 1 else f.tasks[0], *marks, f.paper)
     output.print(table)
     output.print("Each also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`.")
 

@@ -4,6 +4,7 @@ The paper takes the checkpoint whose translations of A come closest to B in the 
 Inception network (its section 4). Weights are never downloaded here.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -161,9 +162,11 @@ def set_distances(
         raise InputError(f"FID needs {FEWEST_IMAGES} images in each set; got {counts}")
     known = _Known(network.num_features)
     fid = FrechetInceptionDistance(feature=known)
-    kid = KernelInceptionDistance(
-        feature=known, subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, *counts)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it keeps features, which are here anyway
+        kid = KernelInceptionDistance(
+            feature=known, subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, *counts)
+        )
     for part, is_real in zip(features, (False, True), strict=True):
         fid.update(part, real=is_real)
         kid.update(part, real=is_real)
