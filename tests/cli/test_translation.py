@@ -8,7 +8,7 @@ from PIL import Image
 
 def test_translate_writes_images_of_the_same_size(run, phantoms, tmp_path, a2bgan):
     (tmp_path / "bad.png").write_text("no image")
-    first = sorted((phantoms / "images").iterdir())[0]
+    first = sorted((phantoms.parent / "images").iterdir())[0]
     result = a2bgan("translate", run, first, tmp_path / "bad.png", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "1 images translated" in result.output and "1 image could not be" in result.output
@@ -21,7 +21,7 @@ def test_translate_writes_images_of_the_same_size(run, phantoms, tmp_path, a2bga
 
 
 def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says, monkeypatch):
-    twins = phantoms / "twins"
+    twins = phantoms.parent / "twins"
     result = a2bgan("fid", twins, twins, "--random-features", "--out", tmp_path / "fid.json")
     assert result.exit_code == 0, result.output
     assert "12 images against 12; random features" in result.output
