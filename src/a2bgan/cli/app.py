@@ -5,7 +5,17 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import benchmark, data, decisions, detection, export, report, serve, training
+from a2bgan.cli import (
+    benchmark,
+    data,
+    decisions,
+    detection,
+    export,
+    report,
+    serve,
+    training,
+    translation,
+)
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -22,6 +32,8 @@ app.command("select")(decisions.select)
 app.command("calibrate")(decisions.calibrate)
 app.command("evaluate")(detection.evaluate)
 app.command("predict")(detection.predict)
+app.command("translate")(translation.translate)
+app.command("fid")(translation.fid)
 app.command("export")(export.export)
 app.command("figure")(detection.figure)
 app.command("report")(report.report)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from a2bgan.training.run_folder import RunFolder
 
 
+class Task(StrEnum):
+    """What methods are compared in."""
+
+    DETECTION = "detection"
+    TRANSLATION = "translation"
+
+
 ON_SCREEN = ("method", "AUROC (95 %)", "matched AUROC (95 %)", "p against A2B-GAN", "note")
 """Columns that fit a terminal, where they are there; the files have all."""
 
@@ -36,11 +44,14 @@ def methods() -> None:
     def mark(value: bool) -> str:
         return "yes" if value else "-"
 
-    table = Table("--preset", "method", "mixed set", "map", "twin", "pretrained", "paper", box=None)
+    head = ("--preset", "method", "task", "mixed set", "map", "twin", "pretrained", "paper")
+    table = Table(*head, box=None)
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for name, method in METHODS.items():
         f = method.facts
         marks = map(mark, (f.uses_mixed, f.makes_map, f.makes_twin, f.pretrained))
-        table.add_row(name, f.title, *marks, f.paper)
+        table.add_row(name, f.title, "both" if len(f.tasks) > 1 else f.tasks[0], *marks, f.paper)
     output.print(table)
     output.print("Each also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`.")
 
@@ -52,8 +63,15 @@ def benchmark(
     out: Annotated[Path, typer.Option(help="Folder for the table and the runs.")],
     methods: Annotated[
         str,
-        typer.Option(help="'all', or presets with commas between: a2bgan,ganomaly-paper,..."),
+        typer.Option(
+            help="'all' that were made for the task, or presets with commas between: "
+            "a2bgan,ganomaly-paper,..."
+        ),
     ] = "all",
+    task: Annotated[
+        Task,
+        typer.Option(help="translation: FID, KID and error against the truth, of translators."),
+    ] = Task.DETECTION,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 3,
     minutes: Annotated[
         float | None,
@@ -68,10 +86,19 @@ def benchmark(
     ] = 1,
     random_features: Annotated[
         bool,
-        typer.Option("--random-features", help="Untrained backbones where pretrained are missing."),
+        typer.Option(
+            "--random-features",
+            help="Untrained networks where pretrained ones (backbones, Inception) are missing.",
+        ),
     ] = False,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Weights of the backbones; by default timm's cache.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="translation: Inception weights, for FID and KID.")
+    ] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(help="translation: torchvision's AlexNet weights, for LPIPS.")
     ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
@@ -94,12 +121,24 @@ def benchmark(
     opening += ["--where", where] if where else []
     opening += ["--keep-identifiers"] if keep_identifiers else []
     require_training_sets(manifest)
-    if not {0, 1} <= {row.label for row in manifest.split("test")}:
+    made_for = [name for name, method in METHODS.items() if task in method.facts.tasks]
+    names = made_for if methods == "all" else list(dict.fromkeys(methods.split(",")))
+    translating = task is Task.TRANSLATION
+    labels = {row.label for row in manifest.split("test")}
+    if translating:
+        from a2bgan.cli.translation import feature_network
+
+        if labels <= {0}:
+            raise InputError(f"{data}: a benchmark of translators needs test images to translate")
+        channels = load_config(names[0], None, set_ or []).data.channels
+        network = feature_network(inception, random_features, channels)
+    elif not labels >= {0, 1}:
         raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
     trainings = {}
     facts = {name: load_config(name).facts for name in names}
     for name in names:
-        settings = list(set_ or [])
+        # The last checkpoint of each: translators have their own ways to select, or none.
+        settings = [*(["selection.by=last"] if translating else []), *(set_ or [])]
         if minutes is not None:
             settings.append(f"train.minutes={minutes:g}")
         if facts[name].pretrained and random_features:
@@ -116,18 +155,27 @@ def benchmark(
                 raise InputError(
                     f"{run.path}: a run with other settings or images; choose another --out"
                 )
-            trainings[name, seed] = _Training(run, opening, manifest, name, seeded)
+            trainings[name, seed] = Training(run, opening, manifest, name, seeded)
 
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    command = _command(data, methods, seeds, minutes, set_ or [], random_features, where)
+    if translating:
+        from a2bgan.cli.benchmark_translation import benchmark_translation
+
+        command = command.replace("benchmark", "benchmark --task translation", 1)
+        failed = benchmark_translation(trainings, facts, out, data, network, lpips, command)
+        if failed:
+            raise typer.Exit(1)
+        return
     rows = []
-    with _Children(threads) as children, ThreadPoolExecutor(jobs) as pool:
+    with Children(threads) as children, ThreadPoolExecutor(jobs) as pool:
         pending = {key: pool.submit(t.result, children) for key, t in trainings.items()}
         try:
             for name in names:
                 found = [pending[name, seed].result() for seed in range(seeds)]
                 failures = [f for f in found if isinstance(f, str)]
                 repeats = [f for f in found if not isinstance(f, str)]
-                failure = _without_paths(failures[0], out, data) if failures else ""
+                failure = without_paths(failures[0], out, data) if failures else ""
                 rows.append(MethodRow(name, facts[name], repeats, failure))
                 said = failure or f"AUROC {rows[-1].auroc:.4f}"
                 errors.print(
@@ -146,14 +194,13 @@ def benchmark(
         cells = dict(zip(made.head, line, strict=True))
         table.add_row(*(cells[name] for name in on_screen))
     output.print(table)
-    command = _command(data, methods, seeds, minutes, set_ or [], random_features, where)
     for path in write_tables(out, made, command):
         output.print(f"-> {path}", soft_wrap=True)
     if any(row.failure for row in rows):
         raise typer.Exit(1)
 
 
-class _Children:
+class Children:
     """Commands in processes of their own, whose memory can be told; ended with this one."""
 
     def __init__(self, threads: int | None) -> None:
@@ -163,7 +210,7 @@ class _Children:
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
 
-    def __enter__(self) -> "_Children":
+    def __enter__(self) -> "Children":
         def leave(number: int, frame: FrameType | None) -> None:
             raise KeyboardInterrupt
 
@@ -206,7 +253,7 @@ class _Children:
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """One training of a preset, and what it does on the test images."""
 
     run: "RunFolder"
@@ -215,7 +262,17 @@ class _Training:
     preset: str
     settings: list[str]
 
-    def result(self, children: _Children) -> "Repeat | str":
+    def train(self, children: Children) -> str:
+        """Train, or go on; the reason if that fails."""
+        options: list[object] = ["--out", self.run.path, *self.opening]
+        if self.run.config_file.exists():
+            options.append("--resume")
+        else:
+            options += ["--preset", self.preset]
+            options += [part for setting in self.settings for part in ("--set", setting)]
+        return children.run("train", *options)
+
+    def result(self, children: Children) -> "Repeat | str":
         """Do what is left to do; the reason if that fails."""
         from a2bgan.detection.evaluate import read_scores
         from a2bgan.report.benchmark_table import Repeat
@@ -224,13 +281,7 @@ class _Training:
         metrics = self.run.path / "benchmark.json"
         scores = metrics.with_name("benchmark-scores.csv")
         if not (scores.exists() and self._is_current(metrics)):
-            options: list[object] = ["--out", self.run.path, *self.opening]
-            if self.run.config_file.exists():
-                options.append("--resume")
-            else:
-                options += ["--preset", self.preset]
-                options += [part for setting in self.settings for part in ("--set", setting)]
-            failure = children.run("train", *options) or children.run(
+            failure = self.train(children) or children.run(
                 "evaluate", self.run.path, *self.opening, "--out", metrics
             )
             if failure:
@@ -251,7 +302,7 @@ class _Training:
         return measured == (pick.checkpoint, pick.version, pick.score, pick.rule)
 
 
-def _without_paths(text: str, out: Path, data: str) -> str:
+def without_paths(text: str, out: Path, data: str) -> str:
     """Tables are shared; where things lie on this machine is nobody's business."""
     for place in (out, Path(data).parent):
         for form in (str(place.resolve()), str(place)):

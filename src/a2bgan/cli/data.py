@@ -121,6 +121,10 @@ def phantom(
         str | None, typer.Option(help="Diseases of the mixed set, with commas between.")
     ] = None,
     test_kinds: Annotated[str | None, typer.Option(help="Diseases of the test set.")] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(help="In place of diseases: tube, pacemaker or marker, with commas between."),
+    ] = None,
     shortcut: Annotated[
         str | None, typer.Option(help="What gives the diseased away: exposure or marker.")
     ] = None,
@@ -139,12 +143,16 @@ def phantom(
     if volumes:
         from a2bgan.data.phantom_volumes import write_phantom_volumes
 
-        if mixed_kinds or test_kinds or shortcut:
-            raise InputError("--volumes has one disease: leave out kinds and --shortcut")
+        if mixed_kinds or test_kinds or shortcut or objects:
+            raise InputError("--volumes has one disease: leave out kinds, --objects and --shortcut")
         manifest = write_phantom_volumes(out, seed=seed, **chosen)
     else:
         from a2bgan.data.phantom import write_phantoms
 
+        if objects is not None:
+            if mixed_kinds is not None or test_kinds is not None:
+                raise InputError("--objects takes the place of --mixed-kinds and --test-kinds")
+            mixed_kinds = test_kinds = objects
         manifest = write_phantoms(
             out,
             mixed_kinds=None if mixed_kinds is None else mixed_kinds.split(","),
@@ -153,6 +161,33 @@ def phantom(
             seed=seed,
             **chosen,
         )
+    output.print(f"-> {manifest}", soft_wrap=True)
+
+
+@app.command()
+def faces(
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 64,
+    healthy: Annotated[int, typer.Option(min=1, help="Without glasses, the set B.")] = 1000,
+    mixed_normal: Annotated[int, typer.Option(min=0, help="Without glasses, in A.")] = 0,
+    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, in A.")] = 1000,
+    test_normal: Annotated[int, typer.Option(min=0, help="Without, in the test set.")] = 200,
+    test_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, there.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Drawn faces with and without glasses; test images have their exact counterpart."""
+    from a2bgan.data.faces import write_faces
+
+    manifest = write_faces(
+        out,
+        size=size,
+        healthy=healthy,
+        mixed_normal=mixed_normal,
+        mixed_abnormal=mixed_abnormal,
+        test_normal=test_normal,
+        test_abnormal=test_abnormal,
+        seed=seed,
+    )
     output.print(f"-> {manifest}", soft_wrap=True)
 
 

@@ -38,8 +38,12 @@ def prepare(
         float | None,
         typer.Option(
             help="Taken for the mixed set, 0.5: of the abnormal test images (mvtec, medianomaly), "
-            "of the normal training images (medmnist)."
+            "of the normal training images (medmnist). celeba with a task: share of A that is "
+            "without the attribute, 0."
         ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="celeba, for translation: eyeglasses or male2female.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same manifest.")] = 0,
 ) -> None:
@@ -56,6 +60,7 @@ def prepare(
         view=view,
         normal_class=normal_class,
         mixed_share=mixed_share,
+        task=task,
         seed=seed,
     )
     for part in ("healthy", "mixed", "test"):

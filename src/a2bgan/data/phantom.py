@@ -10,20 +10,21 @@ Anatomy is drawn in chest coordinates: u runs to the image's right (the patient'
 down, both -1..1 over an image whose patient stands straight and centred.
 """
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 
-from a2bgan.data.atomic_folder import atomic_folder
+from a2bgan.data.generated_set import Generated, write_generated
+from a2bgan.data.phantom_objects import burn_marker, draw_pacemaker, draw_tube
+from a2bgan.data.shapes import Field
+from a2bgan.data.shapes import ellipse as _ellipse
+from a2bgan.data.shapes import soft as _soft
 from a2bgan.errors import InputError
 
-Field = NDArray[np.float32]
 Rng = np.random.Generator
 
 SHORTCUTS = ("exposure", "marker")
@@ -44,23 +45,10 @@ SMALLEST_SIZE = 32
 NOTABLE_DIFFERENCE = 6.0
 
 
-@dataclass(frozen=True)
-class Phantom:
-    """One phantom radiograph.
+def make_phantom(rng: Rng, size: int = 128, kind: str | None = None) -> Generated:
+    """Draw one phantom of size x size pixels with an anomaly or object of `kind`, or a healthy one.
 
-    image, twin: uint8 (size, size). The twin is the same patient, exposure and noise without the
-    anomaly; of a healthy phantom it is the image itself. mask: bool (size, size), where the two
-    differ; they are identical elsewhere. kind: one of KINDS, or None for a healthy phantom.
-    """
-
-    image: NDArray[np.uint8]
-    twin: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    kind: str | None
-
-
-def make_phantom(rng: Rng, size: int = 128, kind: str | None = None) -> Phantom:
-    """Draw one phantom of size x size pixels with an anomaly of `kind`, or a healthy one.
+    Image and twin, the same patient, exposure and noise without it, are identical outside the mask.
 
     Patient, exposure and noise are drawn before the anomaly: generators in the same state give
     the same twin whatever the kind.
@@ -75,16 +63,23 @@ def make_phantom(rng: Rng, size: int = 128, kind: str | None = None) -> Phantom:
     healthy = exposure.apply(chest.soft_tissue + chest.bones)
     if kind is None:
         twin = _quantise(healthy + exposure.noise)
-        return Phantom(twin, twin, np.zeros((size, size), dtype=bool), None)
-    cover, density = _ANOMALIES[kind](rng, chest)
-    # Only where it is denser than what is there: over heart and liver it does not show.
-    added = cover * np.maximum(density - chest.soft_tissue, 0)
+        return Generated(twin, twin, np.zeros((size, size), dtype=bool), None)
+    if kind == "marker":
+        twin = _quantise(healthy + exposure.noise)
+        image = burn_marker(rng, twin)
+        return Generated(image, twin, image != twin, kind)
+    if kind in _IMPLANTS:
+        added = _IMPLANTS[kind](rng, chest.view.u, chest.view.v)
+    else:
+        cover, density = _ANOMALIES[kind](rng, chest)
+        # Only where it is denser than what is there: over heart and liver it does not show.
+        added = cover * np.maximum(density - chest.soft_tissue, 0)
     abnormal = exposure.apply(chest.soft_tissue + added + chest.bones)
     change = abnormal - healthy
     mask = np.abs(change) >= NOTABLE_DIFFERENCE
     twin = _quantise(healthy + exposure.noise)
     image = _quantise(healthy + exposure.noise + np.where(mask, change, 0))
-    return Phantom(image, twin, mask, kind)
+    return Generated(image, twin, mask, kind)
 
 
 def write_phantoms(
@@ -101,17 +96,12 @@ def write_phantoms(
     shortcut: str | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write a set of phantoms into the new folder `out` and return the path of its manifest.csv.
+    """Write a set of phantoms, as `a2bgan.data.generated_set.write_generated` says; the manifest.
 
-    The folder holds images/ (every image; names say nothing about the class), masks/ (abnormal
-    images), twins/ (test images) and manifest.csv with the columns path, split, label,
-    patient_id, mask and twin, paths relative to the folder. Each image is another patient. The
-    kinds of anomaly, by default all of them, are equally frequent in each split. With a shortcut
-    the diseased, and only they, have darker films ("exposure") or a bright marker in a corner
-    ("marker"), their twins too: a network can tell the sets apart without any disease.
-
-    Image number i depends on the seed, i and its kind only, and the same arguments give the same
-    bytes with the same versions of the libraries. `out` appears when it is complete.
+    The kinds of anomaly, by default all diseases, are equally frequent in each split; OBJECTS are
+    kinds too. With a shortcut the diseased, and only they, have darker films ("exposure") or a
+    bright marker in a corner ("marker"), their twins too: a network can tell the sets apart without
+    any disease. The same arguments give the same bytes with the same versions of the libraries.
 
     Raises InputError when `out` holds something, a count is negative, the size is below 32 or a
     kind or the shortcut is unknown.
@@ -123,8 +113,6 @@ def write_phantoms(
         ("test", 0): test_normal,
         ("test", 1): test_abnormal,
     }
-    if min(counts.values()) < 0 or seed < 0:
-        raise InputError("phantom counts and seed must be 0 or more")
     _require_size(size)
     kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS, "healthy": KINDS}
     for kind in {kind for some in kinds.values() for kind in some}:
@@ -133,38 +121,15 @@ def write_phantoms(
         raise InputError(
             f"phantom shortcut {shortcut!r} is unknown: use one of {', '.join(SHORTCUTS)}"
         )
-    roles = [
-        (split, kinds[split][i % len(kinds[split])] if label else None)
-        for (split, label), count in counts.items()
-        for i in range(count)
-    ]
-    # Shuffled, so that neither names nor the order of rows tell the class.
-    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(roles))
-    with atomic_folder(out) as folder:
-        for name in ("images", "masks", "twins"):
-            (folder / name).mkdir()
-        with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("path", "split", "label", "patient_id", "mask", "twin"))
-            for index, role in enumerate(order):
-                split, kind = roles[role]
-                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-                phantom = make_phantom(rng, size, kind)
-                if shortcut is not None and kind is not None:
-                    phantom = _plant(phantom, shortcut)
-                path, mask, twin = f"images/{index:05d}.png", "", ""
-                Image.fromarray(phantom.image).save(folder / path)
-                if kind is not None:
-                    mask = f"masks/{index:05d}.png"
-                    Image.fromarray(phantom.mask.astype(np.uint8) * 255).save(folder / mask)
-                if split == "test":
-                    twin = f"twins/{index:05d}.png"
-                    Image.fromarray(phantom.twin).save(folder / twin)
-                table.writerow((path, split, int(kind is not None), f"P{index:05d}", mask, twin))
-    return out / "manifest.csv"
+
+    def draw(rng: Rng, kind: str | None) -> Generated:
+        phantom = make_phantom(rng, size, kind)
+        return phantom if shortcut is None or kind is None else _plant(phantom, shortcut)
+
+    return write_generated(out, counts, kinds, draw, seed)
 
 
-def _plant(phantom: Phantom, shortcut: str) -> Phantom:
+def _plant(phantom: Generated, shortcut: str) -> Generated:
     """The phantom on a film that gives its class away; image and twin differ where they did."""
     films = []
     for film in (phantom.image, phantom.twin):
@@ -178,12 +143,13 @@ def _plant(phantom: Phantom, shortcut: str) -> Phantom:
         films.append(film)
     # A marker hides what is below it, rounding of darker films the faintest differences.
     mask = phantom.mask & (films[0] != films[1])
-    return Phantom(films[0], films[1], mask, phantom.kind)
+    return Generated(films[0], films[1], mask, phantom.kind)
 
 
 def _require_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise InputError(f"phantom kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
+    if kind not in (*KINDS, *OBJECTS):
+        known = ", ".join((*KINDS, *OBJECTS))
+        raise InputError(f"phantom kind {kind!r} is unknown: use one of {known}")
 
 
 def _require_size(size: int) -> None:
@@ -545,30 +511,17 @@ _ANOMALIES: dict[str, Callable[[Rng, _Chest], tuple[Field, float]]] = {
 
 KINDS: tuple[str, ...] = tuple(_ANOMALIES)
 
+# Density that lies on top of everything.
+_IMPLANTS: dict[str, Callable[[Rng, Field, Field], Field]] = {
+    "tube": draw_tube,
+    "pacemaker": draw_pacemaker,
+}
+
+OBJECTS: tuple[str, ...] = (*_IMPLANTS, "marker")
+"""Kinds that are no disease; none is drawn unless it is asked for."""
+
 
 # --- shapes ----------------------------------------------------------------------------------
-
-
-def _soft(distance: NDArray[np.floating], width: float) -> Field:
-    """0 outside (distance < -width), 1 inside (distance > width), smooth between."""
-    ramp = np.multiply(distance, 0.5 / width, dtype=np.float32)
-    ramp += 0.5
-    np.clip(ramp, 0, 1, out=ramp)
-    smooth: Field = 3 - 2 * ramp
-    smooth *= ramp
-    smooth *= ramp
-    return smooth
-
-
-def _ellipse(
-    u: Field, v: Field, centre: tuple[float, float], half_axes: tuple[float, float], tilt: float
-) -> Field:
-    """About the distance to the rim of an ellipse turned by `tilt` radians, positive inside."""
-    du, dv = u - np.float32(centre[0]), v - np.float32(centre[1])
-    cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
-    along = (cos * du + sin * dv) / np.float32(half_axes[0])
-    across = (cos * dv - sin * du) / np.float32(half_axes[1])
-    return np.asarray((1 - np.sqrt(along**2 + across**2)) * np.float32(min(half_axes)), np.float32)
 
 
 def _join(first: Field, second: Field) -> Field:

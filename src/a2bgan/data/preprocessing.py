@@ -174,6 +174,18 @@ def preprocess(
     return _place_on_black(blackened, config)
 
 
+def shown_range(
+    image: np.ndarray, config: DataConfig, window: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """The raw values that `preprocess` makes black and white; arguments as there.
+
+    Raises ImageError when `data.window=voi` finds no window.
+    """
+    region = _region(_reduce_channels(image, config.channels), config)
+    visible = _visible(region.shape[0], region.shape[1], config)
+    return _window_limits(region[visible], config) if window is None else window
+
+
 def load_image(path: Path, config: DataConfig) -> np.ndarray:
     """Read and preprocess one image file. Raises ImageError only."""
     picture = read_picture(path, config.reading)

@@ -4,6 +4,9 @@ The paper takes the checkpoint whose translations of A come closest to B in the 
 Inception network (its section 4). Weights are never downloaded here.
 """
 
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from a2bgan.data.batches import to_unit_range
+from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.readers import ImageError, read_image
+from a2bgan.detection.predict import Input
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
 
@@ -27,6 +34,8 @@ class FeatureNetwork(nn.Module):
 
     num_features: int
     label: str
+    side: int
+    """Pixels a side that `set_distances` brings images to."""
 
 
 class Inception(FeatureNetwork):
@@ -37,6 +46,7 @@ class Inception(FeatureNetwork):
 
     num_features = 2048
     label = "Inception v3"
+    side = 299
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
@@ -72,6 +82,7 @@ class RandomFeatures(FeatureNetwork):
 
     num_features = 64
     label = "random features (untrained network, seed 0)"
+    side = 64
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,3 +123,100 @@ def frechet_distance(
             assert shown is not None
             metric.update(shown, real=real)
     return float(metric.compute())
+
+
+@dataclass(frozen=True, slots=True)
+class SetDistances:
+    """How far two sets of images are apart in the features of a network.
+
+    fid: Heusel 2017; biased upwards for few images. kid: Binkowski 2018, unbiased: mean and
+    standard deviation over subsets. images: of each set. features: the network's name.
+    """
+
+    fid: float
+    kid: float
+    kid_sd: float
+    images: tuple[int, int]
+    features: str
+
+
+FEWEST_IMAGES = 2
+
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
+
+
+def set_distances(
+    found: Iterable[Tensor], real: Iterable[Tensor], network: FeatureNetwork
+) -> SetDistances:
+    """FID and KID between two sets, given as batches (N, C, H, W) in [-1, 1] of any sizes.
+
+    Images are resized as in "clean" FID (Parmar et al., CVPR 2022): bicubic, with antialiasing, and
+    only then rounded to 8 bits. Raises InputError for fewer than two images in a set.
+    """
+    features = [
+        torch.cat([torch.empty(0, network.num_features), *_features(batches, network)])
+        for batches in (found, real)
+    ]
+    counts = len(features[0]), len(features[1])
+    if min(counts) < FEWEST_IMAGES:
+        raise InputError(f"FID needs {FEWEST_IMAGES} images in each set; got {counts}")
+    known = _Known(network.num_features)
+    fid = FrechetInceptionDistance(feature=known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it keeps features, which are here anyway
+        kid = KernelInceptionDistance(
+            feature=known, subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, *counts)
+        )
+    for part, is_real in zip(features, (False, True), strict=True):
+        fid.update(part, real=is_real)
+        kid.update(part, real=is_real)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of KID's subsets
+        mean, deviation = kid.compute()
+    return SetDistances(float(fid.compute()), float(mean), float(deviation), counts, network.label)
+
+
+def read_batches(
+    inputs: Sequence[Input], failures: list[tuple[str, str]], data: DataConfig | None = None
+) -> Iterator[Tensor]:
+    """Image files, one by one, as (1, 3, H, W) in [-1, 1] at their own size.
+
+    data: preprocess them so instead, in a run's channels and size. Files that cannot be read are
+    added to ``failures``.
+    """
+    for item in inputs:
+        try:
+            if data is not None:
+                yield to_unit_range(load_image(item.path, data)[None])
+                continue
+            values = read_image(item.path, DataConfig().max_pixels)
+        except ImageError as error:
+            failures.append((item.name, str(error)))
+            continue
+        if values.dtype == np.float32:
+            low, high = values.min(), values.max()
+            x = torch.from_numpy((values - low) / (high - low)).mul(2).sub(1)
+        else:
+            x = to_unit_range(values)
+        x = x[..., None].expand(-1, -1, 3) if x.ndim == 2 else x
+        yield x.permute(2, 0, 1)[None]
+
+
+class _Known(nn.Module):
+    """Stands where torchmetrics wants a network, so that each image is looked at once."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _features(batches: Iterable[Tensor], network: FeatureNetwork) -> Iterable[Tensor]:
+    side = network.side
+    for batch in batches:
+        for x in torch.split(batch, BATCH_SIZE):
+            if x.shape[-2:] != (side, side):
+                x = functional.interpolate(x, (side, side), mode="bicubic", antialias=True)
+            yield network(x.clamp(-1, 1)).float().cpu()

@@ -161,7 +161,7 @@ def write_tables(folder: Path, table: BenchmarkTable, command: str) -> list[Path
         with paths[0].open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([head, *cells])
         paths[1].write_text(_markdown(table, command), encoding="utf-8")
-        paths[2].write_text(_latex(head, cells), encoding="utf-8")
+        paths[2].write_text(latex(head, cells), encoding="utf-8")
         _plot(table).savefig(paths[3], dpi=130)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
@@ -200,15 +200,17 @@ def _markdown(table: BenchmarkTable, command: str) -> str:
             "from the healthy one; what follows it alone comes to 0.5.",
             "",
         ]
-    lines += [_bar(table.head), _bar(["---"] * len(table.head)), *map(_bar, table.cells)]
+    lines += [bar(table.head), bar(["---"] * len(table.head)), *map(bar, table.cells)]
     return "\n".join(lines) + "\n"
 
 
-def _bar(cells: Sequence[str]) -> str:
+def bar(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table for LaTeX with booktabs."""
     escapes = {c: f"\\{c}" for c in "%&_#${}"} | {
         "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"
     }  # fmt: skip

@@ -83,7 +83,7 @@ def write_predictions(
                     rows.append((p.input.name, p.input.patient_id, p.error))
                 else:
                     picture = ""
-                    name = _free_name(p.input.name, taken)
+                    name = free_name(p.input.name, taken)
                     if pictures:
                         picture = f"pictures/{name}.png"
                         painters.paint(out / picture, p, vmax)
@@ -165,7 +165,7 @@ def _cells(
     return (row.name, row.patient, f"{row.score:.6f}", p, flagged, "", row.picture)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     """The file's own name without suffix; a number is added where two share it."""
     path = Path(name)
     suffix = image_suffix(path)

@@ -1,6 +1,6 @@
 """The objective, one pure function an equation. Means are over everything unless said otherwise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -81,3 +81,24 @@ def mask_indecision(mask: Tensor) -> Tensor:
 def change(x: Tensor, healthy: Tensor) -> Tensor:
     """Mean |x' - x|: a price on every change, for translators without a mask (not in the paper)."""
     return (healthy - x).abs().mean()
+
+
+def least_squares(outputs: Sequence[Tensor], wanted: float) -> Tensor:
+    """Mao 2017: mean (D(x) - wanted)^2, summed over a discriminator's scales; 1 is real."""
+    terms = [(output - wanted).square().mean() for output in outputs]
+    return torch.stack(terms).sum()
+
+
+def total_variation(mask: Tensor) -> Tensor:
+    """Absolute differences of neighbours in masks (N, K, H, W), summed, over their pixels."""
+    down, across = mask.diff(dim=2).abs().sum(), mask.diff(dim=3).abs().sum()
+    return (down + across) / mask.numel()
+
+
+def mask_outside(mask: Tensor, lower: float, upper: float) -> Tensor:
+    """Squared distance of each mask's mean from [lower, upper], averaged over images (ACL-GAN).
+
+    ``mask`` is (N, 1, H, W).
+    """
+    mean = mask.mean(dim=(1, 2, 3))
+    return (F.relu(mean - upper).square() + F.relu(lower - mean).square()).mean()

@@ -1,4 +1,4 @@
-"""CelebA with simulated squares: the paper's check of localisation."""
+"""CelebA: with simulated squares, the paper's check of localisation, or for translation."""
 
 import posixpath
 import re
@@ -40,6 +40,8 @@ def prepare_celeba(
     seed: int = 0,
     scale: bool = False,
     counts: Counts = PAPER,
+    task: str | None = None,
+    mixed_share: float | None = None,
 ) -> Prepared:
     """Faces in colour, 128 x 128; in the abnormal ones a square of 40 x 40 became its mean.
 
@@ -47,21 +49,24 @@ def prepare_celeba(
         which share no person; "paper" draws from all images. With both, healthy and mixed images
         may show the same person. Persons are the patients where identity_CelebA.txt is there.
     scale: let "paper" make do with fewer images, in proportion, which "patient" does anyway.
+    task, mixed_share: of `prepare_celeba_translation`, which a task is left to.
     Raises InputError.
     """
     require_split(split)
     download = Download(root)
-    files: dict[str, str] = {}
-    for file in download.names:
-        folder, name = posixpath.split(file)
-        if posixpath.basename(folder) == IMAGES and name.lower().endswith((".jpg", ".png")):
-            files.setdefault(name, file)
-    if not files:
-        raise InputError(f"{root}: no images in {IMAGES}/; expected {LAYOUT}")
+    files = face_files(download)
+    if task is not None:
+        from a2bgan.data.prepare.celeba_translation import prepare_celeba_translation
+
+        return prepare_celeba_translation(
+            download, files, out, task, mixed_share=mixed_share or 0.0, seed=seed
+        )
+    if mixed_share is not None:
+        raise InputError("--mixed-share of celeba needs a --task")
     pools = [sorted(files)]
     needed = [sum(astuple(counts))]
     if split == "patient":
-        partition = _read_pairs(download, PARTITION)
+        partition = read_pairs(download, PARTITION)
         pools = [[n for n in pools[0] if partition.get(n) == part] for part in (TRAINING, TEST)]
         in_test = counts.test_normal + counts.test_abnormal
         needed = [needed[0] - in_test, in_test]
@@ -94,7 +99,7 @@ def prepare_celeba(
             test_abnormal=drawn.test_abnormal,
             seed=seed,
             test_images=Path(folder, "1") if split == "patient" else None,
-            patients=_persons(download),
+            patients=persons(download),
         )
     notes = [f"{name}: {reason}; skipped" for name, reason in made.skipped]
     notes.append("images in colour: train with --set data.channels=3")
@@ -102,13 +107,25 @@ def prepare_celeba(
     return Prepared(made.manifest, Counter((row.split, row.label) for row in rows), notes)
 
 
-def _persons(download: Download) -> dict[str, str]:
+def face_files(download: Download) -> dict[str, str]:
+    """Name in the download of each image, by its own name. Raises InputError without any."""
+    files: dict[str, str] = {}
+    for file in download.names:
+        folder, name = posixpath.split(file)
+        if posixpath.basename(folder) == IMAGES and name.lower().endswith((".jpg", ".png")):
+            files.setdefault(name, file)
+    if not files:
+        raise InputError(f"{download.root}: no images in {IMAGES}/; expected {LAYOUT}")
+    return files
+
+
+def persons(download: Download) -> dict[str, str]:
     """Who is in each image, where the download says so."""
     there = any(posixpath.basename(name).startswith(f"{IDENTITY}.") for name in download.names)
-    return _read_pairs(download, IDENTITY) if there else {}
+    return read_pairs(download, IDENTITY) if there else {}
 
 
-def _read_pairs(download: Download, stem: str) -> dict[str, str]:
+def read_pairs(download: Download, stem: str) -> dict[str, str]:
     """File name and number of each line of a list, .txt as first published or .csv."""
     name = download.find_one((f"{stem}.txt", f"{stem}.csv"), LAYOUT)
     pairs = {}

@@ -99,6 +99,7 @@ class A2BGAN(StepMethod):
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
         uses_mixed=True,
+        tasks=("detection", "translation"),
     )
 
     def __init__(self, config: A2BGANConfig, channels: int, size: int) -> None:

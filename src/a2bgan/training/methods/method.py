@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
+
+Task = Literal["detection", "translation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Facts:
     makes_map: says where. makes_twin: shows what the image would look like if it were healthy; the
         map is then the difference, in [0, 1].
     pretrained: its backbone wants weights trained on other images.
+    tasks: what its paper made it for. Translators find anomalies too, if they are asked by name.
     """
 
     title: str
@@ -34,6 +37,7 @@ class Facts:
     makes_map: bool = True
     makes_twin: bool = True
     pretrained: bool = False
+    tasks: tuple[Task, ...] = ("detection",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ def linear_decay(fraction: float, start: float) -> float:
     ``fraction`` is the share that is over; both in [0, 1].
     """
     return min(1.0, (1 - fraction) / (1 - start)) if start < 1 else 1.0
+
+
+def halvings(fraction: float, every: float) -> float:
+    """Factor of learning rates that halve after each share ``every`` of training, in (0, 1]."""
+    return 0.5 ** int(fraction / every)
 
 
 class Method(ABC):
@@ -167,7 +176,11 @@ class StepMethod(Method):
         """
 
     def _set_up(
-        self, fabric: Fabric, rates: Mapping[str, float], betas: tuple[float, float]
+        self,
+        fabric: Fabric,
+        rates: Mapping[str, float],
+        betas: tuple[float, float],
+        weight_decay: float = 0.0,
     ) -> dict[str, Any]:
         """Give each network named in ``rates`` an Adam; put the others on the device, frozen.
 
@@ -179,7 +192,9 @@ class StepMethod(Method):
         wrapped: dict[str, Any] = {}
         for name, network in self.networks.items():
             if name in rates:
-                adam = torch.optim.Adam(network.parameters(), rates[name], betas, fused=True)
+                adam = torch.optim.Adam(
+                    network.parameters(), rates[name], betas, weight_decay=weight_decay, fused=True
+                )
                 wrapped[name], self.optimizers[name] = fabric.setup(network, adam)
             else:
                 network.to(fabric.device).requires_grad_(False)
@@ -191,12 +206,14 @@ class StepMethod(Method):
             for group in self.optimizers[name].param_groups:
                 group["lr"] = rate
 
-    def _descend(self, name: str, loss: Tensor) -> None:
-        """One step of the optimiser of a network against a loss."""
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad()
+    def _descend(self, name: str, loss: Tensor, *others: str) -> None:
+        """One step of the optimiser of a network, and of others', against a loss."""
+        optimizers = [self.optimizers[each] for each in (name, *others)]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         self.fabric.backward(loss)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 class PassMethod(Method):

@@ -1,0 +1,102 @@
+"""`a2bgan benchmark --task translation`: translators on the same images, in one table."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from a2bgan.cli.benchmark import Children, Training, without_paths
+from a2bgan.cli.console import errors, output
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.detection.fid import FeatureNetwork
+    from a2bgan.training.methods.method import Facts
+
+ON_SCREEN = ("method", "# gen.", "# disc.", "FID", "KID", "PSNR inside", "PSNR outside", "note")
+"""Columns that fit a terminal, where they are there; the files have all."""
+
+
+def benchmark_translation(
+    trainings: Mapping[tuple[str, int], Training],
+    facts: "Mapping[str, Facts]",
+    out: Path,
+    data: str,
+    network: "FeatureNetwork",
+    lpips: Path | None,
+    command: str,
+) -> bool:
+    """Train what is left to train, one after the other, and measure it; whether any failed."""
+    from rich.table import Table
+
+    from a2bgan.report.translation_table import (
+        TranslatorRow,
+        translation_table,
+        write_translation_tables,
+    )
+
+    rows = []
+    with Children(None) as children:
+        try:
+            for name in facts:
+                found = [
+                    _measured(training, children, network, lpips)
+                    for (preset, _), training in trainings.items()
+                    if preset == name
+                ]
+                failures = [f for f in found if isinstance(f, str)]
+                failure = without_paths(failures[0], out, data) if failures else ""
+                repeats = [f for f in found if not isinstance(f, str)]
+                rows.append(TranslatorRow(name, facts[name], repeats, failure))
+                said = failure or f"FID {rows[-1].mean('fid'):.4f}"
+                errors.print(f"{facts[name].title} ({name}): {said}", soft_wrap=True)
+        except BaseException:
+            children.end()
+            raise
+    head, cells = translation_table(rows)
+    on_screen = [column for column in ON_SCREEN if column in head]
+    table = Table(*on_screen, box=None)
+    for line in cells:
+        of = dict(zip(head, line, strict=True))
+        table.add_row(*(of[column] for column in on_screen))
+    output.print(table)
+    for path in write_translation_tables(out, rows, command, lpips is not None):
+        output.print(f"-> {path}", soft_wrap=True)
+    return any(row.failure for row in rows)
+
+
+def _measured(
+    training: Training, children: Children, network: "FeatureNetwork", lpips: Path | None
+) -> dict[str, Any] | str:
+    """What one training gives; the reason if it fails."""
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.translation import measure_translation, network_counts
+    from a2bgan.training.checkpoint import find_checkpoint, read_position
+
+    run = training.run
+    file = run.path / "translation.json"
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_text())
+        of = (training.manifest.sha256, network.label, lpips is not None)
+        if (known["manifest_sha256"], known["features"], "lpips" in known) == of:
+            return known
+    if failure := training.train(children):  # where it is over, nothing happens
+        return failure
+    try:
+        trained = load_trained(run)
+        measured = measure_translation(trained, training.manifest, network, lpips)
+    except InputError as error:
+        return str(error)
+    generators, discriminators, parameters = network_counts(trained.method)
+    position = read_position(find_checkpoint(run.checkpoints))
+    measured |= {
+        "generators": generators,
+        "discriminators": discriminators,
+        "parameters": parameters,
+        "steps": position.step,
+        "seconds_per_step": position.seconds / max(position.step, 1),
+        "manifest_sha256": training.manifest.sha256,
+        **json.loads(run.resources_file.read_text()),
+    }
+    file.write_text(json.dumps(measured, indent=2) + "\n")
+    return measured

@@ -1,0 +1,116 @@
+"""`a2bgan translate` and `a2bgan fid`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.detection import CheckpointOption, RunArgument
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.detection.fid import FeatureNetwork
+
+RandomFeaturesOption = Annotated[
+    bool,
+    typer.Option("--random-features", help="An untrained network, where Inception is missing."),
+]
+InceptionOption = Annotated[
+    Path | None, typer.Option(help="Inception weights; by default PyTorch's cache.")
+]
+
+
+def translate(
+    run: RunArgument,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders or manifests.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+    checkpoint: CheckpointOption = "selected",
+) -> None:
+    """Write images as they would look in B, at their own size and in their own format."""
+    from rich.progress import track
+
+    from a2bgan.detection.predict import find_inputs
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.translate import translate as translate_images
+    from a2bgan.report.translations import write_translations
+    from a2bgan.training.run_folder import RunFolder
+
+    found = find_inputs(inputs)
+    trained = load_trained(RunFolder.open(run), checkpoint)
+    translated = translate_images(trained, found)
+    shown = track(translated, total=len(found), console=errors, description="translating")
+    written, failures = write_translations(shown, out)
+    output.print(f"{written} images translated -> {out / 'translations.csv'}", soft_wrap=True)
+    list_failures(failures, "could not be translated")
+    if failures:
+        raise typer.Exit(1)
+
+
+def fid(
+    images: Annotated[
+        Path, typer.Argument(metavar="DIR|RUN", help="Images, or a run that translates.")
+    ],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="Folder of real images.", show_default=False)
+    ],
+    inception: InceptionOption = None,
+    random_features: RandomFeaturesOption = False,
+    checkpoint: CheckpointOption = "selected",
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """FID and KID between two sets of images; of a run, its translations of the test images that
+    are not labelled normal."""
+    from dataclasses import asdict
+
+    from a2bgan.detection.fid import read_batches, set_distances
+    from a2bgan.detection.predict import find_inputs
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.translation import translated_test
+    from a2bgan.training.run_folder import RunFolder
+
+    failures: list[tuple[str, str]] = []
+    if RunFolder(images).config_file.is_file():
+        folder = RunFolder.open(images)
+        trained = load_trained(folder, checkpoint)
+        network = feature_network(inception, random_features, trained.data.channels)
+        made = translated_test(trained, folder.manifest())
+        real = read_batches(find_inputs([reference]), failures, trained.data)
+    else:
+        network = feature_network(inception, random_features, 3)
+        made, real = (read_batches(find_inputs([p]), failures) for p in (images, reference))
+    found = set_distances(made, real, network)
+    list_failures(failures, "left out")
+    output.print(
+        f"FID {found.fid:.4f}, KID {found.kid:.5f} (sd {found.kid_sd:.5f}); {found.images[0]} "
+        f"images against {found.images[1]}; {found.features}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if out is not None:
+        try:
+            out.write_text(json.dumps(asdict(found), indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    if failures:
+        raise typer.Exit(1)
+
+
+def feature_network(
+    inception: Path | None, random_features: bool, channels: int
+) -> "FeatureNetwork":
+    """Inception, or random features where they are asked for. Raises InputError."""
+    from a2bgan.detection.fid import Inception, RandomFeatures
+
+    if random_features:
+        if inception is not None:
+            raise InputError("give either --inception or --random-features")
+        return RandomFeatures(channels)
+    try:
+        return Inception(inception)
+    except InputError as error:
+        hint = "" if inception is not None else "; or --random-features, which results then say"
+        raise InputError(f"{error}{hint}") from None

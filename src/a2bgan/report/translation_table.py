@@ -1,0 +1,119 @@
+"""The table of a benchmark of translators, the paper's Table 2 and more: CSV, Markdown, LaTeX."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from a2bgan.errors import InputError
+from a2bgan.report.benchmark_table import bar, latex
+from a2bgan.training.methods.method import Facts
+
+MEASURES = {
+    "fid": "FID",
+    "kid": "KID",
+    "psnr_inside": "PSNR inside",
+    "psnr_inside_input": "of the input",
+    "psnr_outside": "PSNR outside",
+    "ssim_inside": "SSIM inside",
+    "ssim_outside": "SSIM outside",
+    "healthy_change": "change of normal",
+    "lpips": "LPIPS",
+}
+"""Of `a2bgan.detection.translation.measure_translation`, and their columns."""
+
+DIGITS = {"kid": 5, "psnr_inside": 2, "psnr_inside_input": 2, "psnr_outside": 2, "fid": 3}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslatorRow:
+    """A method's trainings: what was measured of each, and ``generators``, ``discriminators``,
+    ``parameters``, ``seconds_per_step``, ``steps``, ``peak_memory`` and ``peak_gpu_memory``; none
+    where it failed for the reason given."""
+
+    name: str
+    facts: Facts
+    repeats: Sequence[dict[str, Any]]
+    failure: str = ""
+
+    def mean(self, measure: str) -> float:
+        """Mean over the trainings; NaN where one has none."""
+        values = [repeat.get(measure) for repeat in self.repeats]
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(values) else float("nan")
+
+
+def translation_table(rows: Sequence[TranslatorRow]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells, the lowest FID first, failures last, without measures that nobody has."""
+    good = sorted((row for row in rows if row.repeats), key=lambda row: row.mean("fid"))
+    measures = {k: v for k, v in MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
+    on_gpu = any(r.get("peak_gpu_memory") for row in good for r in row.repeats)
+    head = ["method", "n", "# gen.", "# disc.", "parameters, M", "s/step", "steps", "memory, GB"]
+    head += [*(["GPU, GB"] if on_gpu else []), *measures.values(), "note"]
+    cells = []
+    for row in good:
+        title = f"{row.facts.title} ({row.name})"
+        line = [title, str(len(row.repeats))]
+        line += [f"{row.mean(key):.0f}" for key in ("generators", "discriminators")]
+        line.append(f"{row.mean('parameters') / 1e6:.2f}")
+        line += [f"{row.mean('seconds_per_step'):.3g}", f"{row.mean('steps'):.0f}"]
+        line.append(f"{row.mean('peak_memory') / 1e9:.2f}")
+        line += [f"{row.mean('peak_gpu_memory') / 1e9:.2f}"] if on_gpu else []
+        line += [_with_spread(row, measure) for measure in measures]
+        cells.append([*line, f"failed: {row.failure}" if row.failure else ""])
+    for row in rows:
+        if not row.repeats:
+            gaps = [""] * (len(head) - 2)
+            cells.append([f"{row.facts.title} ({row.name})", *gaps, f"failed: {row.failure}"])
+    return head, cells
+
+
+def write_translation_tables(
+    folder: Path, rows: Sequence[TranslatorRow], command: str, lpips: bool
+) -> list[Path]:
+    """Write ``translation.csv``, ``.md`` and ``.tex`` and return their paths.
+
+    Raises InputError if they cannot be written.
+    """
+    head, cells = translation_table(rows)
+    paths = [folder / f"translation.{suffix}" for suffix in ("csv", "md", "tex")]
+    first = next((row.repeats[0] for row in rows if row.repeats), None)
+    lines = [f"`{command}`", ""]
+    if first is not None:
+        lines += [
+            f"FID and KID of {first['translated']} translated test images to {first['reference']} "
+            f"images of B, lower is better; network: {first['features']}. Mean of n trainings, "
+            "(sd); the last checkpoint of each.",
+            "",
+        ]
+    if first is not None and "psnr_inside" in first:
+        lines += [
+            "Against the truth, which training never saw: PSNR in dB and SSIM inside and outside "
+            "of what was to be removed; *of the input*: PSNR inside if nothing is done; *change of "
+            "normal*: mean absolute change, as a share of the range, of images with nothing to "
+            "remove." + ("" if lpips else " LPIPS is left out: its weights were not given."),
+            "",
+        ]
+    lines += [bar(head), bar(["---"] * len(head)), *map(bar, cells)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with paths[0].open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([head, *cells])
+        paths[1].write_text("\n".join(lines) + "\n", encoding="utf-8")
+        paths[2].write_text(latex(head, cells), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    return paths
+
+
+def _with_spread(row: TranslatorRow, measure: str) -> str:
+    mean = row.mean(measure)
+    if np.isnan(mean):
+        return ""
+    digits = DIGITS.get(measure, 4)
+    values = [repeat[measure] for repeat in row.repeats]
+    spread = f" ({np.std(values, ddof=1):.{digits}f})" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"

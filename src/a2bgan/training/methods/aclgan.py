@@ -1,0 +1,216 @@
+"""ACL-GAN: what is translated there and back need not be the image again, only like it.
+
+Y. Zhao, R. Wu, H. Dong, "Unpaired Image-to-Image Translation using Adversarial Consistency Loss",
+ECCV 2020. The paper's and its released code's: two translators with styles and a focus mask, a
+discriminator for each domain, one for pairs, least squares, the adversarial-consistency loss,
+identity by an image's own style, the bounded focus loss, one step of the translators for two of
+the discriminators, Adam with weight decay, rates that halve.
+
+What differs:
+
+- A step of the translators uses the noise and the translations that the discriminators have just
+  learned from; the code draws and translates anew.
+- The focus loss bounds each image's mask, as the paper writes it; the code, the sum over a batch.
+- Layer norms divide by the root of the variance, with PyTorch's epsilon in it.
+- The discriminators have fewer layers where their smallest scale would be less than a pixel.
+- Flips, and the project's augmentation, in place of random crops. Halvings are shares of training.
+- Looking for anomalies uses one draw of style for all images.
+
+There are three discriminators: A2B-GAN's table counts the two of the domains. Bounds of the mask
+are those of the released configuration (male to female). Preset `aclgan` is narrower and bounds
+the mask lower.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field
+from torch import Tensor, nn
+
+from a2bgan.models.blend import difference_map
+from a2bgan.models.inference import inference
+from a2bgan.models.style_translator import (
+    MultiScaleDiscriminator,
+    StyleTranslator,
+    scale_depth,
+)
+from a2bgan.training import losses
+from a2bgan.training.methods.councilgan import (
+    MultiScaleDiscriminatorConfig,
+    StyleTranslatorConfig,
+)
+from a2bgan.training.methods.method import (
+    AdamBetas,
+    Facts,
+    Finding,
+    MethodConfig,
+    Moment,
+    Section,
+    StepMethod,
+    halvings,
+)
+
+
+class ACLGANLossConfig(Section):
+    """Section ``method.loss``: the objective's weights, and the bounds of the masks."""
+
+    adversarial: float = Field(ge=0)
+    consistency: float = Field(ge=0, description="lambda_acl")
+    identity: float = Field(ge=0, description="lambda_idt")
+    focus: float = Field(ge=0, description="lambda_mask")
+    focus_bounds: float = Field(ge=0, description="delta, of masks outside the bounds")
+    focus_lower: float = Field(ge=0, le=1, description="least share of an image in its mask")
+    focus_upper: float = Field(ge=0, le=1, description="largest share")
+
+
+class ACLGANConfig(MethodConfig):
+    """Section ``method`` for ACL-GAN."""
+
+    name: Literal["aclgan"]
+    translator: StyleTranslatorConfig
+    discriminator: MultiScaleDiscriminatorConfig
+    discriminator_steps: int = Field(ge=1, description="steps of D for each of G")
+    loss: ACLGANLossConfig
+    learning_rate: float = Field(gt=0)
+    adam_betas: AdamBetas
+    weight_decay: float = Field(ge=0)
+    halve_every: float = Field(gt=0, description="share of training after which rates halve")
+
+
+class ACLGAN(StepMethod):
+    """Translators to B and to A, discriminators of B, of A and of pairs.
+
+    Args:
+        config: section ``method`` of the configuration.
+        channels: of the images, 1 or 3.
+        size: side of the images in pixels.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = ACLGANConfig
+    facts: ClassVar[Facts] = Facts(
+        title="ACL-GAN",
+        paper="Zhao et al., ECCV 2020",
+        score="mean",
+        uses_mixed=True,
+        tasks=("translation",),
+    )
+
+    def __init__(self, config: ACLGANConfig, channels: int, size: int) -> None:
+        g, d = config.translator, config.discriminator
+        self.config = config
+        depth = scale_depth(size, d.depth, d.scales)
+        self.networks: dict[str, nn.Module] = {
+            f"translator_{to}": StyleTranslator(
+                channels, g.width, g.blocks, g.style, g.hidden, "acl", "reflect"
+            )
+            for to in "ba"
+        }
+        for name, seen in (("b", channels), ("a", channels), ("pair", 2 * channels)):
+            self.networks[f"discriminator_{name}"] = MultiScaleDiscriminator(
+                seen, d.width, depth, d.scales, "reflect"
+            )
+        for network in self.networks.values():
+            network.to(memory_format=torch.channels_last)
+        self.optimizers = {}
+
+    def prepare(self, fabric: Fabric) -> None:
+        c = self.config
+        self.rates = dict.fromkeys(self.networks, c.learning_rate)
+        self.wrapped = self._set_up(fabric, self.rates, c.adam_betas, c.weight_decay)
+
+    def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """A step of the discriminators and, every ``discriminator_steps``-th time, of both
+        translators."""
+        c, x = self.config, mixed
+        slower = halvings(moment.fraction, c.halve_every)
+        self._set_rates({name: rate * slower for name, rate in self.rates.items()})
+        shape = 3, len(x), c.translator.style
+        noise = torch.randn(shape, generator=moment.generator, device=x.device).to(x)
+        translating = (moment.step + 1) % c.discriminator_steps == 0
+        to_b, to_a = self.wrapped["translator_b"], self.wrapped["translator_a"]
+        with torch.set_grad_enabled(translating):
+            (there,) = to_b(x, [noise[0]])
+            # The image's own style only where it is needed.
+            first, *kept_a = to_a(x, [noise[1], None] if translating else [noise[1]])
+            (back,) = to_a(there.healthy, [noise[2]])
+        report = self._discriminator_step(
+            healthy, x, there.healthy.detach(), first.healthy.detach(), back.healthy.detach()
+        )
+        if not translating:
+            return report
+
+        w = c.loss
+        judges = [name for name in self.networks if name.startswith("discriminator")]
+        for name in judges:
+            self.networks[name].requires_grad_(False)
+        (kept_b,) = to_b(healthy, [None])
+        judge_b, judge_a, judge_pair = (self.wrapped[name] for name in judges)
+        terms = {
+            "adversarial": losses.least_squares(judge_b(there.healthy), 1)
+            + losses.least_squares(judge_a(first.healthy), 1) / 2
+            + losses.least_squares(judge_a(back.healthy), 1) / 2,
+            "consistency": losses.least_squares(judge_pair(_pair(x, first.healthy)), 1)
+            + losses.least_squares(judge_pair(_pair(x, back.healthy)), 0),
+            "identity": losses.identity(kept_a[0].intermediate, x)
+            + losses.identity(kept_b.intermediate, healthy),
+        }
+        masks = [translation.masks for translation in (there, first, back)]
+        bounds = w.focus_lower, w.focus_upper
+        sizes = [losses.mask_outside(mask, *bounds) * mask[0].numel() for mask in masks]
+        undecided = [losses.mask_indecision(mask) for mask in masks]
+        terms["focus"] = (w.focus_bounds * sum(sizes) + sum(undecided)) / 3
+        self._descend(
+            "translator_b",
+            w.adversarial * terms["adversarial"]
+            + w.consistency * terms["consistency"]
+            + w.identity * terms["identity"]
+            + w.focus * terms["focus"],
+            "translator_a",
+        )
+        for name in judges:
+            self.networks[name].requires_grad_(True)
+        report |= {f"g_{name}": term.detach() for name, term in terms.items()}
+        return report | {"mask_mean": there.masks.detach().mean()}
+
+    def _discriminator_step(
+        self, healthy: Tensor, x: Tensor, there: Tensor, first: Tensor, back: Tensor
+    ) -> dict[str, Tensor]:
+        """B against A translated; A against A translated to A, at once and by way of B; and those
+        two told apart, beside the image they are of."""
+        w = self.config.loss
+        judge_b, judge_a, judge_pair = (
+            self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")
+        )
+        adversarial = (
+            losses.least_squares(judge_b(healthy), 1)
+            + losses.least_squares(judge_b(there), 0)
+            + losses.least_squares(judge_a(x), 1)
+            + losses.least_squares(judge_a(torch.cat([first, back])), 0)
+        )
+        consistency = losses.least_squares(judge_pair(_pair(x, first)), 0) + losses.least_squares(
+            judge_pair(_pair(x, back)), 1
+        )
+        self._descend(
+            "discriminator_b",
+            w.adversarial * adversarial + w.consistency * consistency,
+            "discriminator_a",
+            "discriminator_pair",
+        )
+        return {"d_adversarial": adversarial.detach(), "d_consistency": consistency.detach()}
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.optimizers["translator_b"].state)
+
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        translator: Any = self.networks["translator_b"]
+        with inference(translator):
+            x = x.contiguous(memory_format=torch.channels_last)
+            (found,) = translator(x, [translator.fixed.expand(len(x), -1)])
+        twin = found.healthy.clamp(-1, 1)
+        return Finding(difference_map(x, twin), twin, found.masks[:, 0])
+
+
+def _pair(x: Tensor, translated: Tensor) -> Tensor:
+    return torch.cat([x, translated], dim=1)

@@ -1,0 +1,66 @@
+"""Fixed-Point GAN: StarGAN that also learns to leave alone what is in the wanted domain.
+
+M. M. Rahman Siddiquee, Z. Zhou, N. Tajbakhsh, R. Feng, M. B. Gotway, Y. Bengio, J. Liang, "Learning
+Fixed Points in Generative Adversarial Networks: From Image-to-Image Translation to Disease
+Detection and Localization", ICCV 2019. On top of `a2bgan.training.methods.stargan`, as in the paper
+and its released code: x' = tanh(x + G(x, c)); every image is also translated to its own domain,
+where the same three losses hold and an identity loss on top.
+
+What differs is what differs from StarGAN. Preset `fixedpointgan` differs from the paper as
+`stargan` does.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from a2bgan.models.translator import Intermediate
+from a2bgan.training.methods.brainomaly import DiscriminatorConfig, TranslatorConfig
+from a2bgan.training.methods.method import AdamBetas, Facts, MethodConfig
+from a2bgan.training.methods.stargan import StarGAN, StarGANLossConfig
+
+
+class FixedPointGANLossConfig(StarGANLossConfig):
+    """Section ``method.loss``: weights beside the adversarial loss."""
+
+    identity: float = Field(ge=0, description="lambda_id")
+
+
+class FixedPointGANConfig(MethodConfig):
+    """Section ``method`` for Fixed-Point GAN."""
+
+    name: Literal["fixedpointgan"]
+    translator: TranslatorConfig
+    discriminator: DiscriminatorConfig
+    loss: FixedPointGANLossConfig
+    adam_betas: AdamBetas
+    decay_from: float = Field(
+        ge=0, le=1, description="share of training after which rates fall linearly to zero"
+    )
+
+
+class FixedPointGAN(StarGAN):
+    """StarGAN's networks, with an additive translator; arguments as there."""
+
+    Config: ClassVar[type[MethodConfig]] = FixedPointGANConfig
+    intermediate: ClassVar[Intermediate] = "additive"
+    facts: ClassVar[Facts] = Facts(
+        title="Fixed-Point GAN",
+        paper="Rahman Siddiquee et al., ICCV 2019",
+        score="mean",
+        uses_mixed=True,
+        tasks=("translation",),
+    )
+
+    def _objective(
+        self, x: Tensor, own: Tensor, wanted: Tensor, fake: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        across = self._terms(x, own, wanted, fake)
+        kept = self.translator(x, own)
+        same = self._terms(x, own, own, kept)
+        identity = (x - kept).abs().mean()
+        total = self._weighted(across) + self._weighted(same)
+        total = total + self.config.loss.identity * identity
+        named = {f"same_{name}": term for name, term in same.items()}
+        return across | named | {"identity": identity}, total

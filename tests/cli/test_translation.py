@@ -1,0 +1,53 @@
+"""`a2bgan translate`, `a2bgan fid` and `a2bgan benchmark --task translation`."""
+
+import csv
+import json
+
+from PIL import Image
+
+
+def test_translate_writes_images_of_the_same_size(run, phantoms, tmp_path, a2bgan):
+    (tmp_path / "bad.png").write_text("no image")
+    first = sorted((phantoms.parent / "images").iterdir())[0]
+    result = a2bgan("translate", run, first, tmp_path / "bad.png", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "1 images translated" in result.output and "1 image could not be" in result.output
+    with (tmp_path / "out/translations.csv").open(newline="") as file:
+        good, bad = csv.DictReader(file)
+    for column in ("translated", "mask", "difference"):
+        with Image.open(tmp_path / "out" / good[column]) as image:
+            assert image.size == (64, 64)
+    assert "not a PNG" in bad["error"] and not bad["translated"]
+
+
+def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says, monkeypatch):
+    twins = phantoms.parent / "twins"
+    result = a2bgan("fid", twins, twins, "--random-features", "--out", tmp_path / "fid.json")
+    assert result.exit_code == 0, result.output
+    assert "12 images against 12; random features" in result.output
+    assert abs(json.loads((tmp_path / "fid.json").read_text())["fid"]) < 1e-3
+    result = a2bgan("fid", run, twins, "--random-features")
+    assert "6 images against 12" in result.output
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "or --random-features" in says(a2bgan("fid", twins, twins))
+
+
+def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
+    data = tmp_path / "faces"
+    counts = ("--healthy", 6, "--mixed-abnormal", 6, "--test-normal", 3, "--test-abnormal", 4)
+    assert a2bgan("data", "faces", "--out", data, "--size", 32, *counts).exit_code == 0
+    settings = ("train.steps=2", "data.size=32", "data.channels=3", "train.accelerator=cpu")
+    options = [part for setting in settings for part in ("--set", setting)]
+    common = ("benchmark", "--task", "translation", "--data", data, "--out", tmp_path / "bench")
+    common = (*common, *options, "--methods", "stargan", "--seeds", 1, "--random-features")
+    result = a2bgan(*common)
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "bench/translation.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["# gen."], row["# disc."], row["steps"]) == ("1", "1", "2")
+    for column in ("FID", "KID", "PSNR inside", "PSNR outside", "SSIM inside", "change of normal"):
+        assert row[column], column
+    text = (tmp_path / "bench/translation.md").read_text()
+    assert "of 4 translated test images to 6 images of B" in text
+    assert "random features" in text and "LPIPS is left out" in text
+    assert str(tmp_path) not in text

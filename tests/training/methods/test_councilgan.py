@@ -1,0 +1,177 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from a2bgan.training.config import load_config
+from a2bgan.training.loop import train
+from a2bgan.training.methods.method import Moment, halvings
+from a2bgan.training.run_folder import RunFolder
+
+SMALL = (
+    "data.size=32",
+    "method.translator.width=2",
+    "method.translator.blocks=1",
+    "method.translator.style=3",
+    "method.translator.hidden=4",
+    "method.discriminator.width=2",
+    "method.discriminator.depth=3",
+    "method.members=3",
+    "train.accelerator=cpu",
+)
+
+
+def make(preset, *settings, double=False, precision="32-true"):
+    method = load_config(preset, None, [*SMALL, *settings]).build_method()
+    if double:
+        for network in method.networks.values():
+            network.double()
+    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
+    return method
+
+
+def batches(step):
+    generator = torch.Generator().manual_seed(100 + step)
+    return torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def moment(step, fraction):
+    return Moment(step, fraction, torch.Generator().manual_seed(step))
+
+
+def squares(outputs, wanted):
+    return sum(((output - wanted) ** 2).mean() for output in outputs)
+
+
+def test_the_papers_steps():
+    """The released trainer's losses in plain float64, before and after the council sits."""
+    method = make("councilgan-paper", "data.channels=1", double=True)
+    g, d, c = (
+        [copy.deepcopy(method.networks[f"{name}_{i}"]) for i in range(3)]
+        for name in ("translator", "discriminator", "discriminator_council")
+    )
+    adams = [
+        [torch.optim.Adam(n.parameters(), 1e-4, (0.5, 0.999), weight_decay=1e-4) for n in part]
+        for part in (g, d, c)
+    ]
+    past = [([1.0] * 100, [1.0] * 100) for _ in range(3)]
+
+    def descend(adam, loss):
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    fractions = (0.0, 0.0, 0.008, 0.012, 0.013)
+    for step, fraction in enumerate(fractions):
+        healthy, mixed = batches(step)
+        z = torch.randn(4, 3, generator=torch.Generator().manual_seed(step)).double()
+        made = [net(mixed, [z])[0] for net in g]
+        with torch.no_grad():
+            real = [net(mixed, [0.7 * z])[0].healthy for net in g]
+        for i in range(3):
+            fake = made[i].healthy.detach()
+            descend(adams[1][i], 24 * (squares(d[i](healthy), 1) + squares(d[i](fake), 0)))
+            if fraction >= 0.00666:
+                loss = squares(c[i](torch.cat([fake, mixed], 1)), 0)
+                for j in {0, 1, 2} - {i}:
+                    loss = loss + squares(c[i](torch.cat([real[j], mixed], 1)), 1) / 2
+                descend(adams[2][i], 12 * loss)
+        for i in range(3):
+            adversarial = squares(d[i](made[i].healthy), 1)
+            past[i][0].append(adversarial.item())
+            total = 24 * adversarial
+            if fraction >= 0.00666:
+                council = squares(c[i](torch.cat([made[i].healthy, mixed], 1)), 1)
+                past[i][1].append(council.item())
+                means = [np.mean(losses[-100:]) for losses in past[i]]
+                total = total + 12 * council * means[0] / means[1]
+            if fraction >= 0.01:
+                m = made[i].masks
+                edges = (m[:, :, 1:] - m[:, :, :-1]).abs().sum()
+                edges = edges + (m[..., 1:] - m[..., :-1]).abs().sum()
+                total = total + 57 * m.mean() ** 2 + 2.2 * edges / m.numel()
+                total = total + 10 * (1 / ((m - 0.5).abs() + 0.01)).mean()
+            descend(adams[0][i], total)
+        method.step(healthy, mixed, moment(step, fraction))
+    for part, name in ((g, "translator"), (d, "discriminator"), (c, "discriminator_council")):
+        for i, network in enumerate(part):
+            for found, wanted in zip(
+                method.networks[f"{name}_{i}"].parameters(), network.parameters(), strict=True
+            ):
+                torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_counts_and_sizes_are_the_papers():
+    method = load_config("councilgan-paper").build_method()
+    names = [name for name in method.networks if name != "history"]
+    translators = [name for name in names if name.startswith("translator")]
+    assert (len(translators), len(names) - len(translators)) == (4, 8)
+    sizes = {
+        name.rsplit("_", 1)[0]: sum(p.numel() for p in method.networks[name].parameters())
+        for name in names
+    }
+    # Of the released networks, with its configuration for glasses.
+    assert sizes == {
+        "translator": 17_404_236,
+        "discriminator": 5_514_114,
+        "discriminator_council": 6_040_194,
+    }
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_losses_fall(precision):
+    method = make("councilgan", "method.learning_rate=0.003", precision=precision)
+    found = [
+        method.step(*(part.float() for part in batches(step % 3)), moment(step, 0.05 + step / 50))
+        for step in range(24)
+    ]
+    for name in ("d_adversarial", "g_focus_indecision"):
+        values = [report[name].item() for report in found if name in report]
+        assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
+
+
+def test_every_member_can_be_asked_and_judges_each_image_by_itself():
+    method = make("councilgan")
+    x = torch.cat([*batches(0)]).float()
+    assert method.versions == ("member-0", "member-1", "member-2")
+    twins = [method.find(x, version).twin for version in method.versions]
+    assert not torch.equal(twins[0], twins[1])
+    torch.testing.assert_close(method.find(x).twin, twins[0])
+    together, alone = method.find(x), method.find(x[2:3])
+    torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
+    assert together.mask.shape == (8, 32, 32)
+    assert together.mask.min() >= 0 and together.mask.max() <= 1
+    kept = together.mask == 0
+    torch.testing.assert_close(together.twin[:, 0][kept], x[:, 0][kept])
+
+
+def test_rates_halve():
+    assert [halvings(f, 0.25) for f in (0, 0.24, 0.26, 0.5, 0.99)] == [1, 1, 0.5, 0.25, 0.125]
+    method = make("councilgan")
+    method.step(*(part.float() for part in batches(0)), moment(0, 0.5))
+    assert {o.param_groups[0]["lr"] for o in method.optimizers.values()} == {2.5e-4}
+
+
+def test_killed_and_resumed_bit_for_bit(tmp_path):
+    """The losses that are remembered too."""
+    settings = [*SMALL, "train.steps=12", "train.checkpoint_every=4", "train.batch_size=2"]
+    settings += ["train.log_every=1", "train.precision=32-true"]
+    config = load_config("councilgan", None, settings)
+    rng = np.random.default_rng(0)
+    sets = [rng.integers(0, 255, (n, 1, 32, 32), dtype=np.uint8) for n in (9, 7)]
+    whole = train(config, *sets, RunFolder.create(tmp_path / "whole", config)).method
+
+    def crash(report):
+        if report.step == 7:
+            raise RuntimeError
+
+    run = RunFolder.create(tmp_path / "run", config)
+    with pytest.raises(RuntimeError):
+        train(config, *sets, run, watch=crash)
+    resumed = train(config, *sets, run, resume=True).method
+    for name, network in whole.networks.items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, resumed.networks[name].state_dict()[key]), (name, key)
+    assert (whole.history.council != 1).any()
