@@ -5,7 +5,17 @@ import sys
 import typer
 from rich.markup import escape
 
-from a2bgan.cli import benchmark, data, decisions, detection, export, report, serve, training
+from a2bgan.cli import (
+    benchmark,
+    data,
+    decisions,
+    detection,
+    export,
+    listen,
+    report,
+    serve,
+    training,
+)
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
 
@@ -27,6 +37,7 @@ app.command("figure")(detection.figure)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("serve")(serve.serve)
+app.command("listen")(listen.listen)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 
