@@ -200,7 +200,7 @@ class Node:
                     (evt.EVT_REJECTED, self._rejected),
                     (evt.EVT_CONN_CLOSE, self._closed),
                 ],
-                server_class=_Server,  # type: ignore[arg-type]
+                server_class=_Server,
             )
         except OSError as error:
             raise InputError(
