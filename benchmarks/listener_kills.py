@@ -225,7 +225,8 @@ def kill_it(run: Path, count: int, kills: int, folder: Path, seed: int = 0) -> F
     return Found(
         images=count, kills=kills,
         known=sum(n - 1 for n in archive.acknowledged.values()),
-        missing=sum(n < 2 for n in per_image), twice=sum(n > 2 for n in per_image) + sum(len(v) > 1 for v in receiver.versions.values()),
+        missing=sum(n < 2 for n in per_image),
+        twice=sum(n > 2 for n in per_image) + sum(len(v) > 1 for v in receiver.versions.values()),
         objects=len(receiver.arrivals), again=sum(n - 1 for n in receiver.arrivals.values()),
         refused=len(receiver.refused),
         named=receiver.patients == {NAME} and NAME not in listener.log.read_text(),
@@ -260,7 +261,8 @@ def main() -> None:
         f"| SIGKILLs meanwhile | {found.kills} |",
         f"| sent again and answered as known | {found.known} |",
         f"| acknowledged images without both results | {found.missing} |",
-        f"| images with more than two results, or another version of one (scored twice) | {found.twice} |",
+        "| images with more than two results, or another version of one (scored twice) "
+        f"| {found.twice} |",
         f"| results at the receiver, by UID | {found.objects} |",
         f"| results that arrived again under the same UID (killed before the answer was noted) "
         f"| {found.again} |",
