@@ -226,8 +226,8 @@ def orthanc(folder: Path, dicom: int, node: int) -> Iterator[Callable[..., Any]]
                 "DicomAlwaysAllowStore": True,
                 "DicomModalities": {"a2bgan": ["A2BGAN", "127.0.0.1", node]},
             }
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
 
     def ask(path: str, data: bytes | None = None) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/{path}", data) as answer:
