@@ -73,7 +73,7 @@ class Scorer(threading.Thread):
                         self._score(key)
                     except OSError as error:
                         self._pause(f"results cannot be kept ({error.strerror})")
-                    except RuntimeError as error:  # PyTorch's: out of memory, a lost device
+                    except Exception as error:  # PyTorch's: out of memory, a lost device
                         self._pause(f"the model fails ({type(error).__name__})")
         finally:
             self._decoder.close()

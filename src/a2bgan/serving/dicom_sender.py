@@ -102,8 +102,10 @@ class Sender(threading.Thread):
             try:
                 self._send(due)
                 pause = FIRST_PAUSE
-            except (OSError, _NobodyAnswersError) as error:
-                self._log(f"{self._receiver.aet}: {error}; trying again in {pause:g} s")
+            except Exception as error:  # whatever it is, results wait and are tried again
+                known = isinstance(error, _NobodyAnswersError)
+                why = str(error) if known else f"failed ({type(error).__name__})"
+                self._log(f"{self._receiver.aet}: {why}; trying again in {pause:g} s")
                 self._stop_asked.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
