@@ -223,7 +223,7 @@ def kill_it(run: Path, count: int, kills: int, folder: Path, seed: int = 0) -> F
     stopped = listener.end(signal.SIGTERM)
     per_image = [len(receiver.of_source.get(str(i.SOPInstanceUID), ())) for i in images]
     return Found(
-        images=count, kills=kills,
+        images=len(archive.acknowledged), kills=kills,
         known=sum(n - 1 for n in archive.acknowledged.values()),
         missing=sum(n < 2 for n in per_image),
         twice=sum(n > 2 for n in per_image) + sum(len(v) > 1 for v in receiver.versions.values()),
