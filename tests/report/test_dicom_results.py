@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage
 
 from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
 from a2bgan.detection.predict import Input, Prediction
-from a2bgan.report.dicom_results import MARK, DicomResults
+from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
 
 Write = Callable[..., Path]
 CONFIG = DataConfig(size=32)
@@ -44,7 +44,8 @@ def pixels() -> np.ndarray:
 def write_results(
     paths: list[Path], out: Path, *, keep_identifiers: bool = False
 ) -> tuple[DicomResults, list[Path]]:
-    results = DicomResults(out, CONFIG, vmax=0.3, keep_identifiers=keep_identifiers)
+    objects = DicomObjects(CONFIG, vmax=0.3, keep_identifiers=keep_identifiers)
+    results = DicomResults(out, objects)
     assert [p.score for p in results.passing(map(result_of, paths))] == [0.25] * len(paths)
     return results, sorted(out.rglob("*.dcm"))
 
@@ -100,7 +101,7 @@ def test_without_map_and_twin_the_warning_still_fits(
     tmp_path: Path, write_dicom: Write, pixels: np.ndarray
 ) -> None:
     scored = result_of(write_dicom(tmp_path / "a.dcm", pixels))
-    results = DicomResults(tmp_path / "out", CONFIG, vmax=0.3)
+    results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
     list(results.passing([replace(scored, twin=None, anomaly_map=None)]))
     (file,) = (tmp_path / "out").rglob("*.dcm")
     heading = pydicom.dcmread(file).pixel_array[:40, :, 0] < 128
@@ -116,6 +117,20 @@ def test_one_series_a_study(tmp_path: Path, write_dicom: Write, pixels: np.ndarr
         (file.parent.name, file.name[:3]): pydicom.dcmread(file).SeriesInstanceUID for file in files
     }
     assert len(files) == 6 and len(set(series.values())) == 4
+
+
+def test_with_a_secret_uids_follow_from_the_source(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray
+) -> None:
+    scored = result_of(write_dicom(tmp_path / "a.dcm", pixels, InstanceNumber=7))
+
+    def made(secret: str) -> list[tuple[str, str]]:
+        found = DicomObjects(CONFIG, vmax=0.3, secret=secret).make(scored)
+        assert {int(o.InstanceNumber) for o in found.values()} == {7}
+        return [(o.SOPInstanceUID, o.SeriesInstanceUID) for o in found.values()]
+
+    assert made("one") == made("one")
+    assert len({uid for pair in made("one") + made("two") for uid in pair}) == 8
 
 
 def test_what_is_no_dicom_is_named(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from a2bgan.cli import (
     decisions,
     detection,
     export,
+    listen,
     report,
     serve,
     training,
@@ -39,6 +40,7 @@ app.command("figure")(detection.figure)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("serve")(serve.serve)
+app.command("listen")(listen.listen)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 

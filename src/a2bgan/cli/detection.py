@@ -174,11 +174,11 @@ def predict(
         scored: Iterable[Prediction] = prediction.predict(model, found)
         results = None
         if dicom_out is not None:
-            from a2bgan.report.dicom_results import DicomResults  # highdicom takes a while
+            # highdicom takes a while
+            from a2bgan.report.dicom_results import DicomObjects, DicomResults
 
-            results = DicomResults(
-                dicom_out, model.data, vmax=scale, keep_identifiers=keep_identifiers
-            )
+            objects = DicomObjects(model.data, vmax=scale, keep_identifiers=keep_identifiers)
+            results = DicomResults(dicom_out, objects)
             scored = results.passing(scored)
         written = write_predictions(
             track(scored, total=len(found), console=errors, description="scoring"),

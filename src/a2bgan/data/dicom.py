@@ -9,6 +9,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.uid import (
     UID,
+    AllTransferSyntaxes,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
     RLELossless,
@@ -104,6 +106,16 @@ def read_header(path: Path) -> Dataset:
             raise
         except Exception:
             raise ImageError("damaged file") from None
+
+
+def readable_transfer_syntaxes() -> list[UID]:
+    """The transfer syntaxes whose pixels can be decoded with what is installed."""
+    found = []
+    for syntax in AllTransferSyntaxes:
+        with suppress(NotImplementedError):
+            if get_decoder(syntax).is_available:
+                found.append(syntax)
+    return found
 
 
 def read_dicomdir(path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ Every object says in itself that it is research and not for diagnosis.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ KEPT = (
     "Columns", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "Laterality",
     "PatientOrientation", "PositionReferenceIndicator", "NumberOfFrames", "ImageType",
-    "BitsAllocated", "BitsStored",
+    "BitsAllocated", "BitsStored", "InstanceNumber",
 )  # fmt: skip
 
 # May be absent or empty in a file, and are expected to be there, if empty.
@@ -48,87 +48,84 @@ EXPECTED = (
 )  # fmt: skip
 
 
-@dataclass
-class _Study:
-    """The series of one study's results."""
+MANUFACTURER = "a2bgan"
 
-    folder: Path
-    captures: str = field(default_factory=generate_uid)
-    maps: str = field(default_factory=generate_uid)
+
+@dataclass
+class _Series:
+    """The series that results go to, and the number of the last one."""
+
+    captures: str
+    maps: str
     count: int = 0
 
 
-class DicomResults:
-    """Writes ``OUT/study-NNNN/capture-NNNN.dcm`` and ``map-NNNN.dcm``.
+class DicomObjects:
+    """Makes the DICOM objects of predictions.
 
     Args:
-        out: folder to write; made if it is missing.
         config: how images were preprocessed, to bring maps back to their place.
         vmax: top of the map's scale.
         keep_identifiers: copy patient and study as they are, so that an archive files the results
             with their study. Otherwise the patient is the pseudonym of the prediction, and dates,
             accession number and names stay out; UIDs are kept, which refer to the source.
-
-    Raises InputError if the folder cannot be written.
+        secret: with one, UIDs follow from it and from the source's, so that an image scored again
+            gets the same; there is one series of each kind for a series of sources, numbered like
+            them. Without, UIDs are random, and there is one series of each kind a study.
     """
 
     def __init__(
-        self, out: Path, config: DataConfig, *, vmax: float, keep_identifiers: bool = False
+        self,
+        config: DataConfig,
+        *,
+        vmax: float,
+        keep_identifiers: bool = False,
+        secret: str | None = None,
     ) -> None:
-        self.out = out
-        self.written = 0
-        self.left_out: list[tuple[str, str]] = []
         self._config = config
         self._vmax = vmax
         self._keep_identifiers = keep_identifiers
-        self._studies: dict[str, _Study] = {}
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out}: cannot be created ({error.strerror})") from None
+        self._secret = secret
+        self._studies: dict[str, _Series] = {}
 
-    def passing(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The same predictions, each written as it passes. What cannot be is in `left_out`."""
-        for prediction in predictions:
-            if not prediction.error:
-                try:
-                    self._write(prediction)
-                except ImageError as error:
-                    self.left_out.append((prediction.input.name, str(error)))
-                except OSError as error:
-                    raise InputError(
-                        f"{self.out}: cannot be written ({error.strerror or error})"
-                    ) from None
-            yield prediction
-
-    def _write(self, prediction: Prediction) -> None:
+    def make(self, prediction: Prediction) -> dict[str, Dataset]:
+        """ "capture" and, of methods that make maps, "map". Raises ImageError."""
         if not is_dicom(prediction.input.path):
             raise ImageError("no DICOM file, so no DICOM result")
         source = self._source(prediction)
-        uid = str(source.StudyInstanceUID)
-        if uid not in self._studies:
-            self._studies[uid] = _Study(self.out / f"study-{len(self._studies) + 1:04d}")
-            self._studies[uid].folder.mkdir(exist_ok=True)
-        study = self._studies[uid]
-        study.count += 1
         try:
-            capture = self._capture(prediction, source, study)
+            series = self._series(source)
+            series.count += 1
+            capture = self._capture(prediction, source, series)
             # Checkers ask for it, if empty, in captures and Parametric Maps, not in Segmentations.
             capture.Laterality = source.get("Laterality") or ""
-            capture.save_as(study.folder / f"capture-{study.count:04d}.dcm")
-            anomaly_map = self._map(prediction, source, study)
+            anomaly_map = self._map(prediction, source, series)
+            if anomaly_map is None:
+                return {"capture": capture}
             if isinstance(anomaly_map, ParametricMap):
                 anomaly_map.Laterality = capture.Laterality
-            elif anomaly_map is not None:
+            else:
                 anomaly_map.PatientOrientation = source.get("PatientOrientation")
-            if anomaly_map is not None:
-                anomaly_map.save_as(study.folder / f"map-{study.count:04d}.dcm")
-        except OSError:
-            raise
+            return {"capture": capture, "map": anomaly_map}
         except Exception:
             # Headers may hold anything, and texts of pydicom and highdicom quote what they hold.
             raise ImageError("its header does not allow a DICOM result") from None
-        self.written += 1
+
+    def _series(self, source: Dataset) -> _Series:
+        if self._secret is not None:
+            of = str(source.SeriesInstanceUID)
+            number = source.get("InstanceNumber")
+            before = int(number) - 1 if isinstance(number, int) and number > 0 else 0
+            return _Series(self._uid("captures", of), self._uid("maps", of), before)
+        study = str(source.StudyInstanceUID)
+        if study not in self._studies:
+            self._studies[study] = _Series(generate_uid(), generate_uid())
+        return self._studies[study]
+
+    def _uid(self, kind: str, source: str) -> str:
+        if self._secret is None:
+            return generate_uid()
+        return generate_uid(entropy_srcs=[self._secret, kind, source])
 
     def _source(self, prediction: Prediction) -> Dataset:
         """The header that results are made from: the file's own, or what identifies nobody."""
@@ -150,7 +147,7 @@ class DicomResults:
                 raise ImageError(f"no {keyword}, so nothing to refer to")
         return source
 
-    def _capture(self, prediction: Prediction, source: Dataset, study: _Study) -> Dataset:
+    def _capture(self, prediction: Prediction, source: Dataset, series: _Series) -> Dataset:
         assert prediction.image is not None and prediction.score is not None
         picture = draw_triptych(
             prediction.image,
@@ -167,10 +164,10 @@ class DicomResults:
             bits_allocated=8,
             coordinate_system="PATIENT",
             patient_orientation=("L", "F"),  # asked for, and taken out again below
-            series_instance_uid=study.captures,
+            series_instance_uid=series.captures,
             series_number=CAPTURE_SERIES,
-            sop_instance_uid=generate_uid(),
-            instance_number=study.count,
+            sop_instance_uid=self._uid("capture", str(source.SOPInstanceUID)),
+            instance_number=series.count,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             **self._equipment("capture"),
         )
@@ -184,7 +181,7 @@ class DicomResults:
         capture.SourceImageSequence = [reference]
         return capture
 
-    def _map(self, prediction: Prediction, source: Dataset, study: _Study) -> Dataset | None:
+    def _map(self, prediction: Prediction, source: Dataset, series: _Series) -> Dataset | None:
         if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
             return None
         placed = to_original_grid(
@@ -192,10 +189,10 @@ class DicomResults:
         )
         common: dict[str, Any] = {
             "source_images": [source],
-            "series_instance_uid": study.maps,
+            "series_instance_uid": series.maps,
             "series_number": MAP_SERIES,
-            "sop_instance_uid": generate_uid(),
-            "instance_number": study.count,
+            "sop_instance_uid": self._uid("map", str(source.SOPInstanceUID)),
+            "instance_number": series.count,
             "device_serial_number": "none",
             "content_label": "ANOMALY_MAP",
             "content_description": MARK,
@@ -252,8 +249,50 @@ class DicomResults:
 
     def _equipment(self, kind: str) -> dict[str, Any]:
         return {
-            "manufacturer": "a2bgan",
+            "manufacturer": MANUFACTURER,
             "manufacturer_model_name": "a2bgan",
             "software_versions": version("a2bgan"),
             "series_description": f"{MARK}: a2bgan {kind}",
         }
+
+
+class DicomResults:
+    """Writes ``OUT/study-NNNN/capture-NNNN.dcm`` and ``map-NNNN.dcm``; made if it is missing.
+
+    Raises InputError if the folder cannot be written.
+    """
+
+    def __init__(self, out: Path, objects: DicomObjects) -> None:
+        self.out = out
+        self.written = 0
+        self.left_out: list[tuple[str, str]] = []
+        self._objects = objects
+        self._folders: dict[str, Path] = {}
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out}: cannot be created ({error.strerror})") from None
+
+    def passing(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The same predictions, each written as it passes. What cannot be is in `left_out`."""
+        for prediction in predictions:
+            if not prediction.error:
+                try:
+                    self._write(self._objects.make(prediction))
+                except ImageError as error:
+                    self.left_out.append((prediction.input.name, str(error)))
+                except OSError as error:
+                    raise InputError(
+                        f"{self.out}: cannot be written ({error.strerror or error})"
+                    ) from None
+            yield prediction
+
+    def _write(self, made: dict[str, Dataset]) -> None:
+        study = str(made["capture"].StudyInstanceUID)
+        if study not in self._folders:
+            self._folders[study] = self.out / f"study-{len(self._folders) + 1:04d}"
+            self._folders[study].mkdir(exist_ok=True)
+        number = int(made["capture"].InstanceNumber)
+        for kind, dataset in made.items():
+            dataset.save_as(self._folders[study] / f"{kind}-{number:04d}.dcm")
+        self.written += 1

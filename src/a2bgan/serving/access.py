@@ -25,7 +25,7 @@ class Access:
     """
 
     def __init__(self, host: str, port: int, token: str | None = None) -> None:
-        self.loopback = _is_loopback(host)
+        self.loopback = is_loopback(host)
         if token is None and not self.loopback:
             raise InputError(
                 f"--host {host}: others can reach this address; give --token, or set A2BGAN_TOKEN"
@@ -51,7 +51,7 @@ class Access:
             return False
         if name in self._names:
             return True
-        return _is_loopback(name) if self.loopback else _is_address(name)
+        return is_loopback(name) if self.loopback else _is_address(name)
 
     @staticmethod
     def same_origin(headers: Mapping[str, str], *, navigation: bool) -> bool:
@@ -87,7 +87,8 @@ class Access:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host or address."""
     if host.lower() == "localhost":
         return True
     return _is_address(host) and ipaddress.ip_address(host).is_loopback

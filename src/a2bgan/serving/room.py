@@ -1,4 +1,4 @@
-"""The folder of a reading room: scored cases, verdicts, and the lock that one server holds."""
+"""The folder of a reading room or another server, and the lock that one server holds."""
 
 import fcntl
 import os
@@ -14,8 +14,10 @@ ROOM = "reading-room"
 
 
 @contextmanager
-def open_room(folder: Path) -> Iterator[Path]:
-    """A room that is this process's alone until the block ends; made if it is not there.
+def open_room(folder: Path, what: str = "reading room", option: str = "--room") -> Iterator[Path]:
+    """A folder that is this process's alone until the block ends; made if it is not there.
+
+    what, option: who uses it and how another is chosen, for the messages.
 
     Only its owner can read it: it holds images and identifiers. The kernel lets go of the lock
     when a process dies. Raises InputError if the folder cannot be used or another server has it.
@@ -25,18 +27,18 @@ def open_room(folder: Path) -> Iterator[Path]:
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another place with --room"
+            f"{folder}: cannot be written ({error.strerror}); choose another place with {option}"
         ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{folder}: another reading room is open here; end it, or choose another --room"
+                f"{folder}: another {what} is open here; end it, or choose another {option}"
             ) from None
         except OSError as error:
             raise InputError(
-                f"{folder}: cannot be locked ({error.strerror}); choose another --room"
+                f"{folder}: cannot be locked ({error.strerror}); choose another {option}"
             ) from None
         for partial in folder.glob(".*.partial-*"):  # of a process that was killed
             shutil.rmtree(partial, ignore_errors=True)

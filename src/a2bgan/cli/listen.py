@@ -1,0 +1,119 @@
+"""`a2bgan listen`."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from a2bgan.cli.console import errors, output
+from a2bgan.cli.data_options import KeepIdentifiersOption
+from a2bgan.errors import InputError
+
+
+def listen(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that others reach needs --allow-peer.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 11112,
+    aet: Annotated[str, typer.Option(help="Own AE title.")] = "A2BGAN",
+    send_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AET@HOST:PORT",
+            help="Archive that gets the results, with the identifiers of their sources.",
+            show_default="kept in the queue's folder results/",
+        ),
+    ] = None,
+    allow_ae: Annotated[
+        list[str] | None,
+        typer.Option(help="AE title that may send; may be repeated.", show_default="any"),
+    ] = None,
+    allow_peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network that may send; may be repeated.", show_default="any"),
+    ] = None,
+    queue: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what is not delivered yet.", show_default="RUN/dicom-node"),
+    ] = None,
+    associations: Annotated[int, typer.Option(min=1, help="Associations at a time.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images of one association.")] = 10_000,
+    mib: Annotated[int, typer.Option("--mib", min=1, help="Size of one object, in MiB.")] = 256,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that a peer may say nothing.")
+    ] = 30.0,
+    keep_identifiers: KeepIdentifiersOption = False,
+) -> None:
+    """Be a DICOM node: score the images it is sent, and send the results to an archive."""
+    try:
+        from a2bgan.serving.dicom_node import Allowed, Limits, Node
+        from a2bgan.serving.dicom_sender import Receiver, Sender, is_ae_title
+    except ModuleNotFoundError as error:
+        if error.name != "pynetdicom":
+            raise
+        raise InputError(
+            "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
+        ) from None
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.serving.access import is_loopback
+    from a2bgan.serving.dicom_queue import Queue
+    from a2bgan.serving.dicom_scorer import Scorer
+    from a2bgan.serving.room import open_room
+    from a2bgan.training.run_folder import RunFolder
+
+    for option, title in (("--aet", aet), *(("--allow-ae", title) for title in allow_ae or ())):
+        if not is_ae_title(title):
+            raise InputError(f"{option} {title}: not an AE title; give 1 to 16 ASCII characters")
+    receiver = None if send_to is None else Receiver.parse(send_to)
+    allowed = Allowed.parse(allow_ae or (), allow_peer or ())
+    if not is_loopback(host) and not allowed.peers:
+        raise InputError(
+            f"--host {host}: others can reach this address; give --allow-peer, once or more"
+        )
+    limits = Limits(
+        associations=associations, images=images, object_bytes=mib * 2**20, idle_seconds=timeout
+    )
+    folder = RunFolder.open(run)
+    stop = threading.Event()
+
+    def log(line: str) -> None:
+        errors.print(escape(line), soft_wrap=True, highlight=False)
+
+    # A traceback could quote what was received.
+    threading.excepthook = lambda failed: log(f"a thread failed: {failed.exc_type.__name__}")
+    place = run / "dicom-node" if queue is None else queue
+    with open_room(place, "DICOM node", "--queue"):
+        pending = Queue(place)
+        waiting = len(pending.wait(for_sending=True, seconds=0))
+        if receiver is None and waiting:
+            raise InputError(
+                f"{place}: results of {waiting} images wait to be sent; give --send-to, or "
+                "another --queue"
+            )
+        trained = load_trained(folder)
+        scorer = Scorer(
+            pending, trained, send=receiver is not None, keep_identifiers=keep_identifiers,
+            stop=stop, log=log,
+        )  # fmt: skip
+        threads: list[threading.Thread] = [scorer]
+        if receiver is not None:
+            threads.append(Sender(pending, receiver, aet=aet, seconds=timeout, stop=stop, log=log))
+        node = Node(pending, aet=aet, allowed=allowed, limits=limits, log=log)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with node.listening(host, port):
+                output.print(f"{aet} listens on {host} port {port} (ends with Ctrl+C)")
+                for thread in threads:
+                    thread.start()
+                threading.Event().wait()
+        except KeyboardInterrupt:
+            pass  # asked to end
+        stop.set()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(timeout)
+        pending.close()
