@@ -397,13 +397,13 @@ def test_where_a_killed_process_stopped_the_next_one_goes_on(
     monkeypatch.setattr(cache, "NOTED_TOGETHER", 5)
     read: list[Path] = []
 
-    def counted(path: Path, max_pixels: int) -> np.ndarray:
+    def counted(path: Path, reading: Reading) -> Picture:
         read.append(path)
         if len(read) == 18 and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return read_image(path, max_pixels)
+        return read_picture(path, reading)
 
-    monkeypatch.setattr(cache, "read_image", counted)
+    monkeypatch.setattr(cache, "read_picture", counted)
     parent = os.getpid()
     child = os.fork()
     if not child:

@@ -1,5 +1,6 @@
 """A room of generated cases, with every kind of row there is."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,7 +53,10 @@ def make_room(run: Path, tmp_path: Path, pictures: Pictures) -> Iterator[Callabl
     opened = []
 
     def make(count: int = 40, pictures: Pictures = pictures) -> Room:
-        folder = RunFolder.open(run)
+        # Other tests write their report into the run.
+        others = shutil.ignore_patterns("report*")
+        copy = shutil.copytree(run, tmp_path / "run", ignore=others, dirs_exist_ok=True)
+        folder = RunFolder.open(copy)
         place = tmp_path / f"room-{len(opened)}"
         place.mkdir()
         trained = load_trained(folder)
