@@ -104,4 +104,5 @@ class TextureDiscriminator(nn.Module):
         spread = (self.mean_square - self.mean.square()).clamp_min(0).sqrt()
         # Where all healthy images are alike, as in a black corner, a trifle is not a sensation.
         z = (self.energies(x) - self.mean) / (spread + 0.05)
-        return (z * self.weight).flatten(1).sum(dim=1) + self.bias
+        out: Tensor = (z * self.weight).flatten(1).sum(dim=1) + self.bias
+        return out

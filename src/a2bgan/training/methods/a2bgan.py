@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
@@ -82,6 +82,15 @@ class A2BGANConfig(MethodConfig):
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
+
+    @model_validator(mode="after")
+    def _every_critic_has_its_penalty(self) -> Self:
+        if self.discriminator.texture_learning_rate > 0 and self.loss.adversarial == "wgan-gp":
+            raise ValueError(
+                "discriminator.texture_learning_rate needs loss.adversarial = 'logistic' or "
+                "'hinge': the penalty of wgan-gp is for the other discriminator alone"
+            )
+        return self
 
 
 WARMUP_SHARE = 0.25
@@ -205,12 +214,13 @@ class A2BGAN(StepMethod):
         for judge in judges:
             judge.requires_grad_(False)
         verdicts = [judge(twin) for judge in judges]
+        adversarial = [
+            losses.translator_adversarial(w.adversarial, out[part])
+            for out in verdicts
+            for part in (slice(n_mixed), slice(n_mixed, None))
+        ]
         terms = {
-            "adversarial": sum(
-                losses.translator_adversarial(w.adversarial, out[:n_mixed])
-                + losses.translator_adversarial(w.adversarial, out[n_mixed:])
-                for out in verdicts
-            ),
+            "adversarial": torch.stack(adversarial).sum(),
             "identity": losses.identity(b[n_mixed:], healthy),
             "reconstruction": losses.reconstruction(
                 mixed, masked_reconstruction(mixed, b[:n_mixed], m[:n_mixed])
@@ -279,7 +289,8 @@ class A2BGAN(StepMethod):
         healthy = self.networks["discriminator"](x).mean(dim=(1, 2, 3))
         if "texture" in self.networks:
             healthy = healthy + self.networks["texture"](x)
-        return -healthy
+        unhealthy: Tensor = -healthy
+        return unhealthy
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
