@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
@@ -106,30 +107,56 @@ def test_the_papers_step(preset, focus_size):
     assert_same_weights(method, plain)
 
 
-def test_the_fast_step_with_warm_up_and_replay():
+def test_the_fast_step_with_warm_up_replay_and_texture():
     method = make("fast", "method.discriminator.warmup_steps=2")
     plain = Plain(method, 2e-4, 5e-4)
+    texture = copy.deepcopy(method.networks["texture"])
+    adam_t = torch.optim.Adam(texture.parameters(), 1e-4, (0.5, 0.999), foreach=False)
+    softplus = nn.functional.softplus
+
+    def descend_texture(b: Tensor, *others: Tensor) -> None:
+        adam_t.zero_grad()
+        fake = torch.stack([softplus(texture(other)).mean() for other in others]).mean()
+        (softplus(-texture(b)).mean() + fake).backward()
+        adam_t.step()
+
     for step in range(5):
         b, a = batches(step)
         method.step(b, a, moment(step, fraction=step / 20))
-        softplus = nn.functional.softplus
         if step < 2:
             loss = softplus(-plain.d(b)).mean() + softplus(plain.d(a)).mean()
             plain.descend(plain.adam_d, loss)
+            texture.refer_to(b)
+            descend_texture(b, a)
             continue
         plain.adam_d.param_groups[0]["lr"] = 1e-4
         fake = plain.translate(a)[0].detach()
         others = (softplus(plain.d(a)).mean() + softplus(plain.d(fake)).mean()) / 2
         plain.descend(plain.adam_d, softplus(-plain.d(b)).mean() + others)
+        if step == 2:
+            texture.refer_to(b)  # G's first step is yet to come
+        descend_texture(b, a, fake)
         twin_a, inter_a, m_a = plain.translate(a)
         twin_b, inter_b, m_b = plain.translate(b)
         m = torch.cat([m_a, m_b])
         focus = 0.1 * (m.flatten(1).mean(1) ** 2).mean() + (1 / ((m - 0.5).abs() + 0.01)).mean()
         loss = softplus(-plain.d(twin_a)).mean() + softplus(-plain.d(twin_b)).mean()
+        loss = loss + softplus(-texture(twin_a)).mean() + softplus(-texture(twin_b)).mean()
         loss = loss + 10 * F.l1_loss(inter_b, b)
         loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
         plain.descend(plain.adam_g, loss)
     assert_same_weights(method, plain)
+    for p, q in zip(method.networks["texture"].parameters(), texture.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+    x = batches(9)[0]
+    found = method.find(x).scores
+    expected = -plain.d(x).mean((1, 2, 3)) - texture(x)
+    torch.testing.assert_close(found["discriminator"], expected.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_a_texture_discriminator_needs_a_loss_that_needs_no_penalty():
+    with pytest.raises(InputError, match="logistic"):
+        load_config("paper", None, ["method.discriminator.texture_learning_rate=1e-4"])
 
 
 def test_rates_are_constant_then_fall_to_zero():

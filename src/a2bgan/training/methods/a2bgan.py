@@ -2,15 +2,16 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
+from a2bgan.models.texture import TextureDiscriminator
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
@@ -50,6 +51,9 @@ class DiscriminatorConfig(Section):
     warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
+    texture_learning_rate: float = Field(
+        ge=0, description="of a second D, linear in texture; 0 for none; not the paper's"
+    )
 
 
 class LossConfig(Section):
@@ -79,6 +83,15 @@ class A2BGANConfig(MethodConfig):
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
 
+    @model_validator(mode="after")
+    def _every_critic_has_its_penalty(self) -> Self:
+        if self.discriminator.texture_learning_rate > 0 and self.loss.adversarial == "wgan-gp":
+            raise ValueError(
+                "discriminator.texture_learning_rate needs loss.adversarial = 'logistic' or "
+                "'hinge': the penalty of wgan-gp is for the other discriminator alone"
+            )
+        return self
+
 
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
@@ -98,6 +111,7 @@ class A2BGAN(StepMethod):
         title="A2B-GAN",
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
+        own_scores=("discriminator",),
         uses_mixed=True,
         tasks=("detection", "translation"),
     )
@@ -112,6 +126,8 @@ class A2BGAN(StepMethod):
             channels, d.width, discriminator_depth(size, d.depth), d.initialisation
         )
         self.networks = {"translator": self.translator, "discriminator": self.discriminator}
+        if d.texture_learning_rate > 0:
+            self.networks["texture"] = TextureDiscriminator(size)
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -123,8 +139,11 @@ class A2BGAN(StepMethod):
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
+        if "texture" in self.networks:
+            rates["texture"] = self.config.discriminator.texture_learning_rate
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
+        self.texture: nn.Module | None = wrapped.get("texture")
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -175,6 +194,14 @@ class A2BGAN(StepMethod):
             total = total + loss.real_gradient_penalty / 2 * penalty
             report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)
+        if self.texture is not None:
+            if not self.ready:
+                self.networks["texture"].refer_to(healthy)  # type: ignore[operator]
+            out = self.texture(torch.cat([healthy, fake]))
+            real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
+            adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
+            report["d_texture"] = adversarial.detach()
+            self._descend("texture", adversarial)
         return report
 
     def _translator_step(
@@ -184,11 +211,17 @@ class A2BGAN(StepMethod):
         w = self.config.loss
         twin, b, m = translation
         mixed, healthy = both[:n_mixed], both[n_mixed:]
-        self.discriminator.requires_grad_(False)
-        out = self.discriminator(twin)
+        judges = [d for d in (self.discriminator, self.texture) if d is not None]
+        for judge in judges:
+            judge.requires_grad_(False)
+        verdicts = [judge(twin) for judge in judges]
+        adversarial = [
+            losses.translator_adversarial(w.adversarial, out[part])
+            for out in verdicts
+            for part in (slice(n_mixed), slice(n_mixed, None))
+        ]
         terms = {
-            "adversarial": losses.translator_adversarial(w.adversarial, out[:n_mixed])
-            + losses.translator_adversarial(w.adversarial, out[n_mixed:]),
+            "adversarial": torch.stack(adversarial).sum(),
             "identity": losses.identity(b[n_mixed:], healthy),
             "reconstruction": losses.reconstruction(
                 mixed, masked_reconstruction(mixed, b[:n_mixed], m[:n_mixed])
@@ -213,7 +246,8 @@ class A2BGAN(StepMethod):
             + w.change * terms["change"]
         )
         self._descend("translator", total)
-        self.discriminator.requires_grad_(True)
+        for judge in judges:
+            judge.requires_grad_(True)
         if "translator_ema" in self.networks:
             ema, raw = self.networks["translator_ema"], self.networks["translator"]
             average_weights(ema, raw, self.config.translator.ema, step)
@@ -246,7 +280,18 @@ class A2BGAN(StepMethod):
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         twin, _, mask = self.translate(x, version)
-        return Finding(difference_map(x, twin), twin, mask[:, 0])
+        scores = {"discriminator": self._unhealthy(x)}
+        return Finding(difference_map(x, twin), twin, mask[:, 0], scores)
+
+    @torch.no_grad()
+    def _unhealthy(self, x: Tensor) -> Tensor:
+        """What D says of the images themselves, (N,): the sum over both where there are two."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        healthy = self.networks["discriminator"](x).mean(dim=(1, 2, 3))
+        if "texture" in self.networks:
+            healthy = healthy + self.networks["texture"](x)
+        unhealthy: Tensor = -healthy
+        return unhealthy
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)

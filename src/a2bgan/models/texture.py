@@ -1,0 +1,108 @@
+"""How much structure of which size and direction an image has, and where: texture as maps."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SCALES = (1.0, 2.0, 4.0)
+"""Widths (sigma) of the filters in pixels."""
+
+DIRECTIONS = 6
+
+CELL = 8
+"""Side of the squares, in pixels, over which energies are averaged."""
+
+
+class TextureEnergies(nn.Module):
+    """Logarithms of local energies in a fixed bank of Gabor filters, and local means.
+
+    The energy at a scale and direction is the mean over a cell of the squared outputs of two
+    filters a quarter of a wave apart (Daugman 1985); its logarithm turns contrast into a shift.
+    Nothing is learned: where images are few, such features generalise better than a network's own
+    (Oyallon et al., "Scaling the Scattering Transform", ICCV 2017).
+    """
+
+    filters_0: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, sigma in enumerate(SCALES):
+            self.register_buffer(f"filters_{number}", gabor_filters(sigma), persistent=False)
+
+    @property
+    def channels(self) -> int:
+        """Maps for an image: one of means, one for each scale and direction."""
+        return 1 + len(SCALES) * DIRECTIONS
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1], channels averaged, to (N, channels, H // CELL, W // CELL)."""
+        with torch.autocast(x.device.type, enabled=False):  # small numbers, of which logarithms
+            grey = x.to(self.filters_0.dtype).mean(dim=1, keepdim=True)
+            maps = [F.avg_pool2d(grey, CELL)]
+            for number, sigma in enumerate(SCALES):
+                filters: Tensor = getattr(self, f"filters_{number}")
+                stride = 1 if sigma < 2 else 2  # every second output of a coarse filter is enough
+                padded = F.pad(grey, (filters.shape[-1] // 2,) * 4, mode="reflect")
+                out = F.conv2d(padded, filters, stride=stride)
+                energy = out[:, ::2].square() + out[:, 1::2].square()
+                maps.append(torch.log(F.avg_pool2d(energy, CELL // stride) + 1e-3))
+            return torch.cat(maps, dim=1)
+
+
+def gabor_filters(sigma: float) -> Tensor:
+    """Pairs of even and odd Gabor filters, (2 DIRECTIONS, 1, k, k) with odd k of about 4 sigma.
+
+    The wave is 8/3 sigma long. The even ones have no answer to a constant.
+    """
+    side = int(4 * sigma) | 1
+    place = torch.arange(side, dtype=torch.float64) - side // 2
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    window = torch.exp(-(x**2 + y**2) / (2 * sigma**2))
+    window /= window.sum()
+    filters = []
+    for direction in range(DIRECTIONS):
+        angle = math.pi * direction / DIRECTIONS
+        phase = 2 * math.pi * (x * math.cos(angle) + y * math.sin(angle)) * 3 / (8 * sigma)
+        even = window * torch.cos(phase)
+        filters += [even - window * even.sum(), window * torch.sin(phase)]
+    return torch.stack(filters).unsqueeze(1).float()
+
+
+class TextureDiscriminator(nn.Module):
+    """A discriminator that is linear in texture, relative to healthy texture at the same place.
+
+    Args:
+        size: side of the images in pixels, at least CELL.
+    """
+
+    mean: Tensor
+    mean_square: Tensor
+    batches: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.energies = TextureEnergies()
+        grid = (self.energies.channels, size // CELL, size // CELL)
+        self.register_buffer("mean", torch.zeros(grid))
+        self.register_buffer("mean_square", torch.ones(grid))
+        self.register_buffer("batches", torch.zeros(()))
+        self.weight = nn.Parameter(torch.zeros(grid))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    @torch.no_grad()
+    def refer_to(self, healthy: Tensor) -> None:
+        """Take a batch of healthy images (N, C, H, W) into what texture is compared with."""
+        energies = self.energies(healthy)
+        self.batches += 1
+        self.mean.lerp_(energies.mean(dim=0), 1 / self.batches)
+        self.mean_square.lerp_(energies.square().mean(dim=0), 1 / self.batches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] to one output an image, (N,); high means healthy and real."""
+        spread = (self.mean_square - self.mean.square()).clamp_min(0).sqrt()
+        # Where all healthy images are alike, as in a black corner, a trifle is not a sensation.
+        z = (self.energies(x) - self.mean) / (spread + 0.05)
+        out: Tensor = (z * self.weight).flatten(1).sum(dim=1) + self.bias
+        return out

@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import correlate2d
+
+from a2bgan.models.texture import (
+    CELL,
+    DIRECTIONS,
+    SCALES,
+    TextureDiscriminator,
+    TextureEnergies,
+    gabor_filters,
+)
+
+
+def test_energies_are_those_of_a_plain_filtering():
+    image = np.random.default_rng(0).uniform(-1, 1, (32, 40))
+    found = TextureEnergies().double()(torch.from_numpy(image)[None, None])[0].numpy()
+    assert found.shape == (1 + len(SCALES) * DIRECTIONS, 4, 5)
+    cells = image.reshape(4, CELL, 5, CELL)
+    np.testing.assert_allclose(found[0], cells.mean(axis=(1, 3)))
+    for number, sigma in enumerate(SCALES):
+        filters = gabor_filters(sigma)[:, 0].double().numpy()
+        padded = np.pad(image, filters.shape[-1] // 2, mode="reflect")
+        step = 1 if sigma == 1 else 2
+        for direction in range(DIRECTIONS):
+            even, odd = (
+                correlate2d(padded, filters[2 * direction + k], mode="valid")[::step, ::step]
+                for k in (0, 1)
+            )
+            energy = (even**2 + odd**2).reshape(4, CELL // step, 5, CELL // step).mean(axis=(1, 3))
+            expected = np.log(energy + 1e-3)
+            np.testing.assert_allclose(found[1 + DIRECTIONS * number + direction], expected)
+
+
+@pytest.mark.parametrize("scale", range(len(SCALES)))
+@pytest.mark.parametrize("direction", [0, 2, 5])
+def test_a_wave_stands_out_at_its_scale_and_direction(scale, direction):
+    angle = math.pi * direction / DIRECTIONS
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    phase = 2 * math.pi * (x * math.cos(angle) + y * math.sin(angle)) * 3 / (8 * SCALES[scale])
+    energies = TextureEnergies()(0.5 * torch.sin(phase)[None, None])[0, 1:]
+    assert int(energies[:, 4, 4].argmax()) == DIRECTIONS * scale + direction
+
+
+def test_a_constant_has_no_texture():
+    energies = TextureEnergies()(torch.full((1, 3, 32, 32), 0.7))
+    torch.testing.assert_close(energies[:, 0], torch.full((1, 4, 4), 0.7))
+    torch.testing.assert_close(energies[:, 1:], torch.full((1, 18, 4, 4), math.log(1e-3)))
+
+
+def test_the_reference_is_mean_and_spread_of_all_batches():
+    network = TextureDiscriminator(32).double()
+    x = torch.randn(12, 1, 32, 32, dtype=torch.float64)
+    for batch in x.split(4):
+        network.refer_to(batch)
+    energies = TextureEnergies().double()(x)
+    torch.testing.assert_close(network.mean, energies.mean(0))
+    network.weight.data[3, 1, 2] = 2
+    network.bias.data += 5
+    spread = energies.std(0, correction=0) + 0.05
+    expected = 5 + 2 * ((energies - energies.mean(0)) / spread)[:, 3, 1, 2]
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_it_learns_a_texture_that_means_cannot_tell():
+    torch.manual_seed(0)
+    network = TextureDiscriminator(32)
+    adam = torch.optim.Adam(network.parameters(), 0.01)
+
+    def pair() -> tuple[torch.Tensor, torch.Tensor]:
+        healthy, rough = torch.randn(2, 16, 1, 32, 32)
+        rough[:, :, 8:16, 8:16] *= 1.5
+        return healthy, rough
+
+    for _ in range(60):
+        healthy, rough = pair()
+        network.refer_to(healthy)
+        loss = torch.nn.functional.softplus(network(rough) - network(healthy)).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    healthy, rough = pair()
+    assert (network(healthy) > network(rough)).float().mean() > 0.85
+
+
+def test_mixed_precision_does_not_reach_the_energies():
+    x = torch.rand(2, 1, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = TextureEnergies()(x)
+    torch.testing.assert_close(found, TextureEnergies()(x))
