@@ -108,7 +108,8 @@ def test_the_papers_step(preset, focus_size):
 
 
 def test_the_fast_step_with_warm_up_replay_and_texture():
-    method = make("fast", "method.discriminator.warmup_steps=2")
+    settings = ("warmup_steps=2", "texture_learning_rate=1e-4")
+    method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     plain = Plain(method, 2e-4, 5e-4)
     texture = copy.deepcopy(method.networks["texture"])
     adam_t = torch.optim.Adam(texture.parameters(), 1e-4, (0.5, 0.999), foreach=False)
@@ -148,10 +149,6 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     assert_same_weights(method, plain)
     for p, q in zip(method.networks["texture"].parameters(), texture.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
-    x = batches(9)[0]
-    found = method.find(x).scores
-    expected = -plain.d(x).mean((1, 2, 3)) - texture(x)
-    torch.testing.assert_close(found["discriminator"], expected.detach(), rtol=1e-7, atol=1e-9)
 
 
 def test_a_texture_discriminator_needs_a_loss_that_needs_no_penalty():

@@ -111,7 +111,6 @@ class A2BGAN(StepMethod):
         title="A2B-GAN",
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
-        own_scores=("discriminator",),
         uses_mixed=True,
         tasks=("detection", "translation"),
     )
@@ -280,18 +279,7 @@ class A2BGAN(StepMethod):
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         twin, _, mask = self.translate(x, version)
-        scores = {"discriminator": self._unhealthy(x)}
-        return Finding(difference_map(x, twin), twin, mask[:, 0], scores)
-
-    @torch.no_grad()
-    def _unhealthy(self, x: Tensor) -> Tensor:
-        """What D says of the images themselves, (N,): the sum over both where there are two."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        healthy = self.networks["discriminator"](x).mean(dim=(1, 2, 3))
-        if "texture" in self.networks:
-            healthy = healthy + self.networks["texture"](x)
-        unhealthy: Tensor = -healthy
-        return unhealthy
+        return Finding(difference_map(x, twin), twin, mask[:, 0])
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
