@@ -133,7 +133,8 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         line += [_cell(row, measure) for measure in pixels]
         line += [p_value, ", ".join(sorted({r.metrics["score"] for r in row.repeats}))]
         line.append(f"{_mean_resource(row, 'training_seconds'):.0f}")
-        line.append(f"{_mean_resource(row, 'peak_memory') / 1e9:.2f}")
+        memory = _mean_resource(row, "peak_memory")
+        line.append(f"{memory / 1e9:.2f}" if memory else "")
         if on_gpu:
             line.append(f"{_mean_resource(row, 'peak_gpu_memory') / 1e9:.2f}")
         line.append(f"{row.mean('images_per_second'):.0f}")
