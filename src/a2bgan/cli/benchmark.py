@@ -41,19 +41,20 @@ def methods() -> None:
 
     from a2bgan.training.methods import METHODS
 
-    def mark(value: bool) -> str:
-        return "yes" if value else "-"
-
-    head = ("--preset", "method", "task", "mixed set", "map", "twin", "pretrained", "paper")
-    table = Table(*head, box=None)
-    for column in table.columns[:3]:
+    table = Table("--preset", "method", "task", "learns from", "gives", "paper", box=None)
+    for column in table.columns[:-1]:
         column.no_wrap = True
     for name, method in METHODS.items():
         f = method.facts
-        marks = map(mark, (f.uses_mixed, f.makes_map, f.makes_twin, f.pretrained))
-        table.add_row(name, f.title, "both" if len(f.tasks) > 1 else f.tasks[0], *marks, f.paper)
+        task = "both" if len(f.tasks) > 1 else f.tasks[0]
+        needs = "B and A" if f.uses_mixed else "B, weights" if f.pretrained else "B"
+        gives = ", ".join(["map"] * f.makes_map + ["twin"] * f.makes_twin) or "score"
+        table.add_row(name, f.title, task, needs, gives, f.paper)
     output.print(table)
-    output.print("Each also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`.")
+    output.print(
+        "B: healthy images; A: mixed ones; weights: of a backbone trained on other images.\n"
+        "Each also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`."
+    )
 
 
 def benchmark(
