@@ -171,8 +171,7 @@ class A2BGAN(StepMethod):
         """Equation 9: D learns healthy images as real, all others as fake."""
         loss = self.config.loss
         fake = torch.cat(others)
-        out = self.discriminator(torch.cat([healthy, fake]))
-        real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
+        real_out, fake_out = _verdicts(self.discriminator, healthy, fake)
         adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
         total = adversarial
         report = {
@@ -196,8 +195,7 @@ class A2BGAN(StepMethod):
         if self.texture is not None:
             if not self.ready:
                 self.networks["texture"].refer_to(healthy)  # type: ignore[operator]
-            out = self.texture(torch.cat([healthy, fake]))
-            real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
+            real_out, fake_out = _verdicts(self.texture, healthy, fake)
             adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
             report["d_texture"] = adversarial.detach()
             self._descend("texture", adversarial)
@@ -306,3 +304,9 @@ class A2BGAN(StepMethod):
                 "smaller method.discriminator.learning_rate or stronger train.augment"
             )
         return None
+
+
+def _verdicts(judge: nn.Module, healthy: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """What a discriminator says of healthy and of other images; one pass for both."""
+    out = judge(torch.cat([healthy, fake]))
+    return out[: len(healthy)], out[len(healthy) :]
