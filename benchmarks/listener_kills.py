@@ -92,8 +92,8 @@ class Listener:
     def __init__(self, run: Path, port: int, send_to: int, log: Path) -> None:
         self.port, self.log = port, log
         self._command = [
-            sys.executable, "-m", "a2bgan.cli.app", "listen", str(run), "--port", str(port),
-            "--send-to", f"ARCHIVE@127.0.0.1:{send_to}",
+            sys.executable, "-X", "faulthandler", "-m", "a2bgan.cli.app", "listen", str(run),
+            "--port", str(port), "--send-to", f"ARCHIVE@127.0.0.1:{send_to}",
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +111,12 @@ class Listener:
     def end(self, number: int) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        return self._process.wait(120)
+        try:
+            return self._process.wait(120)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # says where each thread is
+            self._process.wait()
+            raise SystemExit(f"the node does not end: {self.log.read_text()}") from None
 
 
 class Archive(threading.Thread):

@@ -1,7 +1,10 @@
 """`a2bgan listen`."""
 
+import os
 import signal
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -109,7 +112,8 @@ def listen(
                 output.print(f"{aet} listens on {host} port {port} (ends with Ctrl+C)")
                 for thread in threads:
                     thread.start()
-                threading.Event().wait()
+                while True:  # a wait without an end could sleep through a signal
+                    time.sleep(1)
         except KeyboardInterrupt:
             pass  # asked to end
         stop.set()
@@ -117,3 +121,6 @@ def listen(
             if thread.is_alive():
                 thread.join(timeout)
         pending.close()
+    # Threads that pynetdicom has left for a peer that is gone would be waited for, for ever.
+    sys.stdout.flush()
+    os._exit(0)
