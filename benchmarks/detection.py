@@ -14,6 +14,7 @@ training that was stopped goes on.
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from a2bgan.cli.app import app
 from a2bgan.training.run_folder import RunFolder
 
-MEASURES = ("auprc", "pixel_auroc", "pixel_ap", "aupro")
+MEASURES = ("map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro")
 
 
 def main() -> None:
@@ -38,15 +39,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     rows = []
+    first: list[dict] = []
     for variant in args.variant:
         name, _, spec = variant.partition("=")
-        results = []
+        results: list[dict] = []
         for seed in range(args.seeds):
             path = args.runs / args.name / name / f"seed-{seed}"
             results.append(measure(args.data, path, spec.split(","), args.minutes, seed))
             rows.append(row(name, seed, results[-1], args.reach))
             print(rows[-1], flush=True)
-        rows.append(summary(name, [r["metrics"]["auroc"] for r in results], rows[-1].count("|")))
+        rows.append(summary(name, results, first, rows[-1].count("|")))
+        first = first or results
     write(args.out / f"{args.name}.md", args, rows)
 
 
@@ -112,9 +115,24 @@ def first_reaching(result: dict, reach: float) -> str:
     return f"{min(steps)} / {seconds:.0f}"
 
 
-def summary(name: str, aurocs: list[float], bars: int) -> str:
-    spread = f" (sd {np.std(aurocs, ddof=1):.4f})" if len(aurocs) > 1 else ""
-    return f"| **{name}** | all | **{np.mean(aurocs):.4f}**{spread} |" + " |" * (bars - 4)
+def summary(name: str, results: list[dict], first: list[dict], bars: int) -> str:
+    """Means and standard deviations; of AUROCs, seed by seed, how far from the first variant."""
+    cells = [f"**{name}**", "all"]
+    for measure in ("auroc", "", "", "", *MEASURES):
+        values = [r["metrics"].get(measure) for r in results]
+        if None in values:
+            cells.append("")
+            continue
+        shown = f"**{np.mean(values):.4f}**{spread(values)}"
+        if first and measure.endswith("auroc"):
+            away = np.subtract(values, [r["metrics"][measure] for r in first])
+            shown += f"; {np.mean(away):+.4f}{spread(away)}"
+        cells.append(shown)
+    return "| " + " | ".join(cells) + " |" * (bars - len(cells))
+
+
+def spread(values: Sequence[float]) -> str:
+    return f" (sd {np.std(values, ddof=1):.4f})" if len(values) > 1 else ""
 
 
 def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
@@ -136,6 +154,8 @@ def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
         "AUROC on the test split of what was selected without labels, its interval by bootstrap"
         " over patients. Lost: how much lower than the best of all checkpoints, weights and scores"
         " the pick of a rule is; fid with random features, as no Inception weights were at hand."
+        " In the rows of means: after the semicolon, how far from the first variant, seed by seed."
+        " Map: the best score of the map, where the picked one is not of it."
         " Diseased in A: estimated without labels. Seconds: the training alone.",
         "",
         "| " + " | ".join(head) + " |",

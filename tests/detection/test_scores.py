@@ -90,7 +90,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         check_score("median", A2BGAN.facts)
     assert str(caught.value) == (
-        "unknown score 'median': A2B-GAN has mean, smooth-max, top-k, mask-weighted"
+        "unknown score 'median': A2B-GAN has mean, discriminator, texture, smooth-max, top-k, "
+        "mask-weighted"
     )
 
 

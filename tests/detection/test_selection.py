@@ -87,11 +87,20 @@ def test_ties_go_to_the_later_checkpoint_and_the_paper_s_score(candidates, expec
     assert pick.rule == "aucp"
 
 
+def test_beside_another_score_goes_the_best_of_the_same_map():
+    others = [candidate(2, 0.90, "top-k"), candidate(3, 0.88, "top-k", "raw")]
+    maps = [candidate(3, 0.70), candidate(3, 0.75, "smooth-max"), *others]
+    pick, _ = best_candidate([candidate(3, 0.95, "discriminator"), *maps], "aucp", "mean")
+    assert (pick.score, pick.map_score) == ("discriminator", "smooth-max")
+    assert best_candidate([*maps, candidate(3, 0.91)], "aucp", "mean")[0].map_score == "mean"
+    assert best_candidate([candidate(3, 0.9, "latent")], "aucp", "mean")[0].map_score is None
+
+
 def test_the_checkpoint_that_separates_is_selected(run):
     validator = Validator(run, held_out(40, 0), held_out(40, 1, square=20))
     selection = select_by_aucp(run, validator)
     found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
-    assert len(found) == 3 * 2 * 4
+    assert len(found) == 3 * 2 * 5
     assert selection.details["aucp"] >= max(found.values()) - selection.details["standard_error"]
     assert selection.pick.checkpoint != "step-00000005"
     write_selection(run, selection.pick, **selection.details)

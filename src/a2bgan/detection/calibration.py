@@ -60,7 +60,7 @@ class Calibration:
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
-        return replace(pick, rule=self.pick.rule) == self.pick
+        return replace(pick, rule=self.pick.rule, map_score=self.pick.map_score) == self.pick
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """p-values (N,) of images: of their patient's score, see `conformal.p_values`.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.scores import check_score, map_scores
+from a2bgan.detection.scores import SCORES, check_score, map_scores
+from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Finding, Method
 
 PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
@@ -70,18 +71,21 @@ def all_scores(
 
 
 def score_of(finding: Finding, score: str) -> Tensor:
-    """One score (n,) of what was found in n images."""
-    return _scores(finding, (score,))[score]
+    """One score (n,) of what was found in n images. Raises InputError if it is not among them."""
+    own = finding.scores or {}
+    if score in own:
+        return own[score]
+    if finding.anomaly_map is None or score not in SCORES:
+        raise InputError(f"score {score!r}: this run was trained without it; choose another")
+    return map_scores(finding.anomaly_map, finding.mask, (score,))[score]
 
 
-def _scores(finding: Finding, wanted: tuple[str, ...] | None = None) -> dict[str, Tensor]:
-    """The method's own scores and those of its map, or the wanted ones of them."""
+def _scores(finding: Finding) -> dict[str, Tensor]:
+    """The method's own scores and all those of its map."""
     own = dict(finding.scores or {})
-    if wanted is not None and set(wanted) <= set(own):
-        return {name: own[name] for name in wanted}
     if finding.anomaly_map is None:
         return own
-    return own | map_scores(finding.anomaly_map, finding.mask, wanted)
+    return own | map_scores(finding.anomaly_map, finding.mask)
 
 
 @torch.no_grad()

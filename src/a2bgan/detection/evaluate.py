@@ -20,6 +20,7 @@ from a2bgan.detection.detect import detect
 from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
+from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
 
@@ -67,7 +68,8 @@ def evaluate(
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
     ``auroc`` is of images: of volumes, slices, abnormal where their mask has lesion or, without
-    masks, where their volume is. ``patient_auroc`` is of patients, where some have several images.
+    masks, where their volume is. ``map_auroc`` is that of the best score of the map, which may be
+    another than the picked one. ``patient_auroc`` is of patients, where some have several images.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
     if the split has no labelled images that can be read.
     """
@@ -115,6 +117,7 @@ def evaluate(
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
+        **_of_map(trained, loaded.images, labels, scores),
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
@@ -185,6 +188,20 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         else:
             summary[name] = value if all(v == value for v in values) else values
     return summary
+
+
+def _of_map(
+    trained: Trained, images: np.ndarray, labels: np.ndarray, scores: np.ndarray
+) -> dict[str, Any]:
+    """AUROC of the map's best score: what the picture is worth where the score is not its own."""
+    pick = trained.pick
+    name = pick.score if pick.score in SCORES else pick.map_score
+    if name is None:
+        return {}
+    if name != pick.score:
+        found = detect(trained.method, images, name, pick.version)
+        scores = np.concatenate([batch.scores.numpy() for batch in found])
+    return {"map_auroc": auroc(labels, scores), "map_score": name}
 
 
 def _of_patients(

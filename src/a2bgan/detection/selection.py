@@ -17,6 +17,7 @@ from a2bgan.detection.fid import FeatureNetwork, frechet_distance
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import DEFAULT, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
+from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import (
@@ -131,7 +132,7 @@ def best_candidate(
 
     What lies within one standard error of the highest is a tie. It goes to the latest checkpoint;
     there to the paper's score and then to the averaged weights, if they are among the tied.
-    Raises InputError without candidates.
+    Beside it goes the best score of its map. Raises InputError without candidates.
     """
     if not candidates:
         raise InputError("no checkpoint to select from; train first")
@@ -139,7 +140,17 @@ def best_candidate(
     error = top.error if np.isfinite(top.error) else 0.0
     tied = [c for c in candidates if c.auroc >= top.auroc - error]
     best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", c.auroc))
-    return Pick(best.checkpoint, best.version, best.score, rule, best.patients), best
+    beside = [c for c in candidates if c.score in SCORES and _same_map(c, best)]
+    of_map = max(beside, key=lambda c: (c.score == best.score, c.auroc), default=None)
+    pick = Pick(
+        best.checkpoint, best.version, best.score, rule, best.patients,
+        None if of_map is None else of_map.score,
+    )  # fmt: skip
+    return pick, best
+
+
+def _same_map(one: Candidate, other: Candidate) -> bool:
+    return (one.step, one.version, one.patients) == (other.step, other.version, other.patients)
 
 
 def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:

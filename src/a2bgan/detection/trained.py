@@ -25,8 +25,9 @@ SELECTED = "selected"
 class Pick:
     """What a run stands for: a checkpoint's name, a version of its weights, a score.
 
-    patients: how images of a patient become one score, see `a2bgan.detection.patient_scores`.
     rule: by what it was picked, see `a2bgan.detection.selection`.
+    patients: how images of a patient become one score, see `a2bgan.detection.patient_scores`.
+    map_score: the best score of the map that is shown beside; None where it is not known.
     """
 
     checkpoint: str
@@ -34,6 +35,7 @@ class Pick:
     score: str
     rule: str
     patients: str = DEFAULT
+    map_score: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

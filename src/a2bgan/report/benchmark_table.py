@@ -21,7 +21,12 @@ OURS = "a2bgan"
 TRIVIAL = "trivial"
 """The row of `a2bgan.report.trivial_baseline`: a statistic of each image in place of a method."""
 
-_PIXEL_MEASURES = {"pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
+_MAP_MEASURES = {
+    "map_auroc": "map AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +98,7 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         good = [row for row in good if tuple(row.repeats[0].paths) in images]
     ours = next((row for row in good if row.name == OURS), None)
     trivial = next((row for row in good if row.name == TRIVIAL), None)
-    pixels = {k: v for k, v in _PIXEL_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
+    of_maps = {k: v for k, v in _MAP_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
     on_gpu = any(repeat.resources["peak_gpu_memory"] for row in good for repeat in row.repeats)
     head = [
         "method",
@@ -102,7 +107,7 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         *(["matched AUROC (95 %)"] if trivial is not None else []),
         "sd",
         "AUPRC",
-        *pixels.values(),
+        *of_maps.values(),
         "p against A2B-GAN",
         "score",
     ]
@@ -130,7 +135,7 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
         )
         line = [title, str(len(row.repeats)), *shown]
         line += [f"{np.std(aurocs, ddof=1):.4f}" if len(aurocs) > 1 else "", _cell(row, "auprc")]
-        line += [_cell(row, measure) for measure in pixels]
+        line += [_cell(row, measure) for measure in of_maps]
         line += [p_value, ", ".join(sorted({r.metrics["score"] for r in row.repeats}))]
         line.append(f"{_mean_resource(row, 'training_seconds'):.0f}")
         memory = _mean_resource(row, "peak_memory")

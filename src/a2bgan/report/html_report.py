@@ -217,6 +217,7 @@ def _warnings(
 def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     names = {
         "auroc": "AUROC",
+        "map_auroc": "AUROC of the best score of the map",
         "auprc": "area under precision and recall",
         "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
         "pixel_auroc": "AUROC of pixels",

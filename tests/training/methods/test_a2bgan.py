@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.detection.detect import score_of
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
@@ -111,32 +112,36 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     settings = ("warmup_steps=2", "texture_learning_rate=1e-4")
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     plain = Plain(method, 2e-4, 5e-4)
-    texture = copy.deepcopy(method.networks["texture"])
-    adam_t = torch.optim.Adam(texture.parameters(), 1e-4, (0.5, 0.999), foreach=False)
+    copies = {name: copy.deepcopy(method.networks[name]) for name in ("texture", "texture_reader")}
+    texture = copies["texture"]
+    adams = {
+        name: torch.optim.Adam(network.parameters(), 1e-4, (0.5, 0.999), foreach=False)
+        for name, network in copies.items()
+    }
     softplus = nn.functional.softplus
 
-    def descend_texture(b: Tensor, *others: Tensor) -> None:
-        adam_t.zero_grad()
-        fake = torch.stack([softplus(texture(other)).mean() for other in others]).mean()
-        (softplus(-texture(b)).mean() + fake).backward()
-        adam_t.step()
+    def descend_texture(name: str, b: Tensor, *others: Tensor) -> None:
+        if step <= 2:  # until G's first step is done
+            copies[name].refer_to(b)
+        adams[name].zero_grad()
+        fake = torch.stack([softplus(copies[name](other)).mean() for other in others]).mean()
+        (softplus(-copies[name](b)).mean() + fake).backward()
+        adams[name].step()
 
     for step in range(5):
         b, a = batches(step)
         method.step(b, a, moment(step, fraction=step / 20))
+        descend_texture("texture_reader", b, a)
         if step < 2:
             loss = softplus(-plain.d(b)).mean() + softplus(plain.d(a)).mean()
             plain.descend(plain.adam_d, loss)
-            texture.refer_to(b)
-            descend_texture(b, a)
+            descend_texture("texture", b, a)
             continue
         plain.adam_d.param_groups[0]["lr"] = 1e-4
         fake = plain.translate(a)[0].detach()
         others = (softplus(plain.d(a)).mean() + softplus(plain.d(fake)).mean()) / 2
         plain.descend(plain.adam_d, softplus(-plain.d(b)).mean() + others)
-        if step == 2:
-            texture.refer_to(b)  # G's first step is yet to come
-        descend_texture(b, a, fake)
+        descend_texture("texture", b, a, fake)
         twin_a, inter_a, m_a = plain.translate(a)
         twin_b, inter_b, m_b = plain.translate(b)
         m = torch.cat([m_a, m_b])
@@ -147,8 +152,22 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
         loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
         plain.descend(plain.adam_g, loss)
     assert_same_weights(method, plain)
-    for p, q in zip(method.networks["texture"].parameters(), texture.parameters(), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+    for name, network in copies.items():
+        for p, q in zip(method.networks[name].parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+    found = method.find(torch.cat([b, a])).scores
+    torch.testing.assert_close(found["texture"], -copies["texture_reader"](torch.cat([b, a])))
+
+
+def test_a_score_of_what_was_not_trained_is_refused():
+    method = make("fast", "method.discriminator.texture_learning_rate=0")
+    finding = method.find(batches(0)[0])
+    torch.testing.assert_close(
+        score_of(finding, "discriminator"),
+        -method.networks["discriminator"](batches(0)[0]).mean(dim=(1, 2, 3)),
+    )
+    with pytest.raises(InputError, match="trained without it"):
+        score_of(finding, "texture")
 
 
 def test_a_texture_discriminator_needs_a_loss_that_needs_no_penalty():

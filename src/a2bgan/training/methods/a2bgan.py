@@ -52,7 +52,7 @@ class DiscriminatorConfig(Section):
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
     texture_learning_rate: float = Field(
-        ge=0, description="of a second D, linear in texture; 0 for none; not the paper's"
+        ge=0, description="of two more D, linear in texture; 0 for none; not the paper's"
     )
 
 
@@ -111,6 +111,7 @@ class A2BGAN(StepMethod):
         title="A2B-GAN",
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
+        own_scores=("discriminator", "texture"),
         uses_mixed=True,
         tasks=("detection", "translation"),
     )
@@ -127,6 +128,7 @@ class A2BGAN(StepMethod):
         self.networks = {"translator": self.translator, "discriminator": self.discriminator}
         if d.texture_learning_rate > 0:
             self.networks["texture"] = TextureDiscriminator(size)
+            self.networks["texture_reader"] = TextureDiscriminator(size)
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -138,11 +140,12 @@ class A2BGAN(StepMethod):
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
-        if "texture" in self.networks:
-            rates["texture"] = self.config.discriminator.texture_learning_rate
+        for name in self.networks.keys() & {"texture", "texture_reader"}:
+            rates[name] = self.config.discriminator.texture_learning_rate
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
         self.texture: nn.Module | None = wrapped.get("texture")
+        self.texture_reader: nn.Module | None = wrapped.get("texture_reader")
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -154,6 +157,8 @@ class A2BGAN(StepMethod):
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._set_learning_rates(warming, moment.fraction)
 
+        if self.texture_reader is not None:
+            self._texture_step("texture_reader", healthy, mixed)
         if warming:
             return self._discriminator_step(healthy, [mixed], moment)
         with torch.set_grad_enabled(translating):
@@ -193,13 +198,25 @@ class A2BGAN(StepMethod):
             report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)
         if self.texture is not None:
-            if not self.ready:
-                self.networks["texture"].refer_to(healthy)  # type: ignore[operator]
-            real_out, fake_out = _verdicts(self.texture, healthy, fake)
-            adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
-            report["d_texture"] = adversarial.detach()
-            self._descend("texture", adversarial)
+            report["d_texture"] = self._texture_step("texture", healthy, fake)
         return report
+
+    def _texture_step(self, name: str, healthy: Tensor, others: Tensor) -> Tensor:
+        """Equation 9 for a discriminator of texture; its loss.
+
+        "texture" plays against G and, like D, sees translations; "texture_reader" sees images
+        alone, for a score that stays what it is while the game goes on.
+        """
+        judge = self.texture if name == "texture" else self.texture_reader
+        assert judge is not None
+        if not self.ready:
+            self.networks[name].refer_to(healthy)  # type: ignore[operator]
+        real_out, other_out = _verdicts(judge, healthy, others)
+        adversarial = losses.discriminator_adversarial(
+            self.config.loss.adversarial, real_out, other_out
+        )
+        self._descend(name, adversarial)
+        return adversarial.detach()
 
     def _translator_step(
         self, both: Tensor, n_mixed: int, translation: Translation, step: int
@@ -277,7 +294,16 @@ class A2BGAN(StepMethod):
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         twin, _, mask = self.translate(x, version)
-        return Finding(difference_map(x, twin), twin, mask[:, 0])
+        return Finding(difference_map(x, twin), twin, mask[:, 0], self._verdicts_on(x))
+
+    @torch.no_grad()
+    def _verdicts_on(self, x: Tensor) -> dict[str, Tensor]:
+        """What the discriminators say of the images themselves, (N,), high for unhealthy."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        verdicts = {"discriminator": -self.networks["discriminator"](x).mean(dim=(1, 2, 3))}
+        if "texture_reader" in self.networks:
+            verdicts["texture"] = -self.networks["texture_reader"](x)
+        return verdicts
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
