@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from a2bgan.models.blend import healthy_translation
+from a2bgan.models.instance_norm import InstanceNorm2d
 
 Upsampling = Literal["transposed", "bilinear"]
 Intermediate = Literal["tanh", "residual", "additive"]
@@ -33,7 +34,7 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             *_convolution(channels, channels, kernel=3, stride=1, padding=1),
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
+            InstanceNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Translator(nn.Module):
 def _convolution(cin: int, cout: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
     return [
         nn.Conv2d(cin, cout, kernel, stride, padding, bias=False),
-        nn.InstanceNorm2d(cout, affine=True),
+        InstanceNorm2d(cout),
         nn.ReLU(inplace=True),
     ]
 
@@ -124,7 +125,7 @@ def _convolution(cin: int, cout: int, kernel: int, stride: int, padding: int) ->
 def _transposed_up(cin: int, cout: int) -> list[nn.Module]:
     return [
         nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False),
-        nn.InstanceNorm2d(cout, affine=True),
+        InstanceNorm2d(cout),
         nn.ReLU(inplace=True),
     ]
 
