@@ -19,6 +19,13 @@ def test_a_finished_run_resumes_to_nothing(run, a2bgan, tmp_path):
     assert "6 steps" in result.output
 
 
+def test_a_profile_says_where_the_time_of_steps_goes(phantoms, a2bgan, small, tmp_path):
+    options = (*small, "--set", "train.steps=12", "--profile")
+    result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *options)
+    assert "| aten::" in result.output
+    assert (tmp_path / "run" / "profile" / "trace.json").exists()
+
+
 def test_resume_keeps_settings_and_data(run, tiny_set, a2bgan, says):
     resume = ("train", "--out", run, "--resume")
     assert "keeps the run's settings" in says(a2bgan(*resume, "--set", "data.size=64"))

@@ -52,6 +52,12 @@ def train(
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeated runs, to OUT/seed-0, OUT/seed-1 and so on.")
     ] = 1,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Show where the time of steps goes; OUT/profile/trace.json."
+        ),
+    ] = False,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
@@ -62,13 +68,13 @@ def train(
     chosen = (where, keep_identifiers)
     if seeds == 1:
         run = _open_run(out, *new, resume, overwrite, *chosen)
-        _train(run, resume)
+        _train(run, resume, profile)
     else:
         if RunFolder(out).config_file.exists():
             raise InputError(f"{out}: a run is there; choose another --out for repeated runs")
         for seed in range(seeds):
             run = _open_repeated_run(out, seed, *new, resume, overwrite, *chosen)
-            _train(run, resume)
+            _train(run, resume, profile)
     if _leads():
         output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
 
@@ -93,12 +99,13 @@ def _join_run(path: Path) -> "RunFolder":
     return RunFolder.open(path)
 
 
-def _train(run: "RunFolder", resume: bool) -> None:
+def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     """Train one run to its end and decide what it stands for."""
     from a2bgan.cli.decisions import Rule, decide, set_threshold
     from a2bgan.detection.held_out import load_both, load_part
     from a2bgan.detection.selection import Validator
     from a2bgan.training.loop import train as train_loop
+    from a2bgan.training.step_profile import StepProfile
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
     config = run.config()
@@ -120,6 +127,7 @@ def _train(run: "RunFolder", resume: bool) -> None:
     validator = None
     if len(held_b) and len(held_a):
         validator = Validator(run, held_b, held_a, config.selection.patience)
+    profiled = StepProfile(run.profile) if profile and _leads() else None
     with _progress(config) as watch:  # only the leading process's loop reports
         outcome = train_loop(
             config,
@@ -129,9 +137,13 @@ def _train(run: "RunFolder", resume: bool) -> None:
             resume=resume,
             watch=watch,
             validate=validator,
+            profile=profiled,
         )
     if not _leads():
         return
+    if profiled is not None:
+        shown = profiled.table or "nothing profiled: training ended before five steps after warm-up"
+        output.print(shown, markup=False, highlight=False, soft_wrap=True)
     steps, minutes = outcome.position.step, outcome.position.seconds / 60
     if outcome.interrupted:
         errors.print(

@@ -30,6 +30,7 @@ from a2bgan.training.config import Config, TrainConfig
 from a2bgan.training.methods.method import Method, Moment, PassMethod, StepMethod
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
+from a2bgan.training.step_profile import StepProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def train(
     resume: bool = False,  # go on from the run's last checkpoint, if it has one
     watch: Callable[[Report], None] = lambda report: None,  # called every train.log_every steps
     validate: Callable[[Method, Position], bool] | None = None,  # at checkpoints; True: enough
+    profile: StepProfile | None = None,  # records some steps of a StepMethod
 ) -> Outcome:
     """Train ``config.method`` on B and A until ``train.steps`` or ``train.minutes`` are over.
 
@@ -136,6 +138,8 @@ def train(
             for name, value in numbers.items():
                 sums[name].append(value)
             step += 1
+            if profile is not None:
+                profile.after_step(ready=method.ready)
 
             now = time.monotonic()
             fraction = _fraction(settings, step, now - started, fabric)

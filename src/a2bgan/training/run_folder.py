@@ -41,6 +41,7 @@ class RunFolder:
         self.resources_file = path / "resources.json"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self.profile = path / "profile"
         self.holdout_file = path / "holdout.csv"
         self.validation_file = path / "validation.jsonl"
         self.selection_file = path / "selection.json"
