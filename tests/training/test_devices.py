@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 SETTINGS = (
@@ -51,12 +52,18 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(phantoms, tmp_pa
     train(phantoms, tmp_path / "one", devices=1, batch_size=4)
     assert said.count("6 steps in") == 1  # one of the two speaks
     assert (tmp_path / "two" / "selection.json").exists()
-    for network in ("translator", "translator_ema", "discriminator"):
+    for network in ("translator", "translator_ema", "discriminator", "texture", "texture_reader"):
         one, two = (
             load_file(tmp_path / name / f"checkpoints/step-00000006/{network}.safetensors")
             for name in ("one", "two")
         )
         for name, values in one.items():
             np.testing.assert_allclose(two[name], values, atol=2e-6, err_msg=name)
-    logged = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in logged] == [2, 4, 6]
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [line["step"] for line in two] == [2, 4, 6]
+    for ours, theirs in zip(two, one, strict=True):
+        for name in theirs.keys() - {"seconds", "steps_per_second"}:
+            assert ours[name] == pytest.approx(theirs[name], abs=2e-4), name

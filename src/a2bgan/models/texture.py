@@ -1,6 +1,7 @@
 """How much structure of which size and direction an image has, and where: texture as maps."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -92,12 +93,19 @@ class TextureDiscriminator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     @torch.no_grad()
-    def refer_to(self, healthy: Tensor) -> None:
-        """Take a batch of healthy images (N, C, H, W) into what texture is compared with."""
+    def refer_to(
+        self, healthy: Tensor, everywhere: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        """Take a batch of healthy images (N, C, H, W) into what texture is compared with.
+
+        ``everywhere`` gives the mean of a tensor over all processes that train together.
+        """
         energies = self.energies(healthy)
+        moments = torch.stack([energies.mean(dim=0), energies.square().mean(dim=0)])
+        mean, mean_square = moments if everywhere is None else everywhere(moments)
         self.batches += 1
-        self.mean.lerp_(energies.mean(dim=0), 1 / self.batches)
-        self.mean_square.lerp_(energies.square().mean(dim=0), 1 / self.batches)
+        self.mean.lerp_(mean, 1 / self.batches)
+        self.mean_square.lerp_(mean_square, 1 / self.batches)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to one output an image, (N,); high means healthy and real."""

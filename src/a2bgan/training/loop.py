@@ -145,7 +145,7 @@ def train(
             fraction = _fraction(settings, step, now - started, fabric)
             over = fraction >= 1
             if step % settings.log_every == 0 or over:
-                averages = {name: torch.stack(n).mean().item() for name, n in sums.items()}
+                averages = _averages(sums, fabric)
                 sums.clear()
                 rate = (step - logged_step) / max(now - logged_at, 1e-9)
                 logged_step, logged_at = step, now
@@ -239,6 +239,12 @@ def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _averages(sums: dict[str, list[Tensor]], fabric: Fabric) -> dict[str, float]:
+    """Of the method's numbers since the last report, over all processes."""
+    means = torch.stack([torch.stack(numbers).float().mean() for numbers in sums.values()])
+    return dict(zip(sums, fabric.all_reduce(means).tolist(), strict=True))
 
 
 def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:

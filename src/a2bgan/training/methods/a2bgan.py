@@ -210,7 +210,7 @@ class A2BGAN(StepMethod):
         judge = self.texture if name == "texture" else self.texture_reader
         assert judge is not None
         if not self.ready:
-            self.networks[name].refer_to(healthy)  # type: ignore[operator]
+            self.networks[name].refer_to(healthy, self.fabric.all_reduce)  # type: ignore[operator]
         real_out, other_out = _verdicts(judge, healthy, others)
         adversarial = losses.discriminator_adversarial(
             self.config.loss.adversarial, real_out, other_out
