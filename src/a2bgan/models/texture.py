@@ -94,15 +94,16 @@ class TextureDiscriminator(nn.Module):
 
     @torch.no_grad()
     def refer_to(
-        self, healthy: Tensor, everywhere: Callable[[Tensor], Tensor] | None = None
+        self, healthy: Tensor, everywhere: Callable[[Tensor], Tensor] = Tensor.clone
     ) -> None:
         """Take a batch of healthy images (N, C, H, W) into what texture is compared with.
 
         ``everywhere`` gives the mean of a tensor over all processes that train together.
         """
         energies = self.energies(healthy)
-        moments = torch.stack([energies.mean(dim=0), energies.square().mean(dim=0)])
-        mean, mean_square = moments if everywhere is None else everywhere(moments)
+        mean, mean_square = everywhere(
+            torch.stack([energies.mean(dim=0), energies.square().mean(dim=0)])
+        )
         self.batches += 1
         self.mean.lerp_(mean, 1 / self.batches)
         self.mean_square.lerp_(mean_square, 1 / self.batches)

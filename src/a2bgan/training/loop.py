@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -243,8 +244,9 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 def _averages(sums: dict[str, list[Tensor]], fabric: Fabric) -> dict[str, float]:
     """Of the method's numbers since the last report, over all processes."""
-    means = torch.stack([torch.stack(numbers).float().mean() for numbers in sums.values()])
-    return dict(zip(sums, fabric.all_reduce(means).tolist(), strict=True))
+    here = torch.stack([torch.stack(numbers).float().mean() for numbers in sums.values()])
+    everywhere: Any = fabric.all_reduce(here)
+    return dict(zip(sums, everywhere.tolist(), strict=True))
 
 
 def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:
