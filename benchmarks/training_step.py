@@ -7,7 +7,7 @@ layout PyTorch uses by default, a pass for each set, G's graph built in D's step
 computed in G's. Both have the same widths, losses and batches; before anything is timed, small
 networks train both ways from the same weights in float64 and must end with the same. Then rounds of
 the plain step and of ours, in float32 and in mixed bfloat16, alternate; a round is one G step with
-its D steps. Prints a table and writes it to docs/results/training-step.md.
+its D steps, without the discriminators of texture. Prints a table and writes it to docs/results/training-step.md.
 """
 
 import argparse
@@ -90,6 +90,7 @@ class PlainStep:
 def build(preset: str, size: int, width: int, precision: str, *, double: bool = False) -> A2BGAN:
     widths = [f"method.{network}.width={width}" for network in ("translator", "discriminator")]
     settings = [f"data.size={size}", *widths, "method.discriminator.warmup_steps=0"]
+    settings.append("method.discriminator.texture_learning_rate=0")  # not in the equations
     torch.manual_seed(0)
     method = load_config(preset, None, settings).build_method()
     assert isinstance(method, A2BGAN)
