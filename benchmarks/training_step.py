@@ -7,7 +7,8 @@ layout PyTorch uses by default, a pass for each set, G's graph built in D's step
 computed in G's. Both have the same widths, losses and batches; before anything is timed, small
 networks train both ways from the same weights in float64 and must end with the same. Then rounds of
 the plain step and of ours, in float32 and in mixed bfloat16, alternate; a round is one G step with
-its D steps, without the discriminators of texture. Prints a table and writes it to docs/results/training-step.md.
+its D steps, without the discriminators of texture. Prints a table and writes it to
+docs/results/training-step.md.
 """
 
 import argparse
