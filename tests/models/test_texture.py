@@ -12,6 +12,7 @@ from a2bgan.models.texture import (
     TextureDiscriminator,
     TextureEnergies,
     gabor_filters,
+    separate,
 )
 
 
@@ -32,7 +33,23 @@ def test_energies_are_those_of_a_plain_filtering():
             )
             energy = (even**2 + odd**2).reshape(4, CELL // step, 5, CELL // step).mean(axis=(1, 3))
             expected = np.log(energy + 1e-3)
-            np.testing.assert_allclose(found[1 + DIRECTIONS * number + direction], expected)
+            # The filters' separate parts are float32.
+            energies = found[1 + DIRECTIONS * number + direction]
+            np.testing.assert_allclose(energies, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_separate_convolutions_do_what_the_filters_do():
+    x = torch.randn(2, 1, 30, 26, dtype=torch.float64)
+    filters = torch.randn(4, 1, 5, 5, dtype=torch.float64)
+    for rank in (2, 5):
+        u, s, v = torch.linalg.svd(filters.reshape(20, 5), full_matrices=False)
+        low = ((u[:, :rank] * s[:rank]) @ v[:rank]).reshape(4, 1, 5, 5)
+        rows, columns = separate(low)
+        assert (rows.shape, columns.shape) == ((rank, 1, 1, 5), (4, rank, 5, 1))
+        once = torch.nn.functional.conv2d(x, low)
+        torch.testing.assert_close(
+            torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, rows), columns), once
+        )
 
 
 @pytest.mark.parametrize("scale", range(len(SCALES)))
@@ -54,15 +71,15 @@ def test_a_constant_has_no_texture():
 def test_the_reference_is_mean_and_spread_of_all_batches():
     network = TextureDiscriminator(32).double()
     x = torch.randn(12, 1, 32, 32, dtype=torch.float64)
-    for batch in x.split(4):
-        network.refer_to(batch)
     energies = TextureEnergies().double()(x)
+    for batch in energies.split(4):
+        network.refer_to(batch)
     torch.testing.assert_close(network.mean, energies.mean(0))
     network.weight.data[3, 1, 2] = 2
     network.bias.data += 5
     spread = energies.std(0, correction=0) + 0.05
     expected = 5 + 2 * ((energies - energies.mean(0)) / spread)[:, 3, 1, 2]
-    torch.testing.assert_close(network(x), expected)
+    torch.testing.assert_close(network(energies), expected)
 
 
 def test_it_learns_a_texture_that_means_cannot_tell():
@@ -73,7 +90,7 @@ def test_it_learns_a_texture_that_means_cannot_tell():
     def pair() -> tuple[torch.Tensor, torch.Tensor]:
         healthy, rough = torch.randn(2, 16, 1, 32, 32)
         rough[:, :, 8:16, 8:16] *= 1.5
-        return healthy, rough
+        return network.energies(healthy), network.energies(rough)
 
     for _ in range(60):
         healthy, rough = pair()

@@ -25,12 +25,14 @@ class TextureEnergies(nn.Module):
     (Oyallon et al., "Scaling the Scattering Transform", ICCV 2017).
     """
 
-    filters_0: Tensor
+    rows_0: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         for number, sigma in enumerate(SCALES):
-            self.register_buffer(f"filters_{number}", gabor_filters(sigma), persistent=False)
+            rows, columns = separate(gabor_filters(sigma))
+            self.register_buffer(f"rows_{number}", rows, persistent=False)
+            self.register_buffer(f"columns_{number}", columns, persistent=False)
 
     @property
     def channels(self) -> int:
@@ -40,13 +42,16 @@ class TextureEnergies(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1], channels averaged, to (N, channels, H // CELL, W // CELL)."""
         with torch.autocast(x.device.type, enabled=False):  # small numbers, of which logarithms
-            grey = x.to(self.filters_0.dtype).mean(dim=1, keepdim=True)
+            grey = x.to(self.rows_0.dtype).mean(dim=1).unsqueeze(1)
             maps = [F.avg_pool2d(grey, CELL)]
             for number, sigma in enumerate(SCALES):
-                filters: Tensor = getattr(self, f"filters_{number}")
+                rows: Tensor = getattr(self, f"rows_{number}")
+                columns: Tensor = getattr(self, f"columns_{number}")
                 stride = 1 if sigma < 2 else 2  # every second output of a coarse filter is enough
-                padded = F.pad(grey, (filters.shape[-1] // 2,) * 4, mode="reflect")
-                out = F.conv2d(padded, filters, stride=stride)
+                padded = F.pad(grey, (rows.shape[-1] // 2,) * 4, mode="reflect")
+                along = F.conv2d(padded, rows, stride=(1, stride))
+                along = along.contiguous(memory_format=torch.channels_last)
+                out = F.conv2d(along, columns, stride=(stride, 1))
                 energy = out[:, ::2].square() + out[:, 1::2].square()
                 maps.append(torch.log(F.avg_pool2d(energy, CELL // stride) + 1e-3))
             return torch.cat(maps, dim=1)
@@ -69,6 +74,19 @@ def gabor_filters(sigma: float) -> Tensor:
         even = window * torch.cos(phase)
         filters += [even - window * even.sum(), window * torch.sin(phase)]
     return torch.stack(filters).unsqueeze(1).float()
+
+
+def separate(filters: Tensor) -> tuple[Tensor, Tensor]:
+    """Filters (F, 1, k, k) as convolutions one after the other, by their singular values.
+
+    Returns (R, 1, 1, k) along rows and (F, R, k, 1) along columns, which together do the same with
+    fewer operations; Gabor filters, of which one is a sum of few products, have R < k.
+    """
+    count, _, side, _ = filters.shape
+    u, s, v = torch.linalg.svd(filters.double().reshape(-1, side), full_matrices=False)
+    rank = int((s > 1e-6 * s[0]).sum())
+    columns = (u[:, :rank] * s[:rank]).reshape(count, side, rank, 1).transpose(1, 2)
+    return v[:rank].reshape(rank, 1, 1, side).to(filters), columns.contiguous().to(filters)
 
 
 class TextureDiscriminator(nn.Module):
@@ -94,13 +112,12 @@ class TextureDiscriminator(nn.Module):
 
     @torch.no_grad()
     def refer_to(
-        self, healthy: Tensor, everywhere: Callable[[Tensor], Tensor] = Tensor.clone
+        self, energies: Tensor, everywhere: Callable[[Tensor], Tensor] = Tensor.clone
     ) -> None:
-        """Take a batch of healthy images (N, C, H, W) into what texture is compared with.
+        """Take the energies of a batch of healthy images into what texture is compared with.
 
         ``everywhere`` gives the mean of a tensor over all processes that train together.
         """
-        energies = self.energies(healthy)
         mean, mean_square = everywhere(
             torch.stack([energies.mean(dim=0), energies.square().mean(dim=0)])
         )
@@ -108,10 +125,10 @@ class TextureDiscriminator(nn.Module):
         self.mean.lerp_(mean, 1 / self.batches)
         self.mean_square.lerp_(mean_square, 1 / self.batches)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1] to one output an image, (N,); high means healthy and real."""
+    def forward(self, energies: Tensor) -> Tensor:
+        """What `energies` gives, to one output an image, (N,); high means healthy and real."""
         spread = (self.mean_square - self.mean.square()).clamp_min(0).sqrt()
         # Where all healthy images are alike, as in a black corner, a trifle is not a sensation.
-        z = (self.energies(x) - self.mean) / (spread + 0.05)
+        z = (energies - self.mean) / (spread + 0.05)
         out: Tensor = (z * self.weight).flatten(1).sum(dim=1) + self.bias
         return out

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from a2bgan.detection.detect import score_of
 from a2bgan.errors import InputError
+from a2bgan.models.texture import TextureEnergies
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
@@ -113,7 +114,7 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     plain = Plain(method, 2e-4, 5e-4)
     copies = {name: copy.deepcopy(method.networks[name]) for name in ("texture", "texture_reader")}
-    texture = copies["texture"]
+    energies = TextureEnergies().double()
     adams = {
         name: torch.optim.Adam(network.parameters(), 1e-4, (0.5, 0.999), foreach=False)
         for name, network in copies.items()
@@ -122,10 +123,10 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
 
     def descend_texture(name: str, b: Tensor, *others: Tensor) -> None:
         if step <= 2:  # until G's first step is done
-            copies[name].refer_to(b)
+            copies[name].refer_to(energies(b))
         adams[name].zero_grad()
-        fake = torch.stack([softplus(copies[name](other)).mean() for other in others]).mean()
-        (softplus(-copies[name](b)).mean() + fake).backward()
+        fake = [softplus(copies[name](energies(other))).mean() for other in others]
+        (softplus(-copies[name](energies(b))).mean() + torch.stack(fake).mean()).backward()
         adams[name].step()
 
     for step in range(5):
@@ -147,7 +148,8 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
         m = torch.cat([m_a, m_b])
         focus = 0.1 * (m.flatten(1).mean(1) ** 2).mean() + (1 / ((m - 0.5).abs() + 0.01)).mean()
         loss = softplus(-plain.d(twin_a)).mean() + softplus(-plain.d(twin_b)).mean()
-        loss = loss + softplus(-texture(twin_a)).mean() + softplus(-texture(twin_b)).mean()
+        for twin in (twin_a, twin_b):
+            loss = loss + softplus(-copies["texture"](energies(twin))).mean()
         loss = loss + 10 * F.l1_loss(inter_b, b)
         loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
         plain.descend(plain.adam_g, loss)
@@ -156,7 +158,8 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
         for p, q in zip(method.networks[name].parameters(), network.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
     found = method.find(torch.cat([b, a])).scores
-    torch.testing.assert_close(found["texture"], -copies["texture_reader"](torch.cat([b, a])))
+    of_images = energies(torch.cat([b, a]))
+    torch.testing.assert_close(found["texture"], -copies["texture_reader"](of_images))
 
 
 def test_a_score_of_what_was_not_trained_is_refused():

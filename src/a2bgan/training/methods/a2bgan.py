@@ -157,15 +157,15 @@ class A2BGAN(StepMethod):
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._set_learning_rates(warming, moment.fraction)
 
-        if self.texture_reader is not None:
-            self._texture_step("texture_reader", healthy, mixed)
         if warming:
-            return self._discriminator_step(healthy, [mixed], moment)
+            report = self._discriminator_step(healthy, [mixed], moment)
+            return report | self._texture_step(healthy, mixed, None)
         with torch.set_grad_enabled(translating):
             both = torch.cat([mixed, healthy])
             translation: Translation = self.translator(both)
         fake = translation.healthy[: len(mixed)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
+        report |= self._texture_step(healthy, mixed, fake)
         if translating:
             report |= self._translator_step(both, len(mixed), translation, moment.step)
         return report
@@ -197,26 +197,42 @@ class A2BGAN(StepMethod):
             total = total + loss.real_gradient_penalty / 2 * penalty
             report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)
-        if self.texture is not None:
-            report["d_texture"] = self._texture_step("texture", healthy, fake)
         return report
 
-    def _texture_step(self, name: str, healthy: Tensor, others: Tensor) -> Tensor:
-        """Equation 9 for a discriminator of texture; its loss.
+    def _texture_step(
+        self, healthy: Tensor, mixed: Tensor, fake: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Equation 9 for the discriminators of texture, where there are any.
 
-        "texture" plays against G and, like D, sees translations; "texture_reader" sees images
-        alone, for a score that stays what it is while the game goes on.
+        "texture" plays against G and sees what D sees; "texture_reader" never sees a translation,
+        for a score that stays what it is while the game goes on.
         """
-        judge = self.texture if name == "texture" else self.texture_reader
-        assert judge is not None
-        if not self.ready:
-            self.networks[name].refer_to(healthy, self.fabric.all_reduce)  # type: ignore[operator]
-        real_out, other_out = _verdicts(judge, healthy, others)
-        adversarial = losses.discriminator_adversarial(
-            self.config.loss.adversarial, real_out, other_out
-        )
-        self._descend(name, adversarial)
-        return adversarial.detach()
+        if self.texture is None or self.texture_reader is None:
+            return {}
+        images = [healthy, mixed] if fake is None else [healthy, mixed, fake]
+        energies = self._energies(torch.cat(images))
+        of_healthy, of_mixed = energies[: len(healthy)], energies[len(healthy) :][: len(mixed)]
+        of_others = energies[len(healthy) :]
+        if fake is not None and not self.config.discriminator.replay:
+            of_others = energies[-len(fake) :]
+        report = {}
+        for name, judge, others in (
+            ("texture", self.texture, of_others),
+            ("texture_reader", self.texture_reader, of_mixed),
+        ):
+            if not self.ready:
+                self.networks[name].refer_to(of_healthy, self.fabric.all_reduce)  # type: ignore[operator]
+            loss = losses.discriminator_adversarial(
+                self.config.loss.adversarial, *_verdicts(judge, of_healthy, others)
+            )
+            self._descend(name, loss)
+            report[f"d_{name}"] = loss.detach()
+        return report
+
+    def _energies(self, x: Tensor) -> Tensor:
+        """What the discriminators of texture look at; fixed filters, the same for both."""
+        energies: Tensor = self.networks["texture"].energies(x)  # type: ignore[operator]
+        return energies
 
     def _translator_step(
         self, both: Tensor, n_mixed: int, translation: Translation, step: int
@@ -228,7 +244,9 @@ class A2BGAN(StepMethod):
         judges = [d for d in (self.discriminator, self.texture) if d is not None]
         for judge in judges:
             judge.requires_grad_(False)
-        verdicts = [judge(twin) for judge in judges]
+        verdicts = [self.discriminator(twin)]
+        if self.texture is not None:
+            verdicts.append(self.texture(self._energies(twin)))
         adversarial = [
             losses.translator_adversarial(w.adversarial, out[part])
             for out in verdicts
@@ -302,7 +320,7 @@ class A2BGAN(StepMethod):
         x = x.contiguous(memory_format=torch.channels_last)
         verdicts = {"discriminator": -self.networks["discriminator"](x).mean(dim=(1, 2, 3))}
         if "texture_reader" in self.networks:
-            verdicts["texture"] = -self.networks["texture_reader"](x)
+            verdicts["texture"] = -self.networks["texture_reader"](self._energies(x))
         return verdicts
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
