@@ -101,7 +101,8 @@ def test_a_mask_that_would_broadcast_is_refused(difference: torch.Tensor) -> Non
 
 
 def test_a_method_offers_its_papers_score_first_and_its_maps_scores_if_it_has_maps() -> None:
-    assert scores_of(A2BGAN.facts) == ("mean", "smooth-max", "top-k", "mask-weighted")
+    of_map = ("smooth-max", "top-k", "mask-weighted")
+    assert scores_of(A2BGAN.facts) == ("mean", "discriminator", "texture", *of_map)
     mapless = Facts("X", "Y 2020", score="latent", own_scores=("latent", "image"), makes_map=False)
     assert scores_of(mapless) == ("latent", "image")
 
