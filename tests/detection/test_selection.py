@@ -100,7 +100,7 @@ def test_the_checkpoint_that_separates_is_selected(run):
     validator = Validator(run, held_out(40, 0), held_out(40, 1, square=20))
     selection = select_by_aucp(run, validator)
     found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
-    assert len(found) == 3 * 2 * 5
+    assert len(found) == 3 * 2 * 6
     assert selection.details["aucp"] >= max(found.values()) - selection.details["standard_error"]
     assert selection.pick.checkpoint != "step-00000005"
     write_selection(run, selection.pick, **selection.details)

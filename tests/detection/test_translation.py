@@ -60,10 +60,11 @@ def test_networks_are_counted_as_in_the_papers_table():
     small = ["method.translator.width=2", "method.discriminator.width=2"]
     counts = {
         name: network_counts(load_config(name, None, small).build_method())[:2]
-        for name in ("a2bgan", "stargan", "fixedpointgan", "councilgan", "aclgan")
+        for name in ("paper", "a2bgan", "stargan", "fixedpointgan", "councilgan", "aclgan")
     }
     assert counts == {
-        "a2bgan": (1, 1),
+        "paper": (1, 1),
+        "a2bgan": (1, 3),  # two of texture
         "stargan": (1, 1),
         "fixedpointgan": (1, 1),
         "councilgan": (4, 8),

@@ -12,7 +12,7 @@ from a2bgan.detection.detect import score_of
 from a2bgan.errors import InputError
 from a2bgan.models.texture import TextureEnergies
 from a2bgan.training.config import load_config
-from a2bgan.training.methods.a2bgan import A2BGAN
+from a2bgan.training.methods.a2bgan import A2BGAN, READER, TEXTURE
 from a2bgan.training.methods.method import Moment
 
 SMALL = (
@@ -113,7 +113,7 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     settings = ("warmup_steps=2", "texture_learning_rate=1e-4")
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     plain = Plain(method, 2e-4, 5e-4)
-    copies = {name: copy.deepcopy(method.networks[name]) for name in ("texture", "texture_reader")}
+    copies = {name: copy.deepcopy(method.networks[name]) for name in (TEXTURE, READER)}
     energies = TextureEnergies().double()
     adams = {
         name: torch.optim.Adam(network.parameters(), 1e-4, (0.5, 0.999), foreach=False)
@@ -132,24 +132,24 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     for step in range(5):
         b, a = batches(step)
         method.step(b, a, moment(step, fraction=step / 20))
-        descend_texture("texture_reader", b, a)
+        descend_texture(READER, b, a)
         if step < 2:
             loss = softplus(-plain.d(b)).mean() + softplus(plain.d(a)).mean()
             plain.descend(plain.adam_d, loss)
-            descend_texture("texture", b, a)
+            descend_texture(TEXTURE, b, a)
             continue
         plain.adam_d.param_groups[0]["lr"] = 1e-4
         fake = plain.translate(a)[0].detach()
         others = (softplus(plain.d(a)).mean() + softplus(plain.d(fake)).mean()) / 2
         plain.descend(plain.adam_d, softplus(-plain.d(b)).mean() + others)
-        descend_texture("texture", b, a, fake)
+        descend_texture(TEXTURE, b, a, fake)
         twin_a, inter_a, m_a = plain.translate(a)
         twin_b, inter_b, m_b = plain.translate(b)
         m = torch.cat([m_a, m_b])
         focus = 0.1 * (m.flatten(1).mean(1) ** 2).mean() + (1 / ((m - 0.5).abs() + 0.01)).mean()
         loss = softplus(-plain.d(twin_a)).mean() + softplus(-plain.d(twin_b)).mean()
         for twin in (twin_a, twin_b):
-            loss = loss + softplus(-copies["texture"](energies(twin))).mean()
+            loss = loss + softplus(-copies[TEXTURE](energies(twin))).mean()
         loss = loss + 10 * F.l1_loss(inter_b, b)
         loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
         plain.descend(plain.adam_g, loss)
@@ -159,7 +159,7 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
     found = method.find(torch.cat([b, a])).scores
     of_images = energies(torch.cat([b, a]))
-    torch.testing.assert_close(found["texture"], -copies["texture_reader"](of_images))
+    torch.testing.assert_close(found["texture"], -copies[READER](of_images))
 
 
 def test_a_score_of_what_was_not_trained_is_refused():

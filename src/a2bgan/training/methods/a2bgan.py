@@ -93,6 +93,9 @@ class A2BGANConfig(MethodConfig):
         return self
 
 
+TEXTURE, READER = "discriminator_texture", "discriminator_reader"
+"""The networks that are linear in texture."""
+
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
 
@@ -127,8 +130,8 @@ class A2BGAN(StepMethod):
         )
         self.networks = {"translator": self.translator, "discriminator": self.discriminator}
         if d.texture_learning_rate > 0:
-            self.networks["texture"] = TextureDiscriminator(size)
-            self.networks["texture_reader"] = TextureDiscriminator(size)
+            self.networks[TEXTURE] = TextureDiscriminator(size)
+            self.networks[READER] = TextureDiscriminator(size)
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -140,12 +143,12 @@ class A2BGAN(StepMethod):
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
-        for name in self.networks.keys() & {"texture", "texture_reader"}:
+        for name in self.networks.keys() & {TEXTURE, READER}:
             rates[name] = self.config.discriminator.texture_learning_rate
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
-        self.texture: nn.Module | None = wrapped.get("texture")
-        self.texture_reader: nn.Module | None = wrapped.get("texture_reader")
+        self.texture: nn.Module | None = wrapped.get(TEXTURE)
+        self.reader: nn.Module | None = wrapped.get(READER)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -204,10 +207,10 @@ class A2BGAN(StepMethod):
     ) -> dict[str, Tensor]:
         """Equation 9 for the discriminators of texture, where there are any.
 
-        "texture" plays against G and sees what D sees; "texture_reader" never sees a translation,
-        for a score that stays what it is while the game goes on.
+        One plays against G and sees what D sees; the reader never sees a translation, for a score
+        that stays what it is while the game goes on.
         """
-        if self.texture is None or self.texture_reader is None:
+        if self.texture is None or self.reader is None:
             return {}
         images = [healthy, mixed] if fake is None else [healthy, mixed, fake]
         energies = self._energies(torch.cat(images))
@@ -217,8 +220,8 @@ class A2BGAN(StepMethod):
             of_others = energies[-len(fake) :]
         report = {}
         for name, judge, others in (
-            ("texture", self.texture, of_others),
-            ("texture_reader", self.texture_reader, of_mixed),
+            (TEXTURE, self.texture, of_others),
+            (READER, self.reader, of_mixed),
         ):
             if not self.ready:
                 self.networks[name].refer_to(of_healthy, self.fabric.all_reduce)  # type: ignore[operator]
@@ -226,12 +229,12 @@ class A2BGAN(StepMethod):
                 self.config.loss.adversarial, *_verdicts(judge, of_healthy, others)
             )
             self._descend(name, loss)
-            report[f"d_{name}"] = loss.detach()
+            report[f"d_{name.removeprefix('discriminator_')}"] = loss.detach()
         return report
 
     def _energies(self, x: Tensor) -> Tensor:
         """What the discriminators of texture look at; fixed filters, the same for both."""
-        energies: Tensor = self.networks["texture"].energies(x)  # type: ignore[operator]
+        energies: Tensor = self.networks[TEXTURE].energies(x)  # type: ignore[operator]
         return energies
 
     def _translator_step(
@@ -319,8 +322,8 @@ class A2BGAN(StepMethod):
         """What the discriminators say of the images themselves, (N,), high for unhealthy."""
         x = x.contiguous(memory_format=torch.channels_last)
         verdicts = {"discriminator": -self.networks["discriminator"](x).mean(dim=(1, 2, 3))}
-        if "texture_reader" in self.networks:
-            verdicts["texture"] = -self.networks["texture_reader"](self._energies(x))
+        if READER in self.networks:
+            verdicts["texture"] = -self.networks[READER](self._energies(x))
         return verdicts
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
