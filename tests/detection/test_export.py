@@ -47,9 +47,12 @@ def test_predict_gives_the_scores_of_the_run(files, form, run, phantoms, a2bgan,
     assert result.exit_code == 0, result.output
     ones, others = scores_of(tmp_path / "a"), scores_of(tmp_path / "b")
     assert len(ones) > 20
+    known = read_calibration(RunFolder.open(run))
     for one, other in zip(ones, others, strict=True):
         assert float(other["score"]) == pytest.approx(float(one["score"]), rel=1e-3, abs=2e-6)
-        same = ("path", "patient_id", "p_value", "flagged", "error", "picture")
+        # An image that calibrated is as high as itself, or, by a rounding error, not quite.
+        ties = np.isclose(known.image_scores, float(one["score"]), rtol=1e-3, atol=2e-6).any()
+        same = ("path", "patient_id", "error", "picture", *(() if ties else ("p_value", "flagged")))
         assert [one[name] for name in same] == [other[name] for name in same]
 
 
@@ -68,6 +71,17 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)
         np.testing.assert_allclose(other.twin, one.twin, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", ["discriminator", "texture"])
+def test_other_scores_than_the_map_s(score, run, phantoms, a2bgan, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    chosen = json.loads((copy / "selection.json").read_text())
+    chosen["pick"] |= {"score": score, "map_score": None, "rule": "last"}
+    (copy / "selection.json").write_text(json.dumps(chosen))
+    result = a2bgan("export", copy, "--format", "onnx", "--data", phantoms)
+    assert result.exit_code == 0, result.output
+    assert load_exported(copy / "model.onnx").pick == load_trained(RunFolder.open(copy)).pick
 
 
 def test_files_name_no_patient_and_no_image(files, phantoms):

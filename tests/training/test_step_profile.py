@@ -26,8 +26,8 @@ def test_it_shows_whole_steps_after_the_warm_up(tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 1, STEPS])
 def test_too_short_a_training_leaves_nothing(tmp_path, steps):
-    profile = StepProfile(tmp_path / "profile")
-    for _ in range(steps):
-        profile.after_step(ready=True)
+    with StepProfile(tmp_path / "profile") as profile:
+        for _ in range(steps):
+            profile.after_step(ready=True)
     assert profile.table is None
     assert not profile.folder.exists()

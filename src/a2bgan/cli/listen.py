@@ -123,4 +123,5 @@ def listen(
         pending.close()
     # Threads that pynetdicom has left for a peer that is gone would be waited for, for ever.
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)

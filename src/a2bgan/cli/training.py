@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,8 +127,9 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     validator = None
     if len(held_b) and len(held_a):
         validator = Validator(run, held_b, held_a, config.selection.patience)
-    profiled = StepProfile(run.profile) if profile and _leads() else None
-    with _progress(config) as watch:  # only the leading process's loop reports
+    profiling = StepProfile(run.profile) if profile and _leads() else nullcontext()
+    # Only the leading process's loop reports.
+    with profiling as profiled, _progress(config) as watch:
         outcome = train_loop(
             config,
             healthy.images,
@@ -142,7 +143,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     if not _leads():
         return
     if profiled is not None:
-        shown = profiled.table or "nothing profiled: training ended before five steps after warm-up"
+        shown = profiled.table or "nothing profiled: it takes six steps after the warm-up"
         output.print(shown, markup=False, highlight=False, soft_wrap=True)
     steps, minutes = outcome.position.step, outcome.position.seconds / 60
     if outcome.interrupted:

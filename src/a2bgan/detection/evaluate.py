@@ -195,7 +195,7 @@ def _of_map(
 ) -> dict[str, Any]:
     """AUROC of the map's best score: what the picture is worth where the score is not its own."""
     pick = trained.pick
-    name = pick.score if pick.score in SCORES else pick.map_score
+    name = pick.map_score or (pick.score if pick.score in SCORES else None)
     if name is None:
         return {}
     if name != pick.score:

@@ -55,7 +55,7 @@ class About(BaseModel):
     data: DataConfig
     input: str
     outputs: dict[str, str]
-    pick: dict[str, str]
+    pick: dict[str, Any]
     score_definition: str
     map_scale: float
     calibration: dict[str, Any] | None

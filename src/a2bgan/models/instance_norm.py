@@ -8,10 +8,10 @@ from torch.autograd.function import once_differentiable
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """PyTorch's, with affine parameters, in the layout and precision of its input.
+    """PyTorch's, with affine parameters; on a CPU in the layout and precision of its input.
 
-    On a CPU PyTorch's copies channels-last images to another layout and back, in both directions,
-    and in mixed precision returns float32; this one does neither. Sums are in float32.
+    There PyTorch's copies channels-last images to another layout and back, in both directions, and
+    in mixed precision returns float32; this one does neither. Means are computed in float32.
     """
 
     def __init__(self, channels: int) -> None:

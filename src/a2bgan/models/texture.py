@@ -106,7 +106,8 @@ class TextureDiscriminator(nn.Module):
     """A discriminator that is linear in texture, relative to healthy texture at the same place.
 
     Args:
-        size: side of the images in pixels, at least CELL.
+        size: side of the images in pixels, more than CELL; what is left of the last whole cell over
+            is not looked at.
     """
 
     mean: Tensor

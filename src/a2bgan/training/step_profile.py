@@ -1,8 +1,10 @@
 """Where the time of training steps goes, operation by operation."""
 
 from pathlib import Path
+from typing import Self
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 STEPS = 5
@@ -13,7 +15,7 @@ ROWS = 12
 
 
 class StepProfile:
-    """Records a few steps; leaves ``trace.json`` and ``operations.md`` in a folder.
+    """A context that records a few steps; leaves ``trace.json`` and ``operations.md`` in a folder.
 
     The trace opens in a browser's ``chrome://tracing`` or in Perfetto.
     """
@@ -24,27 +26,38 @@ class StepProfile:
         """Markdown; None until the steps are over."""
         self._profiler: profile | None = None
         self._steps = 0
+        self._on_gpu = torch.cuda.is_available()
 
     def after_step(self, *, ready: bool) -> None:
         """To be called after each step; begins where ``ready``, with the warm-up over."""
         if self.table is not None or not ready:
             return
         if self._profiler is None:
-            on_gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-            self._profiler = profile(activities=[ProfilerActivity.CPU, *on_gpu])
+            wanted = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
+            self._profiler = profile(activities=wanted)
             self._profiler.start()
             return
         self._steps += 1
         if self._steps == STEPS:
             self._write(self._profiler)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # PyTorch's profiler, left running, takes the process down at its end.
+        if self._profiler is not None and self.table is None:
+            self._profiler.stop()
+
     def _write(self, profiler: profile) -> None:
         profiler.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(self.folder / "trace.json"))
+        # A GPU's kernels count with the operations that start them.
+        operations = [r for r in profiler.key_averages() if r.device_type == DeviceType.CPU]
         rows = [
-            (row.self_device_time_total or row.self_cpu_time_total, row.key, row.count)
-            for row in profiler.key_averages()
+            (r.self_device_time_total if self._on_gpu else r.self_cpu_time_total, r.key, r.count)
+            for r in operations
         ]
         rows.sort(reverse=True)
         total = sum(time for time, _, _ in rows) or 1

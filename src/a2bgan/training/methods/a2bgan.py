@@ -52,7 +52,7 @@ class DiscriminatorConfig(Section):
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
     texture_learning_rate: float = Field(
-        ge=0, description="of two more D, linear in texture; 0 for none; not the paper's"
+        ge=0, description="of two D of texture, constant; 0 for none; not the paper's"
     )
 
 
@@ -95,6 +95,9 @@ class A2BGANConfig(MethodConfig):
 
 TEXTURE, READER = "discriminator_texture", "discriminator_reader"
 """The networks that are linear in texture."""
+
+REFERENCE_STEPS = 100
+"""At least so many batches of B say what healthy texture is, without a warm-up too."""
 
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
@@ -162,13 +165,13 @@ class A2BGAN(StepMethod):
 
         if warming:
             report = self._discriminator_step(healthy, [mixed], moment)
-            return report | self._texture_step(healthy, mixed, None)
+            return report | self._texture_step(healthy, mixed, None, moment.step)
         with torch.set_grad_enabled(translating):
             both = torch.cat([mixed, healthy])
             translation: Translation = self.translator(both)
         fake = translation.healthy[: len(mixed)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
-        report |= self._texture_step(healthy, mixed, fake)
+        report |= self._texture_step(healthy, mixed, fake, moment.step)
         if translating:
             report |= self._translator_step(both, len(mixed), translation, moment.step)
         return report
@@ -203,7 +206,7 @@ class A2BGAN(StepMethod):
         return report
 
     def _texture_step(
-        self, healthy: Tensor, mixed: Tensor, fake: Tensor | None
+        self, healthy: Tensor, mixed: Tensor, fake: Tensor | None, step: int
     ) -> dict[str, Tensor]:
         """Equation 9 for the discriminators of texture, where there are any.
 
@@ -223,7 +226,7 @@ class A2BGAN(StepMethod):
             (TEXTURE, self.texture, of_others),
             (READER, self.reader, of_mixed),
         ):
-            if not self.ready:
+            if not self.ready or step < REFERENCE_STEPS:
                 self.networks[name].refer_to(of_healthy, self.fabric.all_reduce)  # type: ignore[operator]
             loss = losses.discriminator_adversarial(
                 self.config.loss.adversarial, *_verdicts(judge, of_healthy, others)
@@ -321,7 +324,7 @@ class A2BGAN(StepMethod):
     def _verdicts_on(self, x: Tensor) -> dict[str, Tensor]:
         """What the discriminators say of the images themselves, (N,), high for unhealthy."""
         x = x.contiguous(memory_format=torch.channels_last)
-        verdicts = {"discriminator": -self.networks["discriminator"](x).mean(dim=(1, 2, 3))}
+        verdicts = {"discriminator": -self.networks["discriminator"](x).float().mean(dim=(1, 2, 3))}
         if READER in self.networks:
             verdicts["texture"] = -self.networks[READER](self._energies(x))
         return verdicts
