@@ -146,6 +146,7 @@ def test_without_an_archive_results_are_kept_under_pseudonyms(queue, accept, thr
     # What cannot be scored was acknowledged, so it is put aside, not deleted.
     key = queue.key(damaged)
     assert (queue.unusable / f"{key}.dcm").is_file()
+    assert eventually(lambda: log)  # which comes after the file is moved
     (line,) = log
     assert line.startswith("an image cannot be scored: truncated file")
     assert line.endswith(f"-> unusable/{key}.dcm")
