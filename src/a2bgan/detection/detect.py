@@ -27,14 +27,15 @@ class Detection:
     """What was found in a batch of n images; everything on the CPU.
 
     x: (n, C, H, W) in [-1, 1]; scores: (n,), higher is less healthy.
-    twin: (n, C, H, W) in [-1, 1], anomaly_map: (n, H, W), 0 or more; None where the method makes
-    none.
+    twin: (n, C, H, W) in [-1, 1], anomaly_map: (n, H, W), 0 or more, mask: (n, H, W) in [0, 1];
+    None where the method makes none.
     """
 
     x: Tensor
     scores: Tensor
     twin: Tensor | None
     anomaly_map: Tensor | None
+    mask: Tensor | None = None
 
 
 def detect(
@@ -54,9 +55,8 @@ def detect(
     check_score(score, method.facts)
     for x, finding in _found(method, images, version, half):
         scores = score_of(finding, score)
-        yield Detection(
-            x.cpu(), scores.float().cpu(), _cpu(finding.twin), _cpu(finding.anomaly_map)
-        )
+        pictures = map(_cpu, (finding.twin, finding.anomaly_map, finding.mask))
+        yield Detection(x.cpu(), scores.float().cpu(), *pictures)
 
 
 def all_scores(

@@ -20,8 +20,8 @@ from a2bgan.detection.detect import detect
 from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
-from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.scores import SCORES, map_scores
+from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
@@ -96,6 +96,8 @@ def evaluate(
         if localising and facts.makes_twin
         else None
     )
+    map_score = _map_score(trained.pick)
+    of_map: list[np.ndarray] = []
     started = time.monotonic()
     parts: list[np.ndarray] = []
     maps: list[np.ndarray] = []
@@ -103,6 +105,11 @@ def evaluate(
     for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
         first = sum(map(len, parts))
         parts.append(batch.scores.numpy())
+        if map_score == trained.pick.score:
+            of_map.append(parts[-1])
+        elif map_score is not None and batch.anomaly_map is not None:
+            found = map_scores(batch.anomaly_map, batch.mask, (map_score,))
+            of_map.append(found[map_score].numpy())
         for k in range(len(batch.scores) if localising else 0):
             if masks[first + k] is not None:
                 if batch.anomaly_map is not None:
@@ -117,7 +124,10 @@ def evaluate(
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
-        **_of_map(trained, loaded.images, labels, scores),
+    }
+    if of_map:
+        metrics |= {"map_auroc": auroc(labels, np.concatenate(of_map)), "map_score": map_score}
+    metrics |= {
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
@@ -190,18 +200,9 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     return summary
 
 
-def _of_map(
-    trained: Trained, images: np.ndarray, labels: np.ndarray, scores: np.ndarray
-) -> dict[str, Any]:
-    """AUROC of the map's best score: what the picture is worth where the score is not its own."""
-    pick = trained.pick
-    name = pick.map_score or (pick.score if pick.score in SCORES else None)
-    if name is None:
-        return {}
-    if name != pick.score:
-        found = detect(trained.method, images, name, pick.version)
-        scores = np.concatenate([batch.scores.numpy() for batch in found])
-    return {"map_auroc": auroc(labels, scores), "map_score": name}
+def _map_score(pick: Pick) -> str | None:
+    """Whose AUROC says what the picture is worth, where the picked score is not the map's own."""
+    return pick.map_score or (pick.score if pick.score in SCORES else None)
 
 
 def _of_patients(

@@ -65,6 +65,11 @@ class Trained:
         """Images that are best judged together."""
         return batch_size_for(self.method.device.type, self.data.size)
 
+    def require_translations(self) -> None:
+        """Raises InputError if the method makes no healthy twins."""
+        if not (facts := self.method.facts).makes_twin:
+            raise InputError(f"{facts.title} translates nothing; see `a2bgan methods`")
+
     def detect(self, images: np.ndarray) -> Iterator[Detection]:
         """Judge preprocessed images (N, C, H, W) by the picked score and weights."""
         return detect(self.method, images, self.pick.score, self.pick.version, half=self.half)

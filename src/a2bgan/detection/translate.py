@@ -42,9 +42,8 @@ def translate(trained: Trained, inputs: Iterable[Input]) -> Iterator[Translated]
     Raises InputError if the method makes no twins, or if the run changes grey levels in a way that
     cannot be undone (equalize, standardize, clahe).
     """
-    data, facts = trained.data, trained.method.facts
-    if not facts.makes_twin:
-        raise InputError(f"{facts.title} translates nothing; see `a2bgan methods`")
+    data = trained.data
+    trained.require_translations()
     for name in ("equalize", "standardize", "clahe"):
         if getattr(data, name):
             raise InputError(

@@ -50,8 +50,7 @@ def translations(trained: Trained, images: np.ndarray) -> Iterator[Tensor]:
     Raises InputError if the method makes none.
     """
     method = trained.method
-    if not method.facts.makes_twin:
-        raise InputError(f"{method.facts.title} translates nothing; see `a2bgan methods`")
+    trained.require_translations()
     size = batch_size_for(method.device.type, images.shape[-1])
     for start in range(0, len(images), size):
         x = to_unit_range(images[start : start + size]).to(method.device)
