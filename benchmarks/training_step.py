@@ -91,7 +91,8 @@ class PlainStep:
 def build(preset: str, size: int, width: int, precision: str, *, double: bool = False) -> A2BGAN:
     widths = [f"method.{network}.width={width}" for network in ("translator", "discriminator")]
     settings = [f"data.size={size}", *widths, "method.discriminator.warmup_steps=0"]
-    settings.append("method.discriminator.texture_learning_rate=0")  # not in the equations
+    # Not in the equations:
+    settings += ["method.discriminator.texture_width=0", "method.candidates=1"]
     torch.manual_seed(0)
     method = load_config(preset, None, settings).build_method()
     assert isinstance(method, A2BGAN)

@@ -20,7 +20,8 @@ def test_evaluate_writes_every_measure(run, a2bgan):
     low, high = metrics["auroc_ci"]
     assert 0 <= low <= metrics["auroc"] <= high <= 1
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 6)
-    assert (metrics["score"], metrics["checkpoint"]) == ("mean", "step-00000006")
+    picked = json.loads((run / "selection.json").read_text())["pick"]["score"]
+    assert (metrics["score"], metrics["checkpoint"]) == (picked, "step-00000006")
     for name in ("auprc", "sensitivity_at_95_specificity", "pixel_auroc", "pixel_ap", "aupro"):
         assert 0 <= metrics[name] <= 1
     assert metrics["twin_psnr_inside"] > 0

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +63,24 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
     assert exported.data == trained.data
     assert exported.pick == trained.pick
     assert exported.about.calibration == read_calibration(RunFolder.open(run)).as_dict()
-    assert "Mean over all pixels" in exported.about.score_definition
     paths = sorted(phantoms.parent.rglob("*.png"))
     images = np.stack([load_image(path, trained.data) for path in paths[:7]])
     for count in (1, 3, 7):
-        (one,) = detect(trained.method, images[:count], "mean", trained.pick.version)
+        pick = trained.pick
+        (one,) = detect(trained.method, images[:count], pick.score, pick.version)
         (other,) = exported.detect(images[:count])
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)
         np.testing.assert_allclose(other.twin, one.twin, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"), [("mean", "Mean over all pixels"), ("texture", "A2B-GAN's own score")]
+)
+def test_the_score_is_put_into_words(score, words, run):
+    trained = load_trained(RunFolder.open(run))
+    named = replace(trained, pick=replace(trained.pick, score=score))
+    assert words in export.describe(named, None).score_definition
 
 
 @pytest.mark.parametrize("score", ["discriminator", "texture"])

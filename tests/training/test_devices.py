@@ -22,7 +22,9 @@ SETTINGS = (
     "train.precision=32-true",
     "train.steps=6",
     "train.log_every=2",
-    # Each process draws its own changes of images.
+    "method.discriminator.texture_width=4",
+    # Each process chooses among its own images, and draws its own changes of them.
+    "method.candidates=1",
     "train.augment.flip=false",
     "train.augment.shift=0",
     "train.augment.brightness=0",

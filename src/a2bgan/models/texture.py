@@ -15,6 +15,9 @@ DIRECTIONS = 6
 CELL = 8
 """Side of the squares, in pixels, over which energies are averaged."""
 
+SLOPE = 0.2
+"""Of the discriminator's LeakyReLU."""
+
 
 class TextureEnergies(nn.Module):
     """Logarithms of local energies in a fixed bank of Gabor filters, and local means.
@@ -103,26 +106,37 @@ def separate(filters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class TextureDiscriminator(nn.Module):
-    """A discriminator that is linear in texture, relative to healthy texture at the same place.
+    """A small convolutional discriminator that looks at energies instead of pixels.
+
+    Three 3x3 convolutions and a 1x1, without striding, so every cell has its own verdict on a
+    neighbourhood of some 50 pixels. It begins at once with what a discriminator of pixels has to
+    find first, and where images are few it overfits less.
 
     Args:
-        size: side of the images in pixels, more than CELL; what is left of the last whole cell over
-            is not looked at.
+        width: channels of the convolutions.
     """
 
     mean: Tensor
     mean_square: Tensor
     batches: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.energies = TextureEnergies()
-        grid = (self.energies.channels, size // CELL, size // CELL)
-        self.register_buffer("mean", torch.zeros(grid))
-        self.register_buffer("mean_square", torch.ones(grid))
+        channels = self.energies.channels
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("mean_square", torch.ones(channels, 1, 1))
         self.register_buffer("batches", torch.zeros(()))
-        self.weight = nn.Parameter(torch.zeros(grid))
-        self.bias = nn.Parameter(torch.zeros(()))
+        layers: list[nn.Module] = []
+        for cin in (channels, width, width):
+            layers += [nn.Conv2d(cin, width, 3, 1, 1), nn.LeakyReLU(SLOPE)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Conv2d(width, 1, 1, bias=False)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     @torch.no_grad()
     def refer_to(
@@ -132,17 +146,14 @@ class TextureDiscriminator(nn.Module):
 
         ``everywhere`` gives the mean of a tensor over all processes that train together.
         """
-        mean, mean_square = everywhere(
-            torch.stack([energies.mean(dim=0), energies.square().mean(dim=0)])
-        )
+        moments = torch.stack([energies, energies.square()])
+        mean, mean_square = everywhere(moments.mean(dim=(1, 3, 4), keepdim=True).squeeze(1))
         self.batches += 1
         self.mean.lerp_(mean, 1 / self.batches)
         self.mean_square.lerp_(mean_square, 1 / self.batches)
 
     def forward(self, energies: Tensor) -> Tensor:
-        """What `energies` gives, to one output an image, (N,); high means healthy and real."""
+        """What `energies` gives, to outputs of cells (N, 1, h, w); high: healthy and real."""
         spread = (self.mean_square - self.mean.square()).clamp_min(0).sqrt()
-        # Where all healthy images are alike, as in a black corner, a trifle is not a sensation.
-        z = (energies - self.mean) / (spread + 0.05)
-        out: Tensor = (z * self.weight).flatten(1).sum(dim=1) + self.bias
-        return out
+        # Where all healthy images are alike, a trifle is not a sensation.
+        return self.head(self.body((energies - self.mean) / (spread + 0.05)))  # type: ignore[no-any-return]

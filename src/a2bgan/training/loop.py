@@ -105,12 +105,12 @@ def train(
     batches_b, batches_a = (
         RandomBatches(
             images,
-            settings.batch_size,
+            settings.batch_size * times,
             seed=2 * settings.seed + number,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        for number, images in enumerate((healthy, mixed))
+        for number, (images, times) in enumerate(((healthy, 1), (mixed, method.mixed_per_healthy)))
     )
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:

@@ -22,6 +22,7 @@ SMALL = (
     "method.translator.blocks=1",
     "method.discriminator.width=3",
     "method.discriminator.depth=2",
+    "method.candidates=1",
 )
 
 
@@ -110,13 +111,13 @@ def test_the_papers_step(preset, focus_size):
 
 
 def test_the_fast_step_with_warm_up_replay_and_texture():
-    settings = ("warmup_steps=2", "texture_learning_rate=1e-4")
+    settings = ("warmup_steps=2", "texture_width=3")
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     plain = Plain(method, 2e-4, 5e-4)
     copies = {name: copy.deepcopy(method.networks[name]) for name in (TEXTURE, READER)}
     energies = TextureEnergies().double()
     adams = {
-        name: torch.optim.Adam(network.parameters(), 1e-4, (0.5, 0.999), foreach=False)
+        name: torch.optim.Adam(network.parameters(), 5e-4, (0.5, 0.999), foreach=False)
         for name, network in copies.items()
     }
     softplus = nn.functional.softplus
@@ -131,6 +132,7 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     for step in range(5):
         b, a = batches(step)
         method.step(b, a, moment(step, fraction=step / 20))
+        adams[TEXTURE].param_groups[0]["lr"] = 5e-4 if step < 2 else 1e-4
         descend_texture(READER, b, a)
         if step < 2:
             loss = softplus(-plain.d(b)).mean() + softplus(plain.d(a)).mean()
@@ -158,11 +160,38 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
     found = method.find(torch.cat([b, a])).scores
     of_images = energies(torch.cat([b, a]))
-    torch.testing.assert_close(found["texture"], -copies[READER](of_images))
+    expected = -copies[READER](of_images).float().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(found["texture"], expected)
+
+
+def test_the_translator_gets_the_mixed_images_that_are_least_like_healthy_ones():
+    method = make("fast", "method.candidates=4")
+    assert method.mixed_per_healthy == 4
+    mixed = torch.cat([batches(step)[1] for step in range(4)])
+    energies = TextureEnergies().double()(mixed)
+    verdicts = method.networks[READER](energies).flatten(1).mean(1).tolist()
+    lowest = sorted(range(16), key=lambda row: verdicts[row])[:4]
+    torch.testing.assert_close(method._suspects(mixed, 4), mixed[lowest])
+
+
+def test_the_discriminators_see_the_mixed_set_as_it_is():
+    """Only what G translates is chosen: else D would learn the choice."""
+    once = make("fast", "method.discriminator.warmup_steps=0")
+    torch.manual_seed(1)
+    chosen = make("fast", "method.discriminator.warmup_steps=0", "method.candidates=2")
+    for name, network in chosen.networks.items():
+        network.load_state_dict(once.networks[name].state_dict())
+    b, a = batches(0)
+    once.step(b, a, moment(0))
+    chosen.step(b, torch.cat([a, batches(1)[1]]), moment(0))
+    for p, q in zip(*(m.networks[READER].parameters() for m in (once, chosen)), strict=True):
+        torch.testing.assert_close(p, q)
+    pairs = zip(*(m.networks["translator"].parameters() for m in (once, chosen)), strict=True)
+    assert not all(torch.equal(p, q) for p, q in pairs)
 
 
 def test_a_score_of_what_was_not_trained_is_refused():
-    method = make("fast", "method.discriminator.texture_learning_rate=0")
+    method = make("fast", "method.discriminator.texture_width=0")
     finding = method.find(batches(0)[0])
     torch.testing.assert_close(
         score_of(finding, "discriminator"),
@@ -174,7 +203,12 @@ def test_a_score_of_what_was_not_trained_is_refused():
 
 def test_a_texture_discriminator_needs_a_loss_that_needs_no_penalty():
     with pytest.raises(InputError, match="logistic"):
-        load_config("paper", None, ["method.discriminator.texture_learning_rate=1e-4"])
+        load_config("paper", None, ["method.discriminator.texture_width=8"])
+
+
+def test_candidates_need_the_texture_that_chooses():
+    with pytest.raises(InputError, match="candidates above 1 need"):
+        load_config("paper", None, ["method.candidates=2"])
 
 
 def test_rates_are_constant_then_fall_to_zero():
@@ -220,7 +254,7 @@ def test_twins_come_from_the_average_and_stay_in_range():
     ],
 )
 def test_a_collapse_is_said_in_words_with_what_to_try(averages, word):
-    warning = make("fast").diagnose(averages)
+    warning = make("fast", "method.translator.intermediate=tanh").diagnose(averages)
     assert warning is not None
     assert word in warning
     assert "method." in warning

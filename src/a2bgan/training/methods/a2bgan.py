@@ -51,8 +51,8 @@ class DiscriminatorConfig(Section):
     warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
     warmup_learning_rate: float = Field(gt=0)
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
-    texture_learning_rate: float = Field(
-        ge=0, description="of two D of texture, constant; 0 for none; not the paper's"
+    texture_width: int = Field(
+        ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
     )
 
 
@@ -78,23 +78,32 @@ class A2BGANConfig(MethodConfig):
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
     loss: LossConfig
+    candidates: int = Field(
+        ge=1, description="images of A that each one for G is chosen from; not the paper's"
+    )
     adam_betas: AdamBetas
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
 
     @model_validator(mode="after")
+    def _who_chooses_suspects(self) -> Self:
+        if self.candidates > 1 and self.discriminator.texture_width == 0:
+            raise ValueError("candidates above 1 need discriminator.texture_width: it chooses")
+        return self
+
+    @model_validator(mode="after")
     def _every_critic_has_its_penalty(self) -> Self:
-        if self.discriminator.texture_learning_rate > 0 and self.loss.adversarial == "wgan-gp":
+        if self.discriminator.texture_width > 0 and self.loss.adversarial == "wgan-gp":
             raise ValueError(
-                "discriminator.texture_learning_rate needs loss.adversarial = 'logistic' or "
+                "discriminator.texture_width needs loss.adversarial = 'logistic' or "
                 "'hinge': the penalty of wgan-gp is for the other discriminator alone"
             )
         return self
 
 
 TEXTURE, READER = "discriminator_texture", "discriminator_reader"
-"""The networks that are linear in texture."""
+"""The discriminators that see texture."""
 
 REFERENCE_STEPS = 100
 """At least so many batches of B say what healthy texture is, without a warm-up too."""
@@ -132,9 +141,9 @@ class A2BGAN(StepMethod):
             channels, d.width, discriminator_depth(size, d.depth), d.initialisation
         )
         self.networks = {"translator": self.translator, "discriminator": self.discriminator}
-        if d.texture_learning_rate > 0:
-            self.networks[TEXTURE] = TextureDiscriminator(size)
-            self.networks[READER] = TextureDiscriminator(size)
+        if d.texture_width > 0:
+            self.networks[TEXTURE] = TextureDiscriminator(d.texture_width)
+            self.networks[READER] = TextureDiscriminator(d.texture_width)
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
@@ -142,16 +151,16 @@ class A2BGAN(StepMethod):
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
-        rates = {
-            "translator": self.config.translator.learning_rate,
-            "discriminator": self.config.discriminator.learning_rate,
-        }
-        for name in self.networks.keys() & {TEXTURE, READER}:
-            rates[name] = self.config.discriminator.texture_learning_rate
+        rates = dict.fromkeys(self._discriminators, self.config.discriminator.learning_rate)
+        rates["translator"] = self.config.translator.learning_rate
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
         self.texture: nn.Module | None = wrapped.get(TEXTURE)
         self.reader: nn.Module | None = wrapped.get(READER)
+
+    @property
+    def mixed_per_healthy(self) -> int:
+        return self.config.candidates
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -159,6 +168,7 @@ class A2BGAN(StepMethod):
         The translations of one forward pass serve both: G does not change in between.
         """
         d = self.config.discriminator
+        mixed, candidates = mixed[: len(healthy)], mixed
         warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._set_learning_rates(warming, moment.fraction)
@@ -166,15 +176,27 @@ class A2BGAN(StepMethod):
         if warming:
             report = self._discriminator_step(healthy, [mixed], moment)
             return report | self._texture_step(healthy, mixed, None, moment.step)
+        more = len(candidates) > len(mixed)
+        suspects = self._suspects(candidates, len(mixed)) if more else mixed
         with torch.set_grad_enabled(translating):
-            both = torch.cat([mixed, healthy])
+            both = torch.cat([suspects, healthy])
             translation: Translation = self.translator(both)
-        fake = translation.healthy[: len(mixed)].detach()
+        fake = translation.healthy[: len(suspects)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
         report |= self._texture_step(healthy, mixed, fake, moment.step)
         if translating:
-            report |= self._translator_step(both, len(mixed), translation, moment.step)
+            report |= self._translator_step(both, len(suspects), translation, moment.step)
         return report
+
+    @torch.no_grad()
+    def _suspects(self, mixed: Tensor, n: int) -> Tensor:
+        """The n images of A that are least like B, by the reader, which learned A against B.
+
+        Where few of A are diseased G would otherwise see little but healthy images, and learn to
+        leave all alone.
+        """
+        verdicts = self.networks[READER](self._energies(mixed)).mean(dim=(1, 2, 3))
+        return mixed[verdicts.argsort()[:n]]
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
@@ -297,8 +319,15 @@ class A2BGAN(StepMethod):
         decay = linear_decay(fraction, self.config.decay_from)
         d = self.config.discriminator
         rate = d.warmup_learning_rate if warming else d.learning_rate * decay
-        translator_rate = self.config.translator.learning_rate * decay
-        self._set_rates({"translator": translator_rate, "discriminator": rate})
+        rates = dict.fromkeys(self._discriminators, rate)
+        rates["translator"] = self.config.translator.learning_rate * decay
+        if READER in rates:
+            rates[READER] = d.warmup_learning_rate * decay  # it is in no game
+        self._set_rates(rates)
+
+    @property
+    def _discriminators(self) -> list[str]:
+        return [name for name in self.networks if name.startswith("discriminator")]
 
     @property
     def ready(self) -> bool:
@@ -326,7 +355,8 @@ class A2BGAN(StepMethod):
         x = x.contiguous(memory_format=torch.channels_last)
         verdicts = {"discriminator": -self.networks["discriminator"](x).float().mean(dim=(1, 2, 3))}
         if READER in self.networks:
-            verdicts["texture"] = -self.networks[READER](self._energies(x))
+            of_cells = self.networks[READER](self._energies(x)).float()
+            verdicts["texture"] = -of_cells.mean(dim=(1, 2, 3))
         return verdicts
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
@@ -337,7 +367,8 @@ class A2BGAN(StepMethod):
                     f"the mask has closed (mean {mask:.4f}): nothing is translated any more; try a "
                     "smaller method.loss.focus_size or method.loss.focus"
                 )
-            if mask > 0.98:
+            # A residual map is the change itself, which an open mask does not hide.
+            if mask > 0.98 and self.config.translator.intermediate != "residual":
                 return (
                     f"the mask is open everywhere (mean {mask:.4f}) and points at nothing; try a "
                     "larger method.loss.focus_size"

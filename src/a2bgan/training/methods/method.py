@@ -168,9 +168,16 @@ class Method(ABC):
 class StepMethod(Method):
     """A method that learns by steps on random batches of B and A."""
 
+    @property
+    def mixed_per_healthy(self) -> int:
+        """How many images of A a step is to be given for each of B."""
+        return 1
+
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
-        """One training step on a batch of B and a batch of A, (N, C, H, W) in [-1, 1].
+        """One training step on batches of B (N, C, H, W) and of A, (N mixed_per_healthy, C, H, W).
+
+        Both in [-1, 1].
 
         Returns what is worth plotting: detached scalars by name.
         """
