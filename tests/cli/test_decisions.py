@@ -72,8 +72,12 @@ def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
         rows = list(csv.DictReader(file))
     reference = np.array(calibration["patient_scores"])
     for row in rows:
-        p = (1 + (reference >= float(row["score"]) - 1e-6).sum()) / (len(reference) + 1)
-        assert abs(float(row["p_value"]) - p) < 0.26
+        # An image that calibrated is as high as itself, or, by a rounding error, not quite.
+        least, most = (
+            (1 + (reference >= float(row["score"]) + off).sum()) / (len(reference) + 1)
+            for off in (1e-4, -1e-4)
+        )
+        assert least - 1e-5 <= float(row["p_value"]) <= most + 1e-5
         assert row["flagged"] == str(int(float(row["p_value"]) <= 0.5))
     assert len(rows) == len(open_data(phantoms).rows)
     other = a2bgan(*arguments, "--score", "top-k")
