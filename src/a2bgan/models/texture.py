@@ -109,7 +109,7 @@ class TextureDiscriminator(nn.Module):
     """A small convolutional discriminator that looks at energies instead of pixels.
 
     Three 3x3 convolutions and a 1x1, without striding, so every cell has its own verdict on a
-    neighbourhood of some 50 pixels. It begins at once with what a discriminator of pixels has to
+    neighbourhood of some 70 pixels. It begins at once with what a discriminator of pixels has to
     find first, and where images are few it overfits less.
 
     Args:

@@ -34,7 +34,7 @@ class TrainConfig(BaseModel):
 
     steps: int | None = Field(ge=1, description="length in steps; exactly repeatable")
     minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
-    batch_size: int = Field(ge=1, description="images of each set in a step, on each process")
+    batch_size: int = Field(ge=1, description="of each set, in a step, on each process")
     seed: int = Field(ge=0)
     precision: str = Field(description="Lightning Fabric's precision, such as 32-true, bf16-mixed")
     accelerator: str = Field(description="Lightning Fabric's accelerator: auto, cpu, cuda, mps")

@@ -264,6 +264,8 @@ def test_a_healthy_training_is_left_in_peace():
     method = make("fast")
     assert method.diagnose({"mask_mean": 0.1, "d_gap": 0.5, "d_adversarial": 1.2}) is None
     assert method.diagnose({"d_gap": 0.0, "d_adversarial": 1.4}) is None  # still warming up
+    # An open mask does not hide a residual change.
+    assert method.diagnose({"mask_mean": 0.99, "d_gap": 0.5, "d_adversarial": 1.2}) is None
 
 
 @pytest.mark.parametrize("preset", ["paper", "fast"])

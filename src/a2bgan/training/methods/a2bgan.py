@@ -49,10 +49,12 @@ class DiscriminatorConfig(Section):
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
     warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
-    warmup_learning_rate: float = Field(gt=0)
+    warmup_learning_rate: float = Field(
+        gt=0, description="of D in the warm-up, and of what reads texture throughout"
+    )
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
     texture_width: int = Field(
-        ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
+        0, ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
     )
 
 
@@ -79,7 +81,7 @@ class A2BGANConfig(MethodConfig):
     discriminator: DiscriminatorConfig
     loss: LossConfig
     candidates: int = Field(
-        ge=1, description="images of A that each one for G is chosen from; not the paper's"
+        1, ge=1, description="G gets the most suspect of so many batches of A; not the paper's"
     )
     adam_betas: AdamBetas
     decay_from: float = Field(
@@ -89,7 +91,9 @@ class A2BGANConfig(MethodConfig):
     @model_validator(mode="after")
     def _who_chooses_suspects(self) -> Self:
         if self.candidates > 1 and self.discriminator.texture_width == 0:
-            raise ValueError("candidates above 1 need discriminator.texture_width: it chooses")
+            raise ValueError(
+                "candidates above 1 need discriminator.texture_width; or set candidates=1"
+            )
         return self
 
     @model_validator(mode="after")
@@ -322,7 +326,7 @@ class A2BGAN(StepMethod):
         rates = dict.fromkeys(self._discriminators, rate)
         rates["translator"] = self.config.translator.learning_rate * decay
         if READER in rates:
-            rates[READER] = d.warmup_learning_rate * decay  # it is in no game
+            rates[READER] = d.warmup_learning_rate * decay  # it must not wait for G
         self._set_rates(rates)
 
     @property
