@@ -18,6 +18,15 @@ def discriminator_depth(size: int, depth: int | None) -> int:
     return min(halvings - 2, 6) if depth is None else min(depth, halvings)
 
 
+def he_initialise(network: nn.Module, slope: float) -> None:
+    """Convolutions before LeakyReLU(slope) that keep the variance of the signal (He 2015)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=slope)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Discriminator(nn.Module):
     """PatchGAN: 4x4 stride-2 convolutions doubling the width, LeakyReLU(0.01), then 3x3 to one.
 
@@ -42,11 +51,7 @@ class Discriminator(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(cin, 1, 3, 1, 1, bias=False)
         if initialisation == "he":
-            for layer in self.modules():
-                if isinstance(layer, nn.Conv2d):
-                    nn.init.kaiming_normal_(layer.weight, a=0.01)
-                    if layer.bias is not None:
-                        nn.init.zeros_(layer.bias)
+            he_initialise(self, slope=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to patch outputs (N, 1, h, w); high means healthy and real."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.models.discriminator import he_initialise
+
 SCALES = (1.0, 2.0, 4.0)
 """Widths (sigma) of the filters in pixels."""
 
@@ -132,11 +134,7 @@ class TextureDiscriminator(nn.Module):
             layers += [nn.Conv2d(cin, width, 3, 1, 1), nn.LeakyReLU(SLOPE)]
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(width, 1, 1, bias=False)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        he_initialise(self, SLOPE)
 
     @torch.no_grad()
     def refer_to(
