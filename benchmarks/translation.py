@@ -3,12 +3,13 @@
     python benchmarks/translation.py --minutes 30 --seeds 3
 
 Makes both sets, runs `a2bgan benchmark --task translation` on each, goes on where it was stopped,
-and writes docs/results/translation.md. A table means something when every method has had time to
-learn: with 30 minutes and 3 seeds it takes 15 hours. Without --inception, FID and KID are of random
-features, and the table says so.
+and writes docs/results/translation.md and docs/images/translation-*.png. A table means something
+when every method has had time to learn: with 30 minutes and 3 seeds it takes 15 hours. Without
+--inception, FID and KID are of random features, and the table says so.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 from a2bgan.cli.app import app
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--inception", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/translation"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--pictures", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
     shared = {
         "size": SIZE,
@@ -55,6 +57,9 @@ def main() -> None:
         inception = args.inception
         words += ["--random-features"] if inception is None else ["--inception", inception]
         app([str(word) for word in words], standalone_mode=False)
+        pictures = args.pictures / f"translation-{name}.png"
+        pictures.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(out / "translation.png", pictures)
         sections.append(f"## {title}\n\n{(out / 'translation.md').read_text()}")
     command = (
         f"python benchmarks/translation.py --minutes {args.minutes:g} --seeds {args.seeds} "

@@ -29,6 +29,8 @@ def benchmark_translation(
     """Train what is left to train, one after the other, and measure it; whether any failed."""
     from rich.table import Table
 
+    from a2bgan.detection.trained import load_trained
+    from a2bgan.report.translation_figure import write_translation_figure
     from a2bgan.report.translation_table import (
         TranslatorRow,
         translation_table,
@@ -60,7 +62,14 @@ def benchmark_translation(
         of = dict(zip(head, line, strict=True))
         table.add_row(*(of[column] for column in on_screen))
     output.print(table)
-    for path in write_translation_tables(out, rows, command, lpips is not None):
+    written = write_translation_tables(out, rows, command, lpips is not None)
+    done = {row.name for row in rows if not row.failure}
+    first = {name: t for (name, seed), t in trainings.items() if seed == 0 and name in done}
+    if first:
+        written.append(out / "translation.png")
+        runs = {name: load_trained(training.run) for name, training in first.items()}
+        write_translation_figure(written[-1], runs, next(iter(first.values())).manifest)
+    for path in written:
         output.print(f"-> {path}", soft_wrap=True)
     return any(row.failure for row in rows)
 

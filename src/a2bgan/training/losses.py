@@ -79,7 +79,11 @@ def mask_indecision(mask: Tensor) -> Tensor:
 
 
 def change(x: Tensor, healthy: Tensor) -> Tensor:
-    """Mean |x' - x|: a price on every change, for translators without a mask (not in the paper)."""
+    """Mean |x' - x|: a price on every change, so that only what pays is changed (not the paper's).
+
+    What a mask is for, without its threshold: where mask and intermediate image learn together, a
+    mask that begins open does not close again.
+    """
     return (healthy - x).abs().mean()
 
 

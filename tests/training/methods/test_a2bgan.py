@@ -113,7 +113,7 @@ def test_the_papers_step(preset, focus_size):
 def test_the_fast_step_with_warm_up_replay_and_texture():
     settings = ("warmup_steps=2", "texture_width=3")
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
-    plain = Plain(method, 2e-4, 5e-4)
+    plain = Plain(method, 8e-4, 5e-4)
     copies = {name: copy.deepcopy(method.networks[name]) for name in (TEXTURE, READER)}
     energies = TextureEnergies().double()
     adams = {
@@ -153,6 +153,7 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
             loss = loss + softplus(-copies[TEXTURE](energies(twin))).mean()
         loss = loss + 10 * F.l1_loss(inter_b, b)
         loss = loss + F.l1_loss(a * m_a + inter_a * (1 - m_a), a) + 0.02 * focus
+        loss = loss + 5 * (F.l1_loss(twin_a, a) + F.l1_loss(twin_b, b)) / 2
         plain.descend(plain.adam_g, loss)
     assert_same_weights(method, plain)
     for name, network in copies.items():
@@ -291,6 +292,22 @@ def test_a_short_training_is_not_all_warm_up():
     b, a = batches(0)
     assert "g_identity" not in method.step(b, a, moment(10, fraction=0.24))
     assert "g_identity" in method.step(b, a, moment(11, fraction=0.26))
+
+
+def test_the_warm_up_ends_when_the_discriminator_is_certain():
+    settings = ("warmup_steps=1000", "texture_width=0", "warmup_learning_rate=0.01")
+    method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
+    b, a = batches(0)
+    report = [method.step(b, a, moment(step, fraction=0.1)) for step in range(51)]
+    assert not any("g_identity" in numbers for numbers in report)  # alike: nothing is certain
+    began = next(
+        step
+        for step in range(51, 1000)
+        if "g_identity" in method.step(b - 3, a + 3, moment(step, fraction=0.1))
+    )
+    assert began % 50 == 0
+    # And it stays so, whatever D says.
+    assert "g_identity" in method.step(b, a, moment(began + 1, fraction=0.1))
 
 
 def test_gradient_penalties_work_in_mixed_precision():
