@@ -19,5 +19,6 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
     kernel = kernel / kernel.sum()
     padded = functional.pad(maps[:, None], (radius,) * 4, mode="reflect")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]
+    with torch.autocast(maps.device.type, enabled=False):  # a map keeps its digits
+        rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+        return functional.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]

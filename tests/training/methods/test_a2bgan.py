@@ -2,9 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -243,6 +245,22 @@ def test_twins_come_from_the_average_and_stay_in_range():
     twin = method.translate(batches(0)[0]).healthy
     assert twin.max() == 1
     assert not twin.requires_grad
+
+
+def test_the_map_is_smoothed_and_its_mean_stays():
+    x = torch.cat(batches(0))
+    found = []
+    for sigma in (0, 0.03125):
+        method = make("fast", f"method.map_smoothing={sigma}")
+        method.networks["translator_ema"].head.bias.data[0] = 0.7  # else nothing is changed
+        finding = method.find(x)
+        assert finding.anomaly_map is not None
+        found.append(finding.anomaly_map)
+    raw, smooth = found
+    expected = ndimage.gaussian_filter(raw.numpy(), (0, 1, 1), mode="mirror")
+    np.testing.assert_allclose(smooth.numpy(), expected, rtol=1e-6, atol=1e-9)
+    assert smooth.std() < raw.std()
+    torch.testing.assert_close(smooth.mean(), raw.mean(), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize(

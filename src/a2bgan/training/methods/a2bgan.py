@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
+from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.models.texture import TextureDiscriminator
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
@@ -82,6 +83,9 @@ class A2BGANConfig(MethodConfig):
     loss: LossConfig
     candidates: int = Field(
         1, ge=1, description="G gets the most suspect of so many batches of A; not the paper's"
+    )
+    map_smoothing: float = Field(
+        0, ge=0, le=0.1, description="sigma, as a share of the side; 0 leaves the map as it is"
     )
     adam_betas: AdamBetas
     decay_from: float = Field(
@@ -370,7 +374,11 @@ class A2BGAN(StepMethod):
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         twin, _, mask = self.translate(x, version)
-        return Finding(difference_map(x, twin), twin, mask[:, 0], self._verdicts_on(x))
+        anomaly_map = difference_map(x, twin)
+        if self.config.map_smoothing > 0:
+            sigma = self.config.map_smoothing * x.shape[-1]
+            anomaly_map = gaussian_smooth(anomaly_map, sigma)
+        return Finding(anomaly_map, twin, mask[:, 0], self._verdicts_on(x))
 
     @torch.no_grad()
     def _verdicts_on(self, x: Tensor) -> dict[str, Tensor]:
