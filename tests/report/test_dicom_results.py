@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
+from a2bgan.data.volumes import read_volume
 from a2bgan.detection.predict import Input, Prediction
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
 
@@ -95,6 +96,45 @@ def test_maps_are_floats_on_the_sources_grid(
     assert not values[:16].any() and not values[-16:].any()
     groups = made.PerFrameFunctionalGroupsSequence[0]
     assert list(groups.PlanePositionSequence[0].ImagePositionPatient) == [-10, 20, 30.5]
+
+
+@pytest.mark.parametrize("step", [2.0, -2.0])
+def test_a_series_gets_one_map_with_a_frame_for_every_slice(
+    tmp_path: Path, write_dicom: Write, step: float
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 4096, (5, 48, 40), dtype=np.uint16)
+    slices = {}
+    for k, pixels in enumerate(voxels):
+        position = [-10, 20, 30.5 + step * k]
+        name = f"series/{(3 * k) % 5}.dcm"  # says nothing about the order
+        write_dicom(tmp_path / name, pixels, **{**CT, "ImagePositionPatient": position})
+        slices[position[2]] = pixels
+    # The volume itself for a map: every frame must then be the slice at its position.
+    volume = read_volume(tmp_path / "series").values
+    scored = replace(result_of(tmp_path / "series"), volume_map=volume)
+    results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
+    list(results.passing([scored]))
+    assert (results.written, results.left_out) == (1, [])
+    capture, made = (
+        pydicom.dcmread(tmp_path / f"out/study-0001/{kind}-0001.dcm") for kind in ("capture", "map")
+    )
+    assert made.NumberOfFrames == 5 and len(capture.SourceImageSequence) == 5
+    for frame, groups in zip(made.pixel_array, made.PerFrameFunctionalGroupsSequence, strict=True):
+        height = float(groups.PlanePositionSequence[0].ImagePositionPatient[2])
+        np.testing.assert_array_equal(frame, slices[height])
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    for kind in ("capture", "map"):
+        file = tmp_path / f"out/study-0001/{kind}-0001.dcm"
+        checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True)
+        assert "Error" not in checked.stderr, checked.stderr
+
+
+def test_a_nifti_volume_gets_no_dicom_result(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"x" * 400)
+    results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
+    list(results.passing([result_of(tmp_path / "a.nii")]))
+    assert results.left_out == [(str(tmp_path / "a.nii"), "no DICOM file, so no DICOM result")]
 
 
 def test_without_map_and_twin_the_warning_still_fits(

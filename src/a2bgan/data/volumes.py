@@ -89,7 +89,7 @@ class Volume:
 def read_grid(path: Path) -> Grid:
     """Where a volume's voxels are, from headers alone. Raises ImageError."""
     if path.is_dir():
-        return _read_series(path)[0]
+        return read_series(path)[0]
     with _nifti_stream(path) as stream:
         return _nifti_grid(stream)
 
@@ -178,15 +178,21 @@ def place_slice(target: np.ndarray, axis: str, index: int, picture: np.ndarray) 
     target[tuple(where)] = plane.T[::-1, ::-1]
 
 
+def in_stored_order(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """Values (X, Y, Z) along RAS+ axes in the order of a grid's voxels, a view of its shape."""
+    stored = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(grid.affine)
+    )
+    ordered: np.ndarray = nib.orientations.apply_orientation(values, stored)
+    return ordered
+
+
 def write_map(path: Path, values: np.ndarray, grid: Grid) -> None:
     """Write float32 values (X, Y, Z) along RAS+ axes as NIfTI in the voxels of `grid`.
 
     Of its header only the geometry is copied. Raises OSError.
     """
-    stored = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(grid.affine)
-    )
-    array = nib.orientations.apply_orientation(values.astype(np.float32, copy=False), stored)
+    array = in_stored_order(values.astype(np.float32, copy=False), grid)
     kind = nib.Nifti1Image if grid.header is None else _image_class(grid.header)
     image = kind(array, grid.affine)
     if grid.header is not None:
@@ -248,7 +254,7 @@ _RECENT = _Recent()
 
 def _read(path: Path) -> Volume:
     if path.is_dir():
-        grid, files = _read_series(path)
+        grid, files = read_series(path)
         values = _series_values(files, grid)
     else:
         with _nifti_stream(path) as stream:
@@ -378,8 +384,11 @@ def _image_class(header: Any) -> Any:
     return nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
 
 
-def _read_series(folder: Path) -> tuple[Grid, list[Path]]:
-    """The grid of a folder's DICOM series, from headers, and its files by position."""
+def read_series(folder: Path) -> tuple[Grid, list[Path]]:
+    """The grid of a folder's DICOM series, from headers, and its files by position.
+
+    The grid's axes are columns, rows and files. Raises ImageError.
+    """
     from a2bgan.data.dicom import read_header
 
     try:

@@ -2,11 +2,13 @@
 
 For each source image a Secondary Capture (input | healthy twin | map, with a colour bar) and, of
 methods that make maps, the map on the source's own grid: a Parametric Map in floats or, of images
-without coordinates of the patient (X-rays), a fractional Segmentation.
+without coordinates of the patient (X-rays), a fractional Segmentation. A series that was judged as
+a volume gets one of each: a capture of its most suspicious slice, and a map with a frame for every
+slice.
 Every object says in itself that it is research and not for diagnosis.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from a2bgan.data.dicom import read_header
 from a2bgan.data.preprocessing import DataConfig, to_original_grid
 from a2bgan.data.readers import ImageError, is_dicom
+from a2bgan.data.volumes import Grid, in_stored_order, read_series
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import draw_triptych
@@ -90,16 +93,16 @@ class DicomObjects:
 
     def make(self, prediction: Prediction) -> dict[str, Dataset]:
         """ "capture" and, of methods that make maps, "map". Raises ImageError."""
-        if not is_dicom(prediction.input.path):
-            raise ImageError("no DICOM file, so no DICOM result")
-        source = self._source(prediction)
+        grid, files = _files(prediction.input.path)
+        sources = [self._source(file, prediction) for file in files]
+        source = sources[0]
         try:
             series = self._series(source)
             series.count += 1
-            capture = self._capture(prediction, source, series)
+            capture = self._capture(prediction, sources, series)
             # Checkers ask for it, if empty, in captures and Parametric Maps, not in Segmentations.
             capture.Laterality = source.get("Laterality") or ""
-            anomaly_map = self._map(prediction, source, series)
+            anomaly_map = self._map(prediction, sources, grid, series)
             if anomaly_map is None:
                 return {"capture": capture}
             if isinstance(anomaly_map, ParametricMap):
@@ -127,9 +130,9 @@ class DicomObjects:
             return generate_uid()
         return generate_uid(entropy_srcs=[self._secret, kind, source])
 
-    def _source(self, prediction: Prediction) -> Dataset:
+    def _source(self, file: Path, prediction: Prediction) -> Dataset:
         """The header that results are made from: the file's own, or what identifies nobody."""
-        header = read_header(prediction.input.path)
+        header = read_header(file)
         source = header
         if not self._keep_identifiers:
             source = Dataset()
@@ -147,8 +150,11 @@ class DicomObjects:
                 raise ImageError(f"no {keyword}, so nothing to refer to")
         return source
 
-    def _capture(self, prediction: Prediction, source: Dataset, series: _Series) -> Dataset:
+    def _capture(
+        self, prediction: Prediction, sources: Sequence[Dataset], series: _Series
+    ) -> Dataset:
         assert prediction.image is not None and prediction.score is not None
+        source = sources[0]
         picture = draw_triptych(
             prediction.image,
             prediction.twin,
@@ -175,20 +181,29 @@ class DicomObjects:
         capture.BurnedInAnnotation = "NO"  # of the patient's identity
         capture.ImageComments = f"{MARK}; score {prediction.score:.6f}"
         capture.DerivationDescription = "Input, healthy twin and anomaly map"
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = source.SOPClassUID
-        reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-        capture.SourceImageSequence = [reference]
+        capture.SourceImageSequence = [_reference(each) for each in sources]
         return capture
 
-    def _map(self, prediction: Prediction, source: Dataset, series: _Series) -> Dataset | None:
+    def _map(
+        self,
+        prediction: Prediction,
+        sources: Sequence[Dataset],
+        grid: Grid | None,
+        series: _Series,
+    ) -> Dataset | None:
+        source = sources[0]
         if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
             return None
-        placed = to_original_grid(
-            prediction.anomaly_map, int(source.Rows), int(source.Columns), self._config
-        )
+        if grid is None:
+            placed = to_original_grid(
+                prediction.anomaly_map, int(source.Rows), int(source.Columns), self._config
+            )
+        else:
+            assert prediction.volume_map is not None
+            # Columns, rows, slices; a frame is rows and columns.
+            placed = np.ascontiguousarray(in_stored_order(prediction.volume_map, grid).T)
         common: dict[str, Any] = {
-            "source_images": [source],
+            "source_images": sources,
             "series_instance_uid": series.maps,
             "series_number": MAP_SERIES,
             "sop_instance_uid": self._uid("map", str(source.SOPInstanceUID)),
@@ -254,6 +269,22 @@ class DicomObjects:
             "software_versions": version("a2bgan"),
             "series_description": f"{MARK}: a2bgan {kind}",
         }
+
+
+def _files(path: Path) -> tuple[Grid | None, list[Path]]:
+    """The DICOM files of an input: of a series its slices by position, and their grid."""
+    if path.is_dir():
+        return read_series(path)
+    if not is_dicom(path):
+        raise ImageError("no DICOM file, so no DICOM result")
+    return None, [path]
+
+
+def _reference(source: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    return reference
 
 
 class DicomResults:
