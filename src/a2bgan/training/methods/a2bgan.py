@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -24,6 +25,7 @@ from a2bgan.training.methods.method import (
     Moment,
     Section,
     StepMethod,
+    WhenAsked,
     linear_decay,
 )
 
@@ -373,22 +375,22 @@ class A2BGAN(StepMethod):
         return Translation(twin.clamp(-1, 1), b, m)
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
+        x = x.contiguous(memory_format=torch.channels_last)
         twin, _, mask = self.translate(x, version)
         anomaly_map = difference_map(x, twin)
         if self.config.map_smoothing > 0:
             sigma = self.config.map_smoothing * x.shape[-1]
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
-        return Finding(anomaly_map, twin, mask[:, 0], self._verdicts_on(x))
-
-    @torch.no_grad()
-    def _verdicts_on(self, x: Tensor) -> dict[str, Tensor]:
-        """What the discriminators say of the images themselves, (N,), high for unhealthy."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        verdicts = {"discriminator": -self.networks["discriminator"](x).float().mean(dim=(1, 2, 3))}
+        scores = {"discriminator": partial(self._verdict, "discriminator", x)}
         if READER in self.networks:
-            of_cells = self.networks[READER](self._energies(x)).float()
-            verdicts["texture"] = -of_cells.mean(dim=(1, 2, 3))
-        return verdicts
+            scores["texture"] = partial(self._verdict, READER, x)
+        return Finding(anomaly_map, twin, mask[:, 0], WhenAsked(**scores))
+
+    def _verdict(self, judge: str, x: Tensor) -> Tensor:
+        """What a discriminator says of images themselves, (N,), high for unhealthy."""
+        seen = self._energies(x) if judge == READER else x
+        verdict: Tensor = -self.networks[judge](seen).float().mean(dim=(1, 2, 3))
+        return verdict
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)

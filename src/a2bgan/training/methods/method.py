@@ -1,7 +1,7 @@
 """The interface every method offers: build networks, learn, find what is not healthy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -40,6 +40,23 @@ class Facts:
     tasks: tuple[Task, ...] = ("detection",)
 
 
+class WhenAsked(Mapping[str, Tensor]):
+    """Scores that cost something of their own: each computed, without gradients, when asked for."""
+
+    def __init__(self, **scores: Callable[[], Tensor]) -> None:
+        self._scores = scores
+
+    @torch.no_grad()
+    def __getitem__(self, name: str) -> Tensor:
+        return self._scores[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a method finds in a batch of n images, on their device.
@@ -47,7 +64,8 @@ class Finding:
     anomaly_map: (n, H, W), 0 or more, higher where less healthy; None from methods without maps.
     twin: (n, C, H, W) in [-1, 1], the healthy twin: a translation or a reconstruction, or None.
     mask: (n, H, W) in [0, 1], where the twin was repainted; None from methods without masks.
-    scores: (n,) by name, higher is less healthy: the method's ``own_scores``.
+    scores: (n,) by name, higher is less healthy: the method's ``own_scores``, as a dictionary or
+        `WhenAsked`.
     """
 
     anomaly_map: Tensor | None = None
