@@ -57,9 +57,9 @@ def main() -> None:
         inception = args.inception
         words += ["--random-features"] if inception is None else ["--inception", inception]
         app([str(word) for word in words], standalone_mode=False)
-        pictures = args.pictures / f"translation-{name}.png"
-        pictures.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(out / "translation.png", pictures)
+        if (out / "translation.png").exists():
+            args.pictures.mkdir(parents=True, exist_ok=True)
+            shutil.copy(out / "translation.png", args.pictures / f"translation-{name}.png")
         sections.append(f"## {title}\n\n{(out / 'translation.md').read_text()}")
     command = (
         f"python benchmarks/translation.py --minutes {args.minutes:g} --seeds {args.seeds} "

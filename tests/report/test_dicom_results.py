@@ -130,6 +130,21 @@ def test_a_series_gets_one_map_with_a_frame_for_every_slice(
         assert "Error" not in checked.stderr, checked.stderr
 
 
+def test_a_series_without_a_frame_of_reference_gets_a_capture_alone(
+    tmp_path: Path, write_dicom: Write
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 4096, (4, 48, 40), dtype=np.uint16)
+    for k, pixels in enumerate(voxels):
+        elements = {**CT, "ImagePositionPatient": [0, 0, 2 * k]}
+        del elements["FrameOfReferenceUID"]
+        write_dicom(tmp_path / f"series/{k}.dcm", pixels, **elements)
+    volume = read_volume(tmp_path / "series").values
+    scored = replace(result_of(tmp_path / "series"), volume_map=volume)
+    results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
+    list(results.passing([scored]))
+    assert [file.name for file in (tmp_path / "out").rglob("*.dcm")] == ["capture-0001.dcm"]
+
+
 def test_a_nifti_volume_gets_no_dicom_result(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(b"x" * 400)
     results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))

@@ -62,15 +62,19 @@ def benchmark_translation(
         of = dict(zip(head, line, strict=True))
         table.add_row(*(of[column] for column in on_screen))
     output.print(table)
-    written = write_translation_tables(out, rows, command, lpips is not None)
+    for path in write_translation_tables(out, rows, command, lpips is not None):
+        output.print(f"-> {path}", soft_wrap=True)
     done = {row.name for row in rows if not row.failure}
     first = {name: t for (name, seed), t in trainings.items() if seed == 0 and name in done}
+    picture = out / "translation.png"
+    picture.unlink(missing_ok=True)  # of what another call trained
     if first:
-        written.append(out / "translation.png")
-        runs = {name: load_trained(training.run) for name, training in first.items()}
-        write_translation_figure(written[-1], runs, next(iter(first.values())).manifest)
-    for path in written:
-        output.print(f"-> {path}", soft_wrap=True)
+        try:
+            runs = {name: load_trained(training.run) for name, training in first.items()}
+            write_translation_figure(picture, runs, next(iter(first.values())).manifest)
+            output.print(f"-> {picture}", soft_wrap=True)
+        except InputError as error:
+            errors.print(f"no picture of the translations: {error}", soft_wrap=True, markup=False)
     return any(row.failure for row in rows)
 
 

@@ -1,8 +1,10 @@
 """Run a trained method over images, batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.scores import SCORES, check_score, map_scores
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Finding, Method
+
+T = TypeVar("T")
 
 PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
 """Pixels of a batch: on a CPU what its cache holds decides, see docs/performance.md."""
@@ -53,8 +57,8 @@ def detect(
     matrix products in bfloat16, which changes scores slightly; all else stays float32.
     """
     check_score(score, method.facts)
-    for x, finding in _found(method, images, version, half):
-        scores = score_of(finding, score)
+    wanted = partial(score_of, score=score)
+    for x, finding, scores in _found(method, images, version, wanted, half=half):
         pictures = map(_cpu, (finding.twin, finding.anomaly_map, finding.mask))
         yield Detection(x.cpu(), scores.float().cpu(), *pictures)
 
@@ -64,8 +68,8 @@ def all_scores(
 ) -> dict[str, np.ndarray]:
     """Every score there is of every image, (N,) float64 by name; one look serves all."""
     found: dict[str, list[Tensor]] = {}
-    for _, finding in _found(method, images, version, half=False):
-        for name, part in _scores(finding).items():
+    for _, _, scores in _found(method, images, version, _scores):
+        for name, part in scores.items():
             found.setdefault(name, []).append(part.cpu())
     return {name: torch.cat(parts).double().numpy() for name, parts in found.items()}
 
@@ -90,14 +94,21 @@ def _scores(finding: Finding) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _found(
-    method: Method, images: np.ndarray, version: str | None, half: bool
-) -> Iterator[tuple[Tensor, Finding]]:
+    method: Method,
+    images: np.ndarray,
+    version: str | None,
+    wanted: Callable[[Finding], T],
+    *,
+    half: bool = False,
+) -> Iterator[tuple[Tensor, Finding, T]]:
+    """Images, what was found in them, and what is wanted of it, batch by batch."""
     batch_size = batch_size_for(method.device.type, images.shape[-1])
     for start in range(0, len(images), batch_size):
         x = to_unit_range(images[start : start + batch_size]).to(method.device)
         with torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext():
             finding = method.find(x, version)
-        yield x, finding
+            of_finding = wanted(finding)
+        yield x, finding, of_finding
 
 
 def _cpu(tensor: Tensor | None) -> Tensor | None:

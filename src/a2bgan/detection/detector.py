@@ -188,8 +188,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def difference(self, images: Images) -> np.ndarray:
         """Anomaly maps (N, S, S), float32, at the size of training.
 
-        Where there are twins: how far images and twins differ, in [0, 1]. Raises InputError if the
-        method makes no maps.
+        Where there are twins: how far images and twins differ, in [0, 1]; smoothed with A2B-GAN's
+        ``method.map_smoothing``. Raises InputError if the method makes no maps.
         """
         maps = [d.anomaly_map for d in self._detect(images) if d.anomaly_map is not None]
         if not maps:

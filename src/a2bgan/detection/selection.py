@@ -175,7 +175,7 @@ def _same_map(one: Candidate, other: Candidate) -> bool:
 
 
 def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
-    """The checkpoint, version and score with the highest AUCp; see `best_candidate` for ties."""
+    """The checkpoint, version and score that `best_candidate` takes by AUCp."""
     return _best(run, measure_missing(run, validator), "aucp")
 
 

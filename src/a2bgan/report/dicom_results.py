@@ -194,6 +194,9 @@ class DicomObjects:
         source = sources[0]
         if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
             return None
+        placeless = get_image_coordinate_system(source) is None
+        if placeless and len(sources) > 1:
+            return None  # a Segmentation of several images needs the coordinates too
         if grid is None:
             placed = to_original_grid(
                 prediction.anomaly_map, int(source.Rows), int(source.Columns), self._config
@@ -213,7 +216,7 @@ class DicomObjects:
             "content_description": MARK,
             **self._equipment("anomaly map"),
         }
-        if get_image_coordinate_system(source) is None:
+        if placeless:
             return self._shares(placed, common)
         mapping = RealWorldValueMapping(
             lut_label="anomaly",

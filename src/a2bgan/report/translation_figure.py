@@ -29,8 +29,8 @@ def write_translation_figure(
 ) -> None:
     """Draw ``count`` test images to translate, drawn at random, and what each method makes of them.
 
-    Test images labelled normal are left out; where all that are drawn have a twin, the truth is
-    the last column. ``trained`` is by the titles of the columns, at least one.
+    Test images labelled normal are left out; where all that are drawn have a twin that can be read,
+    the truth is the last column. ``trained`` is by the titles of the columns, at least one.
     Raises InputError if there is no image that can be read or the file cannot be written.
     """
     rows = [row for row in manifest.split("test") if row.label != 0]
@@ -52,7 +52,8 @@ def write_translation_figure(
     if all(row.twin is not None for row in drawn):
         twins = [twin_of(row) for row in drawn]
         truth = load_images([row.path for row in twins], [row.name for row in twins], data).images
-        columns.append(("truth", [*to_intensities(to_unit_range(truth))]))
+        if len(truth) == len(drawn):
+            columns.append(("truth", [*to_intensities(to_unit_range(truth))]))
     try:
         draw_columns(columns).savefig(path, dpi=_DPI)
     except OSError as error:

@@ -247,6 +247,18 @@ def test_twins_come_from_the_average_and_stay_in_range():
     assert not twin.requires_grad
 
 
+def test_verdicts_are_computed_once_and_when_asked_for(monkeypatch):
+    method = make("fast", "method.discriminator.texture_width=3")
+    asked = []
+    verdict = method._verdict
+    monkeypatch.setattr(method, "_verdict", lambda *of: asked.append(of[0]) or verdict(*of))
+    finding = method.find(torch.cat(batches(0)))
+    assert not asked
+    assert set(finding.scores) == {"discriminator", "texture"} and "mean" not in finding.scores
+    assert not score_of(finding, "texture").requires_grad
+    assert asked == [READER]
+
+
 def test_the_map_is_smoothed_and_its_mean_stays():
     x = torch.cat(batches(0))
     found = []
@@ -312,8 +324,10 @@ def test_a_short_training_is_not_all_warm_up():
     assert "g_identity" in method.step(b, a, moment(11, fraction=0.26))
 
 
-def test_the_warm_up_ends_when_the_discriminator_is_certain():
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_warm_up_ends_when_the_discriminator_is_certain(steps):
     settings = ("warmup_steps=1000", "texture_width=0", "warmup_learning_rate=0.01")
+    settings = (*settings, f"steps={steps}")
     method = make("fast", *(f"method.discriminator.{setting}" for setting in settings))
     b, a = batches(0)
     report = [method.step(b, a, moment(step, fraction=0.1)) for step in range(51)]
@@ -325,7 +339,9 @@ def test_the_warm_up_ends_when_the_discriminator_is_certain():
     )
     assert began % 50 == 0
     # And it stays so, whatever D says.
-    assert "g_identity" in method.step(b, a, moment(began + 1, fraction=0.1))
+    after = [method.step(b, a, moment(began + step, fraction=0.1)) for step in (1, 2)]
+    assert any("g_identity" in numbers for numbers in after)
+    assert method.optimizers["discriminator"].param_groups[0]["lr"] == 1e-4
 
 
 def test_gradient_penalties_work_in_mixed_precision():

@@ -185,9 +185,11 @@ class A2BGAN(StepMethod):
         """
         d = self.config.discriminator
         mixed, candidates = mixed[: len(healthy)], mixed
-        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE
-        warming = warming and not self.ready and not self._is_certain(healthy, mixed, moment.step)
-        translating = not warming and (moment.step + 1) % d.steps == 0
+        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE and not self.ready
+        certain = warming and self._is_certain(healthy, mixed, moment.step)
+        warming = warming and not certain
+        # A G step at once makes the method `ready`, so that the end of the warm-up is for good.
+        translating = not warming and (certain or (moment.step + 1) % d.steps == 0)
         self._set_learning_rates(warming, moment.fraction)
 
         if warming:
@@ -375,7 +377,7 @@ class A2BGAN(StepMethod):
         return Translation(twin.clamp(-1, 1), b, m)
 
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)  # the discriminators' too
         twin, _, mask = self.translate(x, version)
         anomaly_map = difference_map(x, twin)
         if self.config.map_smoothing > 0:

@@ -50,6 +50,9 @@ class WhenAsked(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self._scores[name]()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._scores  # by itself it would compute the score
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._scores)
 
