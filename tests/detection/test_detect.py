@@ -1,0 +1,41 @@
+"""Judging images in batches: every score, in float32 and in bfloat16."""
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from a2bgan.detection.detect import all_scores, detect
+from a2bgan.errors import InputError
+from a2bgan.training.config import load_config
+from a2bgan.training.methods.method import Method
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def method() -> Method:
+    torch.manual_seed(0)
+    settings = ("data.size=32", "method.translator.width=4", "method.discriminator.width=4")
+    made = load_config("fast", None, settings).build_method()
+    made.prepare(Fabric(accelerator="cpu", devices=1))
+    made.networks["translator_ema"].head.weight.data.normal_(0, 0.1)  # else nothing is changed
+    return made
+
+
+@pytest.mark.parametrize("score", ["mean", "discriminator", "texture"])
+def test_bfloat16_is_used_for_the_score_that_is_asked_for_and_changes_it_little(
+    method: Method, score: str
+) -> None:
+    exact, half = (
+        torch.cat([d.scores for d in detect(method, IMAGES, score, half=half)]).numpy()
+        for half in (False, True)
+    )
+    np.testing.assert_allclose(exact, all_scores(method, IMAGES)[score], rtol=1e-6)
+    assert not np.array_equal(exact, half)
+    np.testing.assert_allclose(half, exact, rtol=0.05, atol=0.02)
+
+
+def test_a_score_that_the_method_lacks_is_refused(method: Method) -> None:
+    with pytest.raises(InputError, match="unknown score 'latent'"):
+        next(detect(method, IMAGES, "latent"))
