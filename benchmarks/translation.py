@@ -9,6 +9,7 @@ when every method has had time to learn: with 30 minutes and 3 seeds it takes 15
 """
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def main() -> None:
             args.pictures.mkdir(parents=True, exist_ok=True)
             shutil.copy(out / "translation.png", args.pictures / f"translation-{name}.png")
         sections.append(f"## {title}\n\n{(out / 'translation.md').read_text()}")
+    threads = os.environ.get("OMP_NUM_THREADS")
     command = (
-        f"python benchmarks/translation.py --minutes {args.minutes:g} --seeds {args.seeds} "
+        f"{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/translation.py --minutes {args.minutes:g} --seeds {args.seeds} "
         f"--images {args.images} --test {args.test} --methods {args.methods}"
     )
     args.out.mkdir(parents=True, exist_ok=True)

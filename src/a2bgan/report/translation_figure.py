@@ -15,7 +15,7 @@ from a2bgan.detection.translation import translations, twin_of
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import to_rgb
 
-_DPI = 150
+_DPI = 100
 _PANEL = 1.0  # inches
 _GAP = 0.04
 _HEADER = 0.3
