@@ -63,9 +63,10 @@ def main() -> None:
             shutil.copy(out / "translation.png", args.pictures / f"translation-{name}.png")
         sections.append(f"## {title}\n\n{(out / 'translation.md').read_text()}")
     threads = os.environ.get("OMP_NUM_THREADS")
+    prefix = f"OMP_NUM_THREADS={threads} " if threads else ""
     command = (
-        f"{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/translation.py --minutes {args.minutes:g} --seeds {args.seeds} "
-        f"--images {args.images} --test {args.test} --methods {args.methods}"
+        f"{prefix}python benchmarks/translation.py --minutes {args.minutes:g} "
+        f"--seeds {args.seeds} --images {args.images} --test {args.test} --methods {args.methods}"
     )
     args.out.mkdir(parents=True, exist_ok=True)
     text = "\n".join([f"# Translators on generated pairs\n\n`{command}`\n", *sections])
