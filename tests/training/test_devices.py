@@ -18,6 +18,7 @@ SETTINGS = (
     "method.translator.blocks=1",
     "method.discriminator.width=4",
     "method.discriminator.warmup_steps=2",
+    "method.translator.learning_rate=2e-4",  # Adam makes steps of this of rounding errors
     "train.accelerator=cpu",
     "train.precision=32-true",
     "train.steps=6",
