@@ -112,7 +112,16 @@ def test_the_checkpoint_that_separates_is_selected(run):
     selection = select_by_aucp(run, validator)
     found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
     assert len(found) == 3 * 2 * 6
-    assert selection.details["aucp"] > 0.7
+    # Within a standard error of the highest, with its neighbours; all by hand.
+    first, second, third = sorted({step for step, _, _ in found})
+    near = {first: (first, second), second: (first, third), third: (second, third)}
+    steady = {
+        (step, *line): (2 * auroc + sum(found[other, *line] for other in near[step])) / 4
+        for (step, *line), auroc in found.items()
+    }
+    pick = selection.pick
+    picked = steady[int(pick.checkpoint.removeprefix("step-")), pick.version, pick.score]
+    assert picked >= max(steady.values()) - selection.details["standard_error"]
     assert selection.pick.checkpoint != "step-00000005"
     write_selection(run, selection.pick, **selection.details)
     assert read_pick(run) == selection.pick

@@ -64,7 +64,7 @@ def translated_test(trained: Trained, manifest: Manifest) -> Iterator[Tensor]:
     rows = [row for row in manifest.split("test") if row.label != 0]
     if not rows:
         raise InputError("no test images to translate; all are labelled normal, or there are none")
-    return translations(trained, _images(rows, trained.data, None)[0])
+    return translations(trained, images_of(rows, trained.data, None)[0])
 
 
 def measure_translation(
@@ -84,8 +84,8 @@ def measure_translation(
     """
     data = trained.data
     test = manifest.split("test")
-    translated, _ = _images([row for row in test if row.label != 0], data, cache_dir)
-    reference, _ = _images(manifest.split("healthy"), data, cache_dir)
+    translated, _ = images_of([row for row in test if row.label != 0], data, cache_dir)
+    reference, _ = images_of(manifest.split("healthy"), data, cache_dir)
     found = set_distances(
         translations(trained, translated), torch.split(to_unit_range(reference), 256), network
     )
@@ -100,8 +100,8 @@ def measure_translation(
     known = [row for row in test if row.twin is not None]
     if not known:
         return measured
-    images, rows = _images(known, data, cache_dir)
-    twins, _ = _images([twin_of(row) for row in rows], data, cache_dir)
+    images, rows = images_of(known, data, cache_dir)
+    twins, _ = images_of([twin_of(row) for row in rows], data, cache_dir)
     if len(twins) != len(rows):
         raise InputError("twins of test images cannot be read; make the set again")
     masks = np.stack([_mask(row, data) for row in rows])
@@ -159,8 +159,8 @@ def perceptual_distance(made: Tensor, truth: Tensor, network: nn.Module) -> floa
     return float(torch.cat(parts).mean())
 
 
-def _images(
-    rows: Sequence[Row], data: DataConfig, cache_dir: Path | None
+def images_of(
+    rows: Sequence[Row], data: DataConfig, cache_dir: Path | None = None
 ) -> tuple[np.ndarray, list[Row]]:
     """Preprocessed images of the rows that can be read, and those rows."""
     loaded = load_images([row.path for row in rows], [row.name for row in rows], data, cache_dir)

@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from a2bgan.data.batches import to_intensities, to_unit_range
-from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest
 from a2bgan.detection.trained import Trained
-from a2bgan.detection.translation import translations, twin_of
+from a2bgan.detection.translation import images_of, translations, twin_of
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import to_rgb
 
@@ -35,24 +34,18 @@ def write_translation_figure(
     """
     rows = [row for row in manifest.split("test") if row.label != 0]
     order = np.random.default_rng(seed).permutation(len(rows))
-    drawn = [rows[i] for i in order[:count]]
     data = next(iter(trained.values())).data
-    loaded = load_images([row.path for row in drawn], [row.name for row in drawn], data)
-    drawn = [drawn[i] for i in loaded.index]
+    inputs, drawn = images_of([rows[i] for i in order[:count]], data)
     if not drawn:
         raise InputError("no test image to translate that can be read")
-    columns: list[Column] = [("input", [*to_intensities(to_unit_range(loaded.images))])]
+    columns: list[Column] = [("input", [*to_intensities(to_unit_range(inputs))])]
     for title, each in trained.items():
-        images = loaded.images
-        if each.data != data:
-            paths = [row.path for row in drawn]
-            images = load_images(paths, [row.name for row in drawn], each.data).images
+        images = inputs if each.data == data else images_of(drawn, each.data)[0]
         made = [to_intensities(twin) for batch in translations(each, images) for twin in batch]
         columns.append((title, made))
     if all(row.twin is not None for row in drawn):
-        twins = [twin_of(row) for row in drawn]
-        truth = load_images([row.path for row in twins], [row.name for row in twins], data).images
-        if len(truth) == len(drawn):
+        truth, known = images_of([twin_of(row) for row in drawn], data)
+        if len(known) == len(drawn):
             columns.append(("truth", [*to_intensities(to_unit_range(truth))]))
     try:
         draw_columns(columns).savefig(path, dpi=_DPI)
