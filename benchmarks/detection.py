@@ -6,9 +6,9 @@
 
 Each variant is NAME=PRESET[,key=value...]. Uses the command line as anyone would: `train`, which
 selects without labels; `evaluate`, which reads the test split once; and `select --compare`, which
-says what that selection and others cost against the best checkpoint there was. Prints a table and
-writes it to docs/results/NAME.md. Runs are kept under --runs; what was done is not repeated, a
-training that was stopped goes on.
+says what that selection and others cost against the best checkpoint there was (`--no-compare` saves
+its time). Prints a table and writes it to docs/results/NAME.md after every variant. Runs are kept
+under --runs; what was done is not repeated, a training that was stopped goes on.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from a2bgan.cli.app import app
 from a2bgan.training.run_folder import RunFolder
 
+RULES = ("aucp", "fid", "last")
 MEASURES = ("map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro")
 
 
@@ -35,9 +36,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--reach", type=float, help="AUROC whose first checkpoint is reported")
+    parser.add_argument("--compare", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
+    if args.reach is not None and not args.compare:
+        parser.error("--reach asks every checkpoint, which --no-compare leaves out")
     rows = []
     first: list[dict] = []
     for variant in args.variant:
@@ -45,16 +49,19 @@ def main() -> None:
         results: list[dict] = []
         for seed in range(args.seeds):
             path = args.runs / args.name / name / f"seed-{seed}"
-            results.append(measure(args.data, path, spec.split(","), args.minutes, seed))
-            rows.append(row(name, seed, results[-1], args.reach))
+            measured = measure(args.data, path, spec.split(","), args.minutes, seed, args.compare)
+            results.append(measured)
+            rows.append(row(name, seed, measured, args.reach))
             print(rows[-1], flush=True)
         rows.append(summary(name, results, first, rows[-1].count("|")))
         first = first or results
-    write(args.out / f"{args.name}.md", args, rows)
+        write(args.out / f"{args.name}.md", args, rows)
 
 
-def measure(data: str, path: Path, spec: list[str], minutes: float, seed: int) -> dict:
-    """Train, evaluate and compare one seed, as far as that was not done before."""
+def measure(
+    data: str, path: Path, spec: list[str], minutes: float, seed: int, compare: bool
+) -> dict:
+    """Train, evaluate and, if asked, compare one seed, as far as that was not done before."""
     preset, *changes = spec
     settings = [*changes, f"train.minutes={minutes}", f"train.seed={seed}"]
     if not (path / "metrics.json").exists():
@@ -65,11 +72,11 @@ def measure(data: str, path: Path, spec: list[str], minutes: float, seed: int) -
             command("train", "--data", data, "--out", path, "--preset", preset, *options)
         command("evaluate", path)
     compared = path / "selection-compare.json"
-    if not compared.exists():
+    if compare and not compared.exists():
         command("select", path, "--compare", "--random-features")
     return {
         "metrics": json.loads((path / "metrics.json").read_text()),
-        "compared": json.loads(compared.read_text()),
+        "compared": json.loads(compared.read_text()) if compare else None,
         "log": list(RunFolder(path).metrics()),
         "selection": json.loads((path / "selection.json").read_text())
         if (path / "selection.json").exists()
@@ -83,10 +90,11 @@ def command(*arguments: object) -> None:
 
 def row(name: str, seed: int, result: dict, reach: float | None) -> str:
     metrics, log = result["metrics"], result["log"]
-    best, *others = result["compared"]["rows"]
-    lost = {r["rule"].partition(",")[0]: best["auroc"] - r["auroc"] for r in others}
     cells = [name, str(seed), with_interval(metrics["auroc"], metrics["auroc_ci"])]
-    cells += [f"{lost[rule]:.4f}" if rule in lost else "" for rule in ("aucp", "fid", "last")]
+    if result["compared"] is not None:
+        best, *others = result["compared"]["rows"]
+        lost = {r["rule"].partition(",")[0]: best["auroc"] - r["auroc"] for r in others}
+        cells += [f"{lost[rule]:.4f}" if rule in lost else "" for rule in RULES]
     cells += [f"{metrics[m]:.4f}" if metrics.get(m) is not None else "" for m in MEASURES]
     share, interval = (
         result["selection"].get(key) for key in ("diseased_share", "diseased_share_ci")
@@ -118,7 +126,8 @@ def first_reaching(result: dict, reach: float) -> str:
 def summary(name: str, results: list[dict], first: list[dict], bars: int) -> str:
     """Means and standard deviations; of AUROCs, seed by seed, how far from the first variant."""
     cells = [f"**{name}**", "all"]
-    for measure in ("auroc", "", "", "", *MEASURES):
+    compared = RULES if results[0]["compared"] is not None else ()
+    for measure in ("auroc", *compared, *MEASURES):
         values = [r["metrics"].get(measure) for r in results]
         if None in values:
             cells.append("")
@@ -137,24 +146,31 @@ def spread(values: Sequence[float]) -> str:
 
 def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
     head = ["variant", "seed", "AUROC (95 % interval)"]
-    head += [f"lost by {rule}" for rule in ("aucp", "fid", "last")]
+    head += [f"lost by {rule}" for rule in RULES] if args.compare else []
     head += [*MEASURES, "diseased in A (95 % interval)", "steps / seconds"]
     if args.reach is not None:
         head.append(f"steps / seconds to AUROC {args.reach}")
     variants = " ".join(f"--variant {v}" for v in args.variant)
-    reach = f" --reach {args.reach}" if args.reach is not None else ""
+    more = f" --reach {args.reach}" if args.reach is not None else ""
+    more += "" if args.compare else " --no-compare"
     threads = os.environ.get("OMP_NUM_THREADS")
     text = [
         f"# {args.name}",
         "",
         f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/detection.py"
         f" --data ... --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds} {variants}"
-        f"{reach}`",
+        f"{more}`",
         "",
         "AUROC on the test split of what was selected without labels, its interval by bootstrap"
-        " over patients. Lost: how much lower than the best of all checkpoints, weights and scores"
-        " the pick of a rule is; fid with random features, as no Inception weights were at hand."
-        " In the rows of means: after the semicolon, how far from the first variant, seed by seed."
+        " over patients."
+        + (
+            " Lost: how much lower than the best of all checkpoints, weights and scores the pick of"
+            " a rule is; fid with random features, as no Inception weights were at hand."
+            if args.compare
+            else ""
+        )
+        + " In the rows of means: after the semicolon, how far from the first variant, seed by"
+        " seed."
         " Map: the best score of the map, where the picked one is not of it."
         " Diseased in A: estimated without labels. Seconds: the training alone.",
         "",

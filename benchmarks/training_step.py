@@ -92,7 +92,8 @@ def build(preset: str, size: int, width: int, precision: str, *, double: bool = 
     widths = [f"method.{network}.width={width}" for network in ("translator", "discriminator")]
     settings = [f"data.size={size}", *widths, "method.discriminator.warmup_steps=0"]
     # Not in the equations:
-    settings += ["method.discriminator.texture_width=0", "method.candidates=1"]
+    beyond = ("discriminator.texture_width=0", "candidates=1", "map_evidence=false")
+    settings += [f"method.{setting}" for setting in beyond]
     torch.manual_seed(0)
     method = load_config(preset, None, settings).build_method()
     assert isinstance(method, A2BGAN)

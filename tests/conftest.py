@@ -137,6 +137,8 @@ SMALL = [
         "method.translator.blocks=1",
         "method.discriminator.width=4",
         "method.discriminator.warmup_steps=2",
+        "holdout.at_least=2",  # of so few as there are
+        "holdout.at_most=0.5",
         "train.accelerator=cpu",
     )
     for part in ("--set", setting)

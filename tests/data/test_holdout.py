@@ -38,13 +38,30 @@ def counts(m: Manifest, holdout: Holdout) -> dict[str, int]:
         ((2000, 1000), (1600, 200, 200, 900, 100, 0)),  # a tenth
         ((400, 300), (310, 50, 40, 250, 50, 0)),  # at least 50
         ((200, 300), (125, 50, 25, 250, 50, 0)),
-        ((120, 60), (65, 30, 25, 30, 30, 0)),  # at most half
-        ((3, 1), (3, 0, 0, 1, 0, 0)),  # too few to part with any
+        ((101, 100), (51, 25, 25, 50, 50, 0)),  # at most half in all
+        ((120, 60), (95, 0, 25, 60, 0, 0)),  # none to select by
+        ((3, 1), (2, 0, 1, 1, 0, 0)),
     ],
 )
 def test_how_many(sizes, expected):
     m = manifest(*sizes)
     assert tuple(counts(m, hold_out(m, DEFAULT)).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((400, 334), (310, 50, 40, 284, 50, 0)),
+        ((400, 333), (360, 0, 40, 333, 0, 0)),
+        ((333, 4000), (300, 0, 33, 4000, 0, 0)),
+        ((200, 100), (175, 0, 25, 100, 0, 0)),
+        ((20, 100), (10, 0, 10, 100, 0, 0)),
+    ],
+)
+def test_few_images_are_learned_from_instead_of_selected_by(sizes, expected):
+    m = manifest(*sizes)
+    config = DEFAULT.model_copy(update={"at_most": 0.15})
+    assert tuple(counts(m, hold_out(m, config)).values()) == expected
 
 
 def test_every_row_has_one_part_and_patients_stay_together():

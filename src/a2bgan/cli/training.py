@@ -156,7 +156,11 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 
     rule = Rule(config.selection.by)
     if rule is Rule.AUCP and validator is None:
-        errors.print("[yellow]nothing held out to select by:[/] the last checkpoint is taken")
+        few = " of so few images (holdout.at_most)" if config.holdout.fraction > 0 else ""
+        errors.print(
+            f"[yellow]nothing held out to select by{few}:[/] the last checkpoint is taken",
+            soft_wrap=True,
+        )
         rule = Rule.LAST
     try:
         decide(run, rule)

@@ -27,6 +27,9 @@ class HoldoutConfig(BaseModel):
     at_least: int = Field(
         ge=0, description="images or volumes to select by, half as many patients to calibrate"
     )
+    at_most: float = Field(
+        0.5, ge=0, le=0.5, description="of a set; where at_least is more, none to select by"
+    )
     seed: int = Field(ge=0, description="of the draw; not train.seed's business")
 
 
@@ -74,8 +77,10 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
     for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
     patients) where that is more, but never more than half of a set in all. All slices of a volume
-    count as one image, because patients are what is compared then. A patient of both sets
-    is held out of both; mixed images of calibration patients are used for nothing.
+    count as one image, because patients are what is compared then. Where ``at_least`` is more than
+    the share ``at_most`` of either set, slices counted, nothing is held out for selection: so few
+    say little about which checkpoint is best, and learning from them gains more. A patient of both
+    sets is held out of both; mixed images of calibration patients are used for nothing.
 
     Depends on names, on who is the same patient, on splits and the seed: never on labels or on what
     patients are called.
@@ -84,11 +89,10 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
         return Holdout({})
     rng = np.random.default_rng(config.seed)
     purpose: dict[str, Part] = {}
-    drawn: tuple[tuple[str, tuple[Part, ...]], ...] = (
-        ("healthy", ("selection", "calibration")),
-        ("mixed", ("selection",)),
-    )
-    for split, parts in drawn:
+    drawn: dict[str, list[Part]] = {"healthy": ["calibration"], "mixed": []}
+    if config.at_least <= config.at_most * min(len(manifest.split(split)) for split in drawn):
+        drawn = {"healthy": ["selection", "calibration"], "mixed": ["selection"]}
+    for split, parts in drawn.items():
         images = _images_of_patients(manifest.split(split))
         # Not by their identifiers: pseudonyms differ from one key to another, the draw must not.
         first = _first_names(manifest.split(split))
@@ -114,7 +118,7 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     return Holdout(
         {
             row.name: purpose[row.patient_id]
-            for split, _ in drawn
+            for split in drawn
             for row in manifest.split(split)
             if row.patient_id in purpose
         }

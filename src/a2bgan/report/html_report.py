@@ -173,7 +173,10 @@ def _summary(
             f"(standard error {selection['standard_error']:.3f})."
         )
     else:
-        first = "No labelled test images of both kinds and nothing held out: nothing was measured."
+        first = (
+            "No labelled test images of both kinds and none held out to select by: how well scores "
+            "separate healthy from diseased was not measured."
+        )
     second = ""
     if "diseased_share" in selection:
         low, high = selection["diseased_share_ci"]

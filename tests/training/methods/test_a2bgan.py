@@ -25,6 +25,7 @@ SMALL = (
     "method.discriminator.width=3",
     "method.discriminator.depth=2",
     "method.candidates=1",
+    "method.map_evidence=false",
 )
 
 
@@ -119,8 +120,10 @@ def test_the_fast_step_with_warm_up_replay_and_texture():
     copies = {name: copy.deepcopy(method.networks[name]) for name in (TEXTURE, READER)}
     energies = TextureEnergies().double()
     adams = {
-        name: torch.optim.Adam(network.parameters(), 5e-4, (0.5, 0.999), foreach=False)
-        for name, network in copies.items()
+        name: torch.optim.AdamW(
+            copies[name].parameters(), 5e-4, (0.5, 0.999), weight_decay=decay, foreach=False
+        )
+        for name, decay in ((TEXTURE, 0), (READER, 1))
     }
     softplus = nn.functional.softplus
 
@@ -209,9 +212,10 @@ def test_a_texture_discriminator_needs_a_loss_that_needs_no_penalty():
         load_config("paper", None, ["method.discriminator.texture_width=8"])
 
 
-def test_candidates_need_the_texture_that_chooses():
-    with pytest.raises(InputError, match="candidates above 1 need"):
-        load_config("paper", None, ["method.candidates=2"])
+@pytest.mark.parametrize("setting", ["candidates=2", "map_evidence=true"])
+def test_what_asks_the_reader_of_texture_needs_one(setting):
+    with pytest.raises(InputError, match=r"need discriminator\.texture_width; without it set"):
+        load_config("paper", None, [f"method.{setting}"])
 
 
 def test_rates_are_constant_then_fall_to_zero():
@@ -247,16 +251,36 @@ def test_twins_come_from_the_average_and_stay_in_range():
     assert not twin.requires_grad
 
 
-def test_verdicts_are_computed_once_and_when_asked_for(monkeypatch):
-    method = make("fast", "method.discriminator.texture_width=3")
+@pytest.mark.parametrize("evidence", [False, True])
+def test_verdicts_are_computed_once_and_when_asked_for(monkeypatch, evidence):
+    settings = ("discriminator.texture_width=3", f"map_evidence={evidence}")
+    method = make("fast", *(f"method.{setting}" for setting in settings))
     asked = []
-    verdict = method._verdict
-    monkeypatch.setattr(method, "_verdict", lambda *of: asked.append(of[0]) or verdict(*of))
+    doubts = method._doubts
+    monkeypatch.setattr(method, "_doubts", lambda *of: asked.append(of[-1]) or doubts(*of))
     finding = method.find(torch.cat(batches(0)))
-    assert not asked
+    assert asked == [READER] * evidence
     assert set(finding.scores) == {"discriminator", "texture"} and "mean" not in finding.scores
     assert not score_of(finding, "texture").requires_grad
     assert asked == [READER]
+
+
+def test_the_map_counts_as_far_as_texture_speaks_for_disease(monkeypatch):
+    x = torch.cat(batches(0))
+    bare, weighed = (make("fast", f"method.map_evidence={said}") for said in (False, True))
+    for method in (bare, weighed):
+        method.networks["translator_ema"].head.bias.data[0] = 0.7  # else nothing is changed
+    certain = torch.tensor([[40.0, -40.0]], dtype=x.dtype).expand(len(x), 1, 1, 2)
+    monkeypatch.setattr(weighed, "_doubts", lambda *_: certain)
+    raw, found = bare.find(x).anomaly_map, weighed.find(x).anomaly_map
+    assert raw is not None and found is not None
+    quarter = x.shape[-1] // 4  # beyond, one verdict fades into the other
+    torch.testing.assert_close(found[..., :quarter], raw[..., :quarter])
+    assert found[..., -quarter:].max() < 1e-9 < raw[..., -quarter:].min()
+    # A reader that cannot tell gives the same half to all.
+    monkeypatch.setattr(weighed, "_doubts", lambda *_: torch.zeros_like(certain))
+    undecided = weighed.find(x).anomaly_map
+    torch.testing.assert_close(undecided, raw / 2)
 
 
 def test_the_map_is_smoothed_and_its_mean_stays():

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
@@ -59,6 +60,9 @@ class DiscriminatorConfig(Section):
     texture_width: int = Field(
         0, ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
     )
+    reader_decay: float = Field(
+        0, ge=0, description="of the weights of the one that reads texture, decoupled, times rate"
+    )
 
 
 class LossConfig(Section):
@@ -89,16 +93,21 @@ class A2BGANConfig(MethodConfig):
     map_smoothing: float = Field(
         0, ge=0, le=0.1, description="sigma, as a share of the side; 0 leaves the map as it is"
     )
+    map_evidence: bool = Field(
+        False, description="the map counts as far as texture speaks for A; not the paper's"
+    )
     adam_betas: AdamBetas
     decay_from: float = Field(
         ge=0, le=1, description="share of training after which rates fall linearly to zero"
     )
 
     @model_validator(mode="after")
-    def _who_chooses_suspects(self) -> Self:
-        if self.candidates > 1 and self.discriminator.texture_width == 0:
+    def _someone_reads_texture(self) -> Self:
+        asked = self.candidates > 1 or self.map_evidence
+        if asked and self.discriminator.texture_width == 0:
             raise ValueError(
-                "candidates above 1 need discriminator.texture_width; or set candidates=1"
+                "candidates above 1 and map_evidence need discriminator.texture_width; "
+                "without it set candidates=1 and map_evidence=false"
             )
         return self
 
@@ -173,6 +182,11 @@ class A2BGAN(StepMethod):
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
         self.texture: nn.Module | None = wrapped.get(TEXTURE)
         self.reader: nn.Module | None = wrapped.get(READER)
+        if READER in self.optimizers:
+            # Decoupled (Loshchilov and Hutter 2019): it sees few images often.
+            decay = self.config.discriminator.reader_decay
+            for group in self.optimizers[READER].param_groups:
+                group |= {"weight_decay": decay, "decoupled_weight_decay": True}
 
     @property
     def mixed_per_healthy(self) -> int:
@@ -376,6 +390,7 @@ class A2BGAN(StepMethod):
         twin, b, m = network(x.contiguous(memory_format=torch.channels_last))
         return Translation(twin.clamp(-1, 1), b, m)
 
+    @torch.no_grad()
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         x = x.contiguous(memory_format=torch.channels_last)  # the discriminators' too
         twin, _, mask = self.translate(x, version)
@@ -383,16 +398,23 @@ class A2BGAN(StepMethod):
         if self.config.map_smoothing > 0:
             sigma = self.config.map_smoothing * x.shape[-1]
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
-        scores = {"discriminator": partial(self._verdict, "discriminator", x)}
+        doubts = lru_cache(partial(self._doubts, x))
+        if self.config.map_evidence:
+            cells = F.interpolate(doubts(READER), size=x.shape[-2:], mode="bilinear")
+            anomaly_map = anomaly_map * torch.sigmoid(cells[:, 0])
+        scores = {"discriminator": lambda: doubts("discriminator").mean(dim=(1, 2, 3))}
         if READER in self.networks:
-            scores["texture"] = partial(self._verdict, READER, x)
+            scores["texture"] = lambda: doubts(READER).mean(dim=(1, 2, 3))
         return Finding(anomaly_map, twin, mask[:, 0], WhenAsked(**scores))
 
-    def _verdict(self, judge: str, x: Tensor) -> Tensor:
-        """What a discriminator says of images themselves, (N,), high for unhealthy."""
+    def _doubts(self, x: Tensor, judge: str) -> Tensor:
+        """What a discriminator says of places of images, (N, 1, h, w), high for unhealthy.
+
+        By the logistic loss these are log odds of A against B.
+        """
         seen = self._energies(x) if judge == READER else x
-        verdict: Tensor = -self.networks[judge](seen).float().mean(dim=(1, 2, 3))
-        return verdict
+        doubts: Tensor = -self.networks[judge](seen).float()
+        return doubts
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
