@@ -71,6 +71,8 @@ class PlainStep:
             size = losses.mask_size(mask, w.focus_size_power)
             focus = w.focus_size * size + w.focus_indecision * losses.mask_indecision(mask)
             loss = loss + w.focus / 2 * focus
+        for x, twin in ((mixed, twin_a), (healthy, twin_b)):
+            loss = loss + w.change / 2 * losses.change(x, twin)
         self._descend(self.adam_g, loss)
         if self.average is not None:
             self._follow(self.average, moment.step)
