@@ -28,6 +28,15 @@ def test_without_gradients_it_is_pytorchs(layout, side):
     assert found.is_contiguous(memory_format=layout)
 
 
+@torch.no_grad()
+def test_a_small_spread_about_a_large_mean_keeps_its_digits():
+    ours = InstanceNorm2d(5)
+    x = torch.randn(2, 5, 64, 64, dtype=torch.float64) + 300
+    found = ours(x.float().contiguous(memory_format=torch.channels_last))
+    expected = nn.InstanceNorm2d(5)(x.float().double())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-3)
+
+
 @LAYOUTS
 def test_it_is_pytorchs(layout):
     theirs, ours = pair()

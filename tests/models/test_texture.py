@@ -12,6 +12,7 @@ from a2bgan.models.texture import (
     TextureDiscriminator,
     TextureEnergies,
     gabor_filters,
+    over_pixels,
     separate,
 )
 
@@ -111,3 +112,12 @@ def test_mixed_precision_does_not_reach_the_energies():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = TextureEnergies()(x)
     torch.testing.assert_close(found, TextureEnergies()(x))
+
+
+def test_cells_lie_over_their_pixels():
+    cells = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64)[None, None]
+    found = over_pixels(cells, 20, 16)[0, 0]
+    expected = np.interp(np.arange(16), (3.5, 11.5), (0, 1))  # the centres of cells
+    np.testing.assert_allclose(found.numpy(), np.tile(expected, (20, 1)), atol=1e-12)
+    upright = over_pixels(cells.mT, 16, 20)[0, 0]
+    np.testing.assert_allclose(upright.numpy(), np.tile(expected[:, None], (1, 20)), atol=1e-12)

@@ -177,7 +177,7 @@ def _select(
     if not len(healthy) or not len(mixed):
         raise InputError(
             "nothing was held out to select by; train with --set holdout.fraction=0.1 and, where "
-            "images are few, --set holdout.at_most=0.5; or --by last"
+            "images are few, --set holdout.at_most=null; or --by last"
         )
     return selection.select_by_aucp(run, selection.Validator(run, healthy, mixed))
 

@@ -27,8 +27,8 @@ class HoldoutConfig(BaseModel):
     at_least: int = Field(
         ge=0, description="images or volumes to select by, half as many patients to calibrate"
     )
-    at_most: float = Field(
-        0.5, ge=0, le=0.5, description="of a set; where at_least is more, none to select by"
+    at_most: float | None = Field(
+        None, ge=0, le=1, description="of a set; where at_least is more, none to select by"
     )
     seed: int = Field(ge=0, description="of the draw; not train.seed's business")
 
@@ -89,9 +89,12 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
         return Holdout({})
     rng = np.random.default_rng(config.seed)
     purpose: dict[str, Part] = {}
-    drawn: dict[str, list[Part]] = {"healthy": ["calibration"], "mixed": []}
-    if config.at_least <= config.at_most * min(len(manifest.split(split)) for split in drawn):
-        drawn = {"healthy": ["selection", "calibration"], "mixed": ["selection"]}
+    drawn: dict[str, tuple[Part, ...]] = {
+        "healthy": ("selection", "calibration"),
+        "mixed": ("selection",),
+    }
+    smallest = min(len(manifest.split(split)) for split in drawn)
+    selecting = config.at_most is None or config.at_least <= config.at_most * smallest
     for split, parts in drawn.items():
         images = _images_of_patients(manifest.split(split))
         # Not by their identifiers: pseudonyms differ from one key to another, the draw must not.
@@ -99,6 +102,8 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
         patients = sorted(images, key=first.__getitem__)
         order = [patients[i] for i in rng.permutation(len(patients))]
         for part in parts:
+            if part == "selection" and not selecting:
+                continue
             # Images are selected by; patients are flagged.
             size = images if part == "selection" else dict.fromkeys(images, 1)
             least = config.at_least if part == "selection" else config.at_least // 2

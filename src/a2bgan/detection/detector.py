@@ -99,8 +99,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train on healthy images (B) and images nobody has annotated (A).
 
-        Part of both is held out, to select a checkpoint and a score and to calibrate p-values
-        (settings ``holdout``). Patients, one for each image, keep images of one patient together.
+        Part of both is held out, to select a checkpoint and a score and to calibrate p-values, of
+        small sets to calibrate only (settings ``holdout``). Patients, one for each image, keep
+        images of one patient together.
 
         Warns (ConvergenceWarning) when the training looks sick at its end. Raises InputError if a
         parameter or a set cannot be used; a file that cannot be read is named.
@@ -188,8 +189,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def difference(self, images: Images) -> np.ndarray:
         """Anomaly maps (N, S, S), float32, at the size of training.
 
-        Where there are twins: how far images and twins differ, in [0, 1]; smoothed with A2B-GAN's
-        ``method.map_smoothing``. Raises InputError if the method makes no maps.
+        Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's settings
+        ``method.map_smoothing`` and ``map_evidence`` smoothed, and lower where texture speaks for
+        health. Raises InputError if the method makes no maps.
         """
         maps = [d.anomaly_map for d in self._detect(images) if d.anomaly_map is not None]
         if not maps:

@@ -155,3 +155,13 @@ class TextureDiscriminator(nn.Module):
         spread = (self.mean_square - self.mean.square()).clamp_min(0).sqrt()
         # Where all healthy images are alike, a trifle is not a sensation.
         return self.head(self.body((energies - self.mean) / (spread + 0.05)))  # type: ignore[no-any-return]
+
+
+def over_pixels(cells: Tensor, height: int, width: int) -> Tensor:
+    """Outputs of cells (N, 1, h, w) at the pixels they are of, (N, 1, height, width), bilinear.
+
+    Pixels that belong to no cell, at the lower and right edge, get the nearest one's.
+    """
+    fine = F.interpolate(cells, scale_factor=float(CELL), mode="bilinear")
+    down, right = height - fine.shape[-2], width - fine.shape[-1]
+    return F.pad(fine, (0, right, 0, down), mode="replicate") if down or right else fine

@@ -270,7 +270,7 @@ def test_the_map_counts_as_far_as_texture_speaks_for_disease(monkeypatch):
     bare, weighed = (make("fast", f"method.map_evidence={said}") for said in (False, True))
     for method in (bare, weighed):
         method.networks["translator_ema"].head.bias.data[0] = 0.7  # else nothing is changed
-    certain = torch.tensor([[40.0, -40.0]], dtype=x.dtype).expand(len(x), 1, 1, 2)
+    certain = torch.tensor([40.0, 40.0, -40.0, -40.0], dtype=x.dtype).expand(len(x), 1, 4, 4)
     monkeypatch.setattr(weighed, "_doubts", lambda *_: certain)
     raw, found = bare.find(x).anomaly_map, weighed.find(x).anomaly_map
     assert raw is not None and found is not None

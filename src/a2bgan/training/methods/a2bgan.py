@@ -9,12 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.smoothing import gaussian_smooth
-from a2bgan.models.texture import TextureDiscriminator
+from a2bgan.models.texture import TextureDiscriminator, over_pixels
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
@@ -173,6 +172,9 @@ class A2BGAN(StepMethod):
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
             network.to(memory_format=torch.channels_last)
+        if config.loss.gradient_penalty > 0 or config.loss.real_gradient_penalty > 0:
+            # Second derivatives come in the other layout, and its weights are many.
+            self.discriminator.to(memory_format=torch.contiguous_format)
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
@@ -400,8 +402,8 @@ class A2BGAN(StepMethod):
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
         doubts = lru_cache(partial(self._doubts, x))
         if self.config.map_evidence:
-            cells = F.interpolate(doubts(READER), size=x.shape[-2:], mode="bilinear")
-            anomaly_map = anomaly_map * torch.sigmoid(cells[:, 0])
+            places = over_pixels(doubts(READER), x.shape[-2], x.shape[-1])
+            anomaly_map = anomaly_map * torch.sigmoid(places[:, 0])
         scores = {"discriminator": lambda: doubts("discriminator").mean(dim=(1, 2, 3))}
         if READER in self.networks:
             scores["texture"] = lambda: doubts(READER).mean(dim=(1, 2, 3))
