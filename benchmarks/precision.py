@@ -3,7 +3,7 @@
     python benchmarks/precision.py RUN
 
 RUN is a run of `a2bgan train` whose data has labelled test images. int8 is onnxruntime's static
-quantisation (QDQ, per channel) of the exported ONNX file, with scales from the run's held-out
+quantisation (QDQ, per channel) of the exported ONNX file, with scales from the run's training
 images. Seconds are the processor's. Prints a table and writes it to docs/results/precision.md.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     trained = load_trained(run)
-    held = np.concatenate([load_part(run, s, "selection", 64).images for s in ("healthy", "mixed")])
+    held = np.concatenate([load_part(run, s, "training", 64).images for s in ("healthy", "mixed")])
     test, labels = load_labelled(run.manifest().split("test"), trained.data)
     lines = [
         "# Precision of scoring",

@@ -195,7 +195,8 @@ def _markdown(table: BenchmarkTable, command: str) -> str:
             f"{first['n_normal']} normal and {first['n_abnormal']} abnormal test images. AUROC: "
             "mean of n trainings, interval by bootstrap over patients; p: DeLong's test on these "
             "trainings, not corrected for the number of methods. Checkpoint and score were "
-            "selected without labels.",
+            "selected without labels, or are the last and the paper's where images were too few to "
+            "hold any out for that.",
             "",
         ]
     trivial = next((row for row in table.rows if row.name == TRIVIAL), None)
