@@ -156,7 +156,8 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 
     rule = Rule(config.selection.by)
     if rule is Rule.AUCP and validator is None:
-        few = " of so few images (holdout.at_most)" if config.holdout.fraction > 0 else ""
+        skipped = config.holdout.fraction > 0 and config.holdout.at_most is not None
+        few = " of so few images (holdout.at_most)" if skipped else ""
         errors.print(
             f"[yellow]nothing held out to select by{few}:[/] the last checkpoint is taken",
             soft_wrap=True,

@@ -24,7 +24,7 @@ class Facts:
     own_scores: image scores that do not come from a map.
     uses_mixed: learns from the mixed set (A) too, not from the healthy one (B) alone.
     makes_map: says where. makes_twin: shows what the image would look like if it were healthy; the
-        map is then the difference, in [0, 1].
+        map is then the difference, in [0, 1], or a share of it.
     pretrained: its backbone wants weights trained on other images.
     tasks: what its paper made it for. Translators find anomalies too, if they are asked by name.
     """
