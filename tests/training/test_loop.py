@@ -178,7 +178,7 @@ def test_labels_of_the_mixed_set_change_nothing(tiny_set, tmp_path):
         manifest.write_text(body + "\n")
         run = tmp_path / str(i)
         arguments = ["train", "--data", str(manifest), "--out", str(run)]
-        settings = settings_of(*SMALL, "train.steps=8")
+        settings = settings_of(*SMALL, "train.steps=8", "holdout.at_most=null")
         result = CliRunner().invoke(app, [*arguments, *settings])
         assert result.exit_code == 0, result.output
         decided = ("holdout.csv", "validation.jsonl", "selection.json", "calibration.json")
