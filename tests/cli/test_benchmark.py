@@ -6,7 +6,13 @@ import pytest
 
 from a2bgan.training.methods import METHODS
 
-SETTINGS = ("train.steps=3", "data.size=32", "holdout.at_least=2", "train.accelerator=cpu")
+SETTINGS = (
+    "train.steps=3",
+    "data.size=32",
+    "holdout.at_least=2",
+    "holdout.at_most=null",
+    "train.accelerator=cpu",
+)
 OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
 
 

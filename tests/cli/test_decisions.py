@@ -88,6 +88,20 @@ def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
         assert {row["flagged"] for row in csv.DictReader(file)} == {""}
 
 
+def test_few_images_are_learned_from_instead_of_selected_by(
+    phantoms, a2bgan, small, says, tmp_path
+):
+    run = tmp_path / "run"
+    result = a2bgan(
+        "train", "--data", phantoms, "--out", run, *small, "--set", "holdout.at_most=0.15"
+    )
+    assert "held out: 0 and 0 to select by, 1 healthy for the threshold" in result.output
+    assert "nothing held out to select by of so few images (holdout.at_most)" in result.output
+    assert selection(run)["pick"]["rule"] == "last"
+    assert (run / "calibration.json").exists()
+    assert "holdout.at_most=null" in says(a2bgan("select", run))
+
+
 def test_a_set_too_small_to_part_with_images_takes_the_last(phantoms, a2bgan, small, tmp_path):
     run = tmp_path / "run"
     settings = [part for s in ("holdout.fraction=0",) for part in ("--set", s)]

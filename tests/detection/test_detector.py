@@ -19,6 +19,7 @@ SETTINGS = {
     "method.translator.blocks": 1,
     "method.discriminator.width": 4,
     "method.discriminator.warmup_steps": 2,
+    "holdout.at_most": None,  # of few images too some are held out to select by
     "train.accelerator": "cpu",
     "train.precision": "32-true",
 }
@@ -179,6 +180,12 @@ def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
     alone = make(settings={**SETTINGS, "holdout.fraction": 0}).fit(pictures(3, 0), pictures(3, 1))
     with pytest.raises(InputError, match="nothing was held out"):
         alone.p_value(x)
+
+
+def test_few_images_are_not_selected_by_and_still_calibrate(fitted):
+    few = make(settings={**SETTINGS, "holdout.at_most": 0.15}).fit(pictures(10, 0), pictures(8, 1))
+    assert (few.trained_.pick.rule, fitted.trained_.pick.rule) == ("last", "aucp")
+    assert few.p_value(pictures(5, 2)).shape == (5,)
 
 
 def test_images_of_a_patient_are_held_out_together():

@@ -31,6 +31,7 @@ SETTINGS = (
     "train.augment.brightness=0",
     "train.augment.contrast=0",
     "holdout.at_least=1",
+    "holdout.at_most=null",
 )
 
 
