@@ -51,10 +51,6 @@ def main() -> None:
     args = parser.parse_args()
     if args.anomalib is not None:
         sys.path.append(str(args.anomalib))
-    # The statistics.py beside this file would hide Python's from anomalib.
-    here = Path(__file__).resolve().parent
-    sys.path = [folder for folder in sys.path if Path(folder).resolve() != here]
-    sys.modules.pop("statistics", None)
     warnings.filterwarnings("ignore")
     try:
         import anomalib.models  # noqa: F401

@@ -39,7 +39,7 @@ def main() -> None:
     if args.train:
         train_here(args.train[0], Path(args.train[1]), args.set)
         return
-    settings = [f"data.size={args.size}", *args.set]
+    settings = [f"data.size={args.size}", "method.random_features=true", *args.set]
     options = "".join(f" --set {setting}" for setting in args.set)
     presets = args.preset or PRESETS
     named = "".join(f" --preset {p}" for p in args.preset or ())
@@ -98,7 +98,7 @@ def train_here(preset: str, file: Path, settings: list[str]) -> None:
     from a2bgan.training.loop import train
     from a2bgan.training.run_folder import RunFolder
 
-    config = load_config(preset, None, ["method.random_features=true", *settings])
+    config = load_config(preset, None, settings)
     images = np.load(file, mmap_mode="r")
     run = RunFolder.create(file.parent / preset, config, overwrite=True)
     train(config, images, images[:1], run)

@@ -27,6 +27,7 @@ from a2bgan.detection.predict import Input, find_inputs, predict
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.report.predictions import write_predictions
 from a2bgan.training.config import load_config
+from machine_peak import matmul_peak
 
 WIDTHS = (16, 64)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -168,17 +169,6 @@ def flops_of(trained: Trained) -> float:
     with FlopCounterMode(display=False) as counter:
         trained.method.find(x)
     return float(counter.get_total_flops())
-
-
-def matmul_peak(kind: torch.dtype, clock: Callable[[], float]) -> float:
-    """The best of some products, in floating-point operations a second."""
-    a = torch.randn(2048, 2048).to(kind)
-    best = 0.0
-    for _ in range(4):
-        began = clock()
-        a @ a
-        best = max(best, 2 * 2048**3 / (clock() - began))
-    return best
 
 
 if __name__ == "__main__":

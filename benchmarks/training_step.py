@@ -1,14 +1,15 @@
 """The training step against the step as one would first write it from the equations.
 
     python benchmarks/training_step.py --case fast:64:32 --case paper:64:32 --rounds 5
+    python benchmarks/training_step.py --case paper:256:64 --device cuda --compile inductor
 
 A case is PRESET:SIZE:WIDTH, the width of both networks. The plain step is in float32, with the
 layout PyTorch uses by default, a pass for each set, G's graph built in D's step and D's gradients
 computed in G's. Both have the same widths, losses and batches; before anything is timed, small
 networks train both ways from the same weights in float64 and must end with the same. Then rounds of
-the plain step and of ours, in float32 and in mixed bfloat16, alternate; a round is one G step with
-its D steps, without the discriminators of texture. Prints a table and writes it to
-docs/results/training-step.md.
+the plain step and of ours, in float32, in mixed bfloat16 and, if asked, compiled, alternate; a
+round is one G step with its D steps, without the discriminators of texture. Prints a table and
+writes it to docs/results/training-step.md.
 """
 
 import argparse
@@ -22,12 +23,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from a2bgan.models.blend import masked_reconstruction
 from a2bgan.training import losses
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
+from machine_peak import matmul_peak, synchronize
 
 
 class PlainStep:
@@ -90,7 +94,16 @@ class PlainStep:
             p.copy_((1 - newest) * p + newest * q)
 
 
-def build(preset: str, size: int, width: int, precision: str, *, double: bool = False) -> A2BGAN:
+def build(
+    preset: str,
+    size: int,
+    width: int,
+    precision: str,
+    device: str = "cpu",
+    *,
+    backend: str | None = None,
+    double: bool = False,
+) -> A2BGAN:
     widths = [f"method.{network}.width={width}" for network in ("translator", "discriminator")]
     settings = [f"data.size={size}", *widths, "method.discriminator.warmup_steps=0"]
     # Not in the equations:
@@ -101,19 +114,20 @@ def build(preset: str, size: int, width: int, precision: str, *, double: bool = 
     assert isinstance(method, A2BGAN)
     for network in method.networks.values():
         network.to(torch.float64 if double else torch.float32)
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))  # type: ignore[arg-type]
+    method.backend = backend
+    method.prepare(Fabric(accelerator=device, devices=1, precision=precision))  # type: ignore[arg-type]
     return method
 
 
-def batches(size: int, channels_last: bool) -> list[Tensor]:
+def batches(size: int, device: str, *, channels_last: bool) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    pair = torch.rand(2, 16, 1, size, size, generator=generator) * 2 - 1
+    pair = torch.rand(2, 16, 1, size, size, generator=generator).to(device) * 2 - 1
     return [images.contiguous(memory_format=layout) for images in pair]
 
 
-def moment(step: int) -> Moment:
-    return Moment(step, 0.3, torch.Generator().manual_seed(step))
+def moment(step: int, device: str) -> Moment:
+    return Moment(step, 0.3, torch.Generator(device).manual_seed(step))
 
 
 def check(preset: str) -> float:
@@ -121,40 +135,86 @@ def check(preset: str) -> float:
     method = build(preset, 32, 4, "32-true", double=True)
     plain = PlainStep(method)
     for step in range(2 * method.config.discriminator.steps):
-        healthy, mixed = (images.double() for images in batches(32, channels_last=True))
-        method.step(healthy, mixed, moment(step))
-        plain(healthy, mixed, moment(step))
+        healthy, mixed = (x.double() for x in batches(32, "cpu", channels_last=True))
+        method.step(healthy, mixed, moment(step, "cpu"))
+        plain(healthy, mixed, moment(step, "cpu"))
     pairs = zip(method.networks["translator"].parameters(), plain.g.parameters(), strict=True)
     return max(float((p - q).detach().abs().max()) for p, q in pairs)
 
 
-def seconds(run: object, size: int, steps: int, channels_last: bool, first: int) -> float:
-    """Of one round."""
-    pair = batches(size, channels_last)
-    started = time.perf_counter()
-    for step in range(first, first + steps):
-        run(*pair, moment(step))  # type: ignore[operator]
-    return time.perf_counter() - started
+class Operations(TorchDispatchMode):
+    """Counts by PyTorch's formulas; its own counter fails where gradients have gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func._overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
-def measure(preset: str, size: int, width: int, rounds: int) -> str:
+class Rounds:
+    """One way of doing a step, round after round."""
+
+    def __init__(self, step: object, steps: int, pair: list[Tensor], device: str) -> None:
+        self.step, self.steps, self.pair, self.device = step, steps, pair, device
+        self.done = 0
+        self.seconds: list[float] = []
+
+    def __call__(self) -> None:
+        moments = [moment(self.done * self.steps + k, self.device) for k in range(self.steps)]
+        synchronize(self.device)
+        started = time.perf_counter()
+        for now in moments:
+            self.step(*self.pair, now)  # type: ignore[operator]
+        synchronize(self.device)
+        self.seconds.append(time.perf_counter() - started)
+        self.done += 1
+
+    def flops(self) -> float:
+        """Of a round: of its convolutions and matrix products, forward and backward."""
+        with Operations() as counter:
+            self()
+        self.seconds.clear()
+        return float(counter.flops)
+
+
+def measure(preset: str, size: int, width: int, args: argparse.Namespace) -> list[str]:
+    """Rows of the table: the plain step, and each of our ways against it."""
     if (difference := check(preset)) > 1e-7:
         raise SystemExit(f"{preset}: not the same step, weights differ by {difference:.2g}")
-    single = build(preset, size, width, "32-true")
-    half = build(preset, size, width, "bf16-mixed")
-    steps = single.config.discriminator.steps
-    runs = {"plain": PlainStep(single), "32-true": single.step, "bf16-mixed": half.step}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            took = seconds(run, size, steps, name != "plain", number * steps)
-            if number:  # the first warms up
-                times[name].append(took)
-    cells = [preset, str(size), str(width), f"{np.median(times['plain']):.2f}"]
-    for name in ("32-true", "bf16-mixed"):
-        ratios = [p / t for p, t in zip(times["plain"], times[name], strict=True)]
+    device = args.device
+    single = build(preset, size, width, "32-true", device)
+    half = build(preset, size, width, "bf16-mixed", device)
+    steps: dict[str, object] = {"plain": PlainStep(single)}
+    steps |= {"float32": single.step, "bfloat16": half.step}
+    if args.compile:
+        compiled = build(preset, size, width, "bf16-mixed", device, backend=args.compile)
+        steps[f"bfloat16, {args.compile}"] = compiled.step
+    number = single.config.discriminator.steps
+    pairs = {last: batches(size, device, channels_last=last) for last in (False, True)}
+    ways = {
+        name: Rounds(step, number, pairs[name != "plain"], device) for name, step in steps.items()
+    }
+    flops = {kind: ways[kind].flops() for kind in ("plain", "float32")}
+    for _ in range(args.rounds + 1):
+        for way in ways.values():
+            way()
+    rows = []
+    for name, way in ways.items():
+        taken = np.array(way.seconds[1:])  # the first warms up
+        ratios = np.array(ways["plain"].seconds[1:]) / taken
+        kind = torch.bfloat16 if name.startswith("bfloat16") else torch.float32
+        count = flops["plain" if name == "plain" else "float32"]
+        share = count / np.median(taken) / matmul_peak(kind, device=device)
+        cells = [preset, str(size), str(width), name, f"{count / 1e9:.0f}"]
+        cells += [f"{number / np.median(taken):.3g}", f"{share:.0%}"]
         cells.append(f"{np.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-    return "| " + " | ".join(cells) + " |"
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def main() -> None:
@@ -163,30 +223,44 @@ def main() -> None:
     )
     parser.add_argument("--case", action="append", required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", help="a backend of torch.compile, such as inductor")
     parser.add_argument("--out", type=Path, default=Path("docs/results/training-step.md"))
     args = parser.parse_args()
-    cases = " ".join(f"--case {case}" for case in args.case)
+    options = "".join(f" --case {case}" for case in args.case) + f" --rounds {args.rounds}"
+    if args.device != "cpu":
+        options += f" --device {args.device}"
+    if args.compile:
+        options += f" --compile {args.compile}"
     threads = os.environ.get("OMP_NUM_THREADS")
-    native = "native" if torch.cpu._is_avx512_bf16_supported() else "emulated"
     lines = [
         "# The training step",
         "",
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/training_step.py "
-        f"{cases} --rounds {args.rounds}`",
+        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/training_step.py"
+        f"{options}`",
         "",
-        f"{torch.get_num_threads()} thread(s), {platform.machine()}, bfloat16 {native}; batches of"
-        " 16 + 16, one channel. How many times as fast as the plain step a round is: median and"
-        " range of ratios within one run, in float32 and in mixed bfloat16.",
+        f"{machine(args.device)}; batches of 16 + 16, one channel. A round is one step of G with "
+        "its steps of D; a step, one of D. Times as fast: median and range of ratios within one "
+        "run. Of the limit: convolutions and products a second against the best product of square "
+        "matrices in that precision.",
         "",
-        "| preset | size | width | plain, s a round | float32 | bfloat16 |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| preset | size | width | step | Gflop a round | steps/s | of the limit | times as fast |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     for case in args.case:
         preset, size, width = case.split(":")
-        lines.append(measure(preset, int(size), int(width), args.rounds))
-        print(lines[-1], flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
+        rows = measure(preset, int(size), int(width), args)
+        print(*rows, sep="\n", flush=True)
+        lines += rows
+        args.out.write_text("\n".join(lines) + "\n")
+
+
+def machine(device: str) -> str:
+    if device != "cpu":
+        return torch.cuda.get_device_name()
+    native = "native" if torch.cpu._is_avx512_bf16_supported() else "emulated"
+    return f"{torch.get_num_threads()} thread(s), {platform.machine()}, bfloat16 {native}"
 
 
 if __name__ == "__main__":

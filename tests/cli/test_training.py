@@ -12,6 +12,13 @@ def test_an_existing_run_is_kept_or_replaced(run, phantoms, a2bgan, says, small,
     assert a2bgan(*again, "--overwrite").exit_code == 0
 
 
+def test_a_run_is_not_replaced_by_processes_that_start_on_their_own(run, a2bgan, says, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = a2bgan("train", "--data", "phantom", "--out", run, "--overwrite")
+    assert f"remove {run} first" in says(result)
+
+
 def test_a_finished_run_resumes_to_nothing(run, a2bgan, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     result = a2bgan("train", "--out", copy, "--resume")

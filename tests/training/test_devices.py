@@ -1,7 +1,8 @@
-"""Training on two processes through Lightning Fabric."""
+"""Training on two processes, however they were started, through Lightning Fabric."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,39 +36,102 @@ SETTINGS = (
 )
 
 
-def train(data: Path, out: Path, devices: int, batch_size: int) -> str:
-    settings = (*SETTINGS, f"train.devices={devices}", f"train.batch_size={batch_size}")
-    command = [sys.executable, "-m", "a2bgan.cli.app", "train", "--data", data, "--out", out]
-    command += [part for setting in settings for part in ("--set", setting)]
+def train(data: Path, out: Path, devices: int, batch_size: int, nodes: int = 1) -> list[str]:
+    """The command that trains, for each of the processes to be started."""
+    settings = [*SETTINGS, f"train.devices={devices}", f"train.batch_size={batch_size}"]
+    settings.append(f"train.nodes={nodes}")
+    command = ["-m", "a2bgan.cli.app", "train", "--data", str(data), "--out", str(out)]
+    return command + [part for setting in settings for part in ("--set", setting)]
+
+
+def together(commands: list[list[str]], environments: list[dict[str, str]]) -> str:
+    """What processes that run at the same time say, which must end well."""
     # As in a shell: not a process that something else has already counted.
     unset = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    environment = {k: v for k, v in os.environ.items() if k not in unset}
-    result = subprocess.run(
-        [*map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    base = {k: v for k, v in os.environ.items() if k not in unset} | {"OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**base, **environment},
+        )
+        for command, environment in zip(commands, environments, strict=True)
+    ]
+    said = ""
+    for process in running:
+        out, err = process.communicate(timeout=250)
+        assert process.returncode == 0, err
+        said += out
+    return said
 
 
-def test_two_processes_learn_what_one_does_with_twice_the_batch(phantoms, tmp_path):
-    said = train(phantoms, tmp_path / "two", devices=2, batch_size=2)
-    train(phantoms, tmp_path / "one", devices=1, batch_size=4)
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def by_fabric(data: Path, out: Path) -> str:
+    """One command; Lightning Fabric starts the second process."""
+    return together([train(data, out, devices=2, batch_size=2)], [{}])
+
+
+def by_torchrun(data: Path, out: Path) -> str:
+    """Two machines, as torchrun sees them, with a process each."""
+    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launcher += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    command = train(data, out, devices=1, batch_size=2, nodes=2)
+    commands = [[*launcher, f"--node-rank={node}", *command] for node in range(2)]
+    return together(commands, [{}, {}])
+
+
+def by_slurm(data: Path, out: Path) -> str:
+    """Two tasks on two nodes, by what srun tells each of them."""
+    environments = [
+        {
+            "SLURM_NTASKS": "2",
+            "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_NNODES": "2",
+            "SLURM_JOB_NAME": "train",
+            "SLURM_JOB_ID": "1",
+            "SLURM_PROCID": str(task),
+            "SLURM_NODEID": str(task),
+            "SLURM_LOCALID": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        for port in [free_port()]
+        for task in range(2)
+    ]
+    return together([train(data, out, devices=1, batch_size=2, nodes=2)] * 2, environments)
+
+
+@pytest.fixture(scope="module")
+def alone(phantoms, tmp_path_factory) -> Path:
+    """What one process learns from twice the batch."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    together([train(phantoms, run, devices=1, batch_size=4)], [{}])
+    return run
+
+
+@pytest.mark.parametrize("start", [by_fabric, by_torchrun, by_slurm])
+def test_two_processes_learn_what_one_does_with_twice_the_batch(start, alone, phantoms, tmp_path):
+    both = tmp_path / "two"
+    said = start(phantoms, both)
     assert said.count("6 steps in") == 1  # one of the two speaks
-    assert (tmp_path / "two" / "selection.json").exists()
+    assert (both / "selection.json").exists()
     for network in ("translator", "translator_ema", "discriminator", TEXTURE, READER):
         one, two = (
-            load_file(tmp_path / name / f"checkpoints/step-00000006/{network}.safetensors")
-            for name in ("one", "two")
+            load_file(run / f"checkpoints/step-00000006/{network}.safetensors")
+            for run in (alone, both)
         )
         for name, values in one.items():
             np.testing.assert_allclose(two[name], values, rtol=1e-6, atol=2e-6, err_msg=name)
     one, two = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (alone, both)
     )
     assert [line["step"] for line in two] == [2, 4, 6]
     for ours, theirs in zip(two, one, strict=True):

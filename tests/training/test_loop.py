@@ -18,7 +18,7 @@ from a2bgan.cli.app import app
 from a2bgan.data.manifest import read_manifest
 from a2bgan.errors import InputError
 from a2bgan.training import loop
-from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
+from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints, load_weights
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
 from a2bgan.training.run_folder import RunFolder
@@ -208,6 +208,18 @@ def test_checkpoints_are_validated_and_may_end_a_training(tmp_path):
     on = train(run.config(), *sets, run, resume=True)
     assert on.position.step == 40
     assert weights(run.path) == weights(whole.path)
+
+
+def test_compiled_networks_learn_the_same(tmp_path):
+    # With the backend that runs what was traced as it is; PyTorch answers for the others.
+    found = {}
+    for backend in ("null", "eager"):
+        settings = (f"train.compile={backend}", "train.steps=6", "train.checkpoint_every=6")
+        run, outcome = run_training(tmp_path / backend, *settings)
+        found[backend] = outcome.method.networks["translator"].state_dict()
+        load_weights(find_checkpoint(run.checkpoints), run.config().build_method())
+    for name, value in found["null"].items():
+        torch.testing.assert_close(found["eager"][name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_budget_in_minutes_is_kept(tmp_path):

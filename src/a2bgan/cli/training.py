@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
 
-WAIT_SECONDS = 60
-"""How long a process waits for the leading one to make the run folder."""
+WAIT_SECONDS = 600
+"""How long a process waits for the leading one to read the manifest and make the run folder."""
+
+NUMBERS = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+"""Environment variables that number processes that train together."""
 
 
 def train(
@@ -83,9 +86,18 @@ def _leads() -> bool:
     """Whether this process speaks and decides for all that train together.
 
     Lightning Fabric starts the others with the same command line and a LOCAL_RANK; torchrun starts
-    all of them, with a RANK.
+    all of them, with a RANK, SLURM with a SLURM_PROCID.
     """
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
+    return all(int(os.environ.get(name) or 0) == 0 for name in NUMBERS)
+
+
+def _refuse_overwrite_among_many(out: Path) -> None:
+    """Raise InputError where others, started at the same time, may open what is to be replaced."""
+    many = int(os.environ.get("SLURM_NTASKS") or 1)
+    if "RANK" in os.environ:
+        many = int(os.environ.get("WORLD_SIZE") or 1)
+    if many > 1:
+        raise InputError(f"--overwrite is for one process or one command: remove {out} first")
 
 
 def _join_run(path: Path) -> "RunFolder":
@@ -225,6 +237,8 @@ def _open_run(
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
+    if overwrite:
+        _refuse_overwrite_among_many(out)
     if not _leads():
         return _join_run(out)
     if resume:

@@ -2,8 +2,12 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,13 +34,12 @@ class TextureEnergies(nn.Module):
     (Oyallon et al., "Scaling the Scattering Transform", ICCV 2017).
     """
 
-    rows_0: Tensor
+    columns_0: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         for number, sigma in enumerate(SCALES):
-            rows, columns = separate(gabor_filters(sigma))
-            self.register_buffer(f"rows_{number}", rows, persistent=False)
+            _, columns = separate(gabor_filters(sigma))
             self.register_buffer(f"columns_{number}", columns, persistent=False)
 
     @property
@@ -47,14 +50,13 @@ class TextureEnergies(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1], channels averaged, to (N, channels, H // CELL, W // CELL)."""
         with torch.autocast(x.device.type, enabled=False):  # small numbers, of which logarithms
-            grey = x.to(self.rows_0.dtype).mean(dim=1).unsqueeze(1)
+            grey = x.to(self.columns_0.dtype).mean(dim=1).unsqueeze(1)
             maps = [F.avg_pool2d(grey, CELL)]
             for number, sigma in enumerate(SCALES):
-                rows: Tensor = getattr(self, f"rows_{number}")
                 columns: Tensor = getattr(self, f"columns_{number}")
                 stride = 1 if sigma < 2 else 2  # every second output of a coarse filter is enough
-                margin = rows.shape[-1] // 2
-                along = _along_rows(grey, rows, stride, margin)
+                margin = columns.shape[2] // 2
+                along = _along_rows(grey, sigma, stride)
                 along = F.pad(along, (0, 0, margin, margin), mode="reflect")
                 out = F.conv2d(along, columns, stride=(stride, 1))
                 power = F.avg_pool2d(out * out, CELL // stride)
@@ -62,17 +64,24 @@ class TextureEnergies(nn.Module):
             return torch.cat(maps, dim=1)
 
 
-def _along_rows(x: Tensor, filters: Tensor, stride: int, margin: int) -> Tensor:
-    """Filters (R, 1, 1, k) along the mirrored rows of x (N, 1, H, W), to (N, R, H, W / stride).
+def _along_rows(x: Tensor, sigma: float, stride: int) -> Tensor:
+    """The rows' part of a scale's filters, on x (N, 1, H, W), to (N, R, H, W / stride).
 
     As a product with a matrix: the gradient of a convolution of one channel is slow on CPUs.
     """
     count, _, height, width = x.shape
-    units = torch.eye(width, dtype=x.dtype, device=x.device)[:, None, None]
-    units = F.pad(units, (margin, margin, 0, 0), mode="reflect")
-    matrix = F.conv2d(units, filters, stride=(1, stride)).squeeze(2).transpose(1, 2)
-    out = x.reshape(-1, width) @ matrix.flatten(1)  # (W, W / stride * R)
+    matrix = torch.from_numpy(row_matrix(sigma, width, stride)).to(x)
+    out = x.reshape(-1, width) @ matrix.flatten(1)
     return out.reshape(count, height, *matrix.shape[1:]).permute(0, 3, 1, 2)  # channels last
+
+
+@lru_cache(maxsize=16)
+def row_matrix(sigma: float, width: int, stride: int) -> NDArray[np.float64]:
+    """(W, W / stride, R): what the rows' part of a scale's filters makes of a row, mirrored."""
+    rows, _ = separate(gabor_filters(sigma))
+    unit = np.eye(width)
+    filtered = [correlate1d(unit, row, axis=1, mode="mirror") for row in rows[:, 0, 0].numpy()]
+    return np.stack(filtered, axis=-1)[:, ::stride].copy()
 
 
 def gabor_filters(sigma: float) -> Tensor:

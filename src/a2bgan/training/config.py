@@ -39,6 +39,10 @@ class TrainConfig(BaseModel):
     precision: str = Field(description="Lightning Fabric's precision, such as 32-true, bf16-mixed")
     accelerator: str = Field(description="Lightning Fabric's accelerator: auto, cpu, cuda, mps")
     devices: int | str = Field(description="Lightning Fabric's devices: auto or a number")
+    nodes: int = Field(1, ge=1, description="machines, each with as many devices")
+    compile: Literal["inductor", "cudagraphs", "aot_eager", "eager"] | None = Field(
+        None, description="torch.compile's backend for networks that learn by steps"
+    )
     augment: AugmentConfig
     log_every: int = Field(ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")

@@ -81,6 +81,8 @@ def train(
     settings = config.train
     fabric = _launch(settings)
     method = config.build_method()
+    if isinstance(method, StepMethod):
+        method.backend = settings.compile
     method.prepare(fabric)
     position = Position(step=0, seconds=0.0)
     if resume and list_checkpoints(run.checkpoints):
@@ -210,12 +212,13 @@ def _launch(settings: TrainConfig) -> Fabric:
         fabric = Fabric(
             accelerator=settings.accelerator,
             devices=settings.devices,
+            num_nodes=settings.nodes,
             precision=_precision(settings),  # type: ignore[arg-type]
         )
         fabric.launch()
     except (TypeError, ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"train.accelerator, devices or precision: {reason}") from None
+        raise InputError(f"train.accelerator, devices, nodes or precision: {reason}") from None
     return fabric
 
 

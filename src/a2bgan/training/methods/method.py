@@ -189,6 +189,10 @@ class Method(ABC):
 class StepMethod(Method):
     """A method that learns by steps on random batches of B and A."""
 
+    backend: str | None = None
+    """Of torch.compile, for the networks that learn; None: they are not compiled. It counts when
+    `prepare` is called."""
+
     @property
     def mixed_per_healthy(self) -> int:
         """How many images of A a step is to be given for each of B."""
@@ -223,6 +227,9 @@ class StepMethod(Method):
                 adam = torch.optim.Adam(
                     network.parameters(), rates[name], betas, weight_decay=weight_decay, fused=True
                 )
+                if self.backend is not None:
+                    # Fabric compiles again what it has wrapped. `networks` keeps the original.
+                    network = torch.compile(network, dynamic=False, backend=self.backend)
                 wrapped[name], self.optimizers[name] = fabric.setup(network, adam)
             else:
                 network.to(fabric.device).requires_grad_(False)

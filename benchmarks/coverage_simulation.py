@@ -1,9 +1,9 @@
 """Whether intervals, tests, thresholds and shares hold what they promise, by simulation.
 
-    python benchmarks/statistics.py
+    python benchmarks/coverage_simulation.py
 
 Draws scores from known distributions, so that the truth is known, and counts. Prints a table and
-writes it to docs/results/statistics.md.
+writes it to docs/results/coverage-simulation.md.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def main() -> None:
     lines = [
         "# Statistics",
         "",
-        "`python benchmarks/statistics.py`",
+        "`python benchmarks/coverage_simulation.py`",
         "",
         f"{REPEATS} repeats each; in brackets the 95 % interval of the share counted.",
         "",
@@ -37,7 +37,7 @@ def main() -> None:
             counted = f"{hits / repeats:.3f} ({low:.3f}-{high:.3f})"
             lines.append(f"| {what} | {setting} | {promised} | {counted} |")
             print(lines[-1], flush=True)
-    Path("docs/results/statistics.md").write_text("\n".join(lines) + "\n")
+    Path("docs/results/coverage-simulation.md").write_text("\n".join(lines) + "\n")
 
 
 Row = tuple[str, str, str, int, int]

@@ -1,0 +1,67 @@
+"""Peak memory of a training of each preset at each size.
+
+    OMP_NUM_THREADS=1 python benchmarks/memory_presets.py
+
+Each is trained in a process of its own for a few steps, the first without the translator, on 64
+generated images; more images need no more (memory_training.py). Prints a table and writes it to
+docs/results/memory-presets.md.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from a2bgan.training.config import load_config
+from memory_methods import measure, write_images
+
+CASES = (
+    ("fast", (64, 128, 256, 512)),
+    ("paper", (64, 128, 256)),
+)
+STEPS = 4
+IMAGES = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/results/memory-presets.md"))
+    args = parser.parse_args()
+    threads = os.environ.get("OMP_NUM_THREADS")
+    lines = [
+        "# Memory of training, by preset and size",
+        "",
+        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/memory_presets.py`",
+        "",
+        "Most resident memory of the process, from its start to the written checkpoint; batches as "
+        "in the preset, in float32 and in mixed bfloat16.",
+        "",
+        "| preset | size | widths | batch | float32, GB | bfloat16, GB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    print(*lines[-2:], sep="\n")
+    with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
+        for preset, sizes in CASES:
+            config = load_config(preset)
+            method = config.method.model_dump()
+            widths = ", ".join(str(method[n]["width"]) for n in ("translator", "discriminator"))
+            for size in sizes:
+                file = Path(folder, f"{size}.npy")
+                if not file.exists():
+                    write_images(file, IMAGES, size)
+                cells = [preset, str(size), widths, f"2 x {config.train.batch_size}"]
+                for precision in ("32-true", "bf16-mixed"):
+                    settings = [f"data.size={size}", f"train.steps={STEPS}"]
+                    settings += [f"train.precision={precision}", "train.accelerator=cpu"]
+                    peak, _ = measure(preset, file, settings)
+                    cells.append(f"{peak:.2f}")
+                lines.append("| " + " | ".join(cells) + " |")
+                print(lines[-1], flush=True)
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
