@@ -227,10 +227,11 @@ class StepMethod(Method):
                 adam = torch.optim.Adam(
                     network.parameters(), rates[name], betas, weight_decay=weight_decay, fused=True
                 )
+                called: Any = network
                 if self.backend is not None:
                     # Fabric compiles again what it has wrapped. `networks` keeps the original.
-                    network = torch.compile(network, dynamic=False, backend=self.backend)
-                wrapped[name], self.optimizers[name] = fabric.setup(network, adam)
+                    called = torch.compile(network, dynamic=False, backend=self.backend)
+                wrapped[name], self.optimizers[name] = fabric.setup(called, adam)
             else:
                 network.to(fabric.device).requires_grad_(False)
         return wrapped
