@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from a2bgan.detection.calibration import (
     Calibration,
     calibrate,
     drift,
+    intensities,
     read_calibration,
 )
 from a2bgan.detection.held_out import HeldOut
@@ -20,10 +23,11 @@ CONFIG = load_config(
 )
 
 
-def make(scores, means=None) -> Calibration:
+def make(scores, means=None, patients=None) -> Calibration:
     scores = np.asarray(scores, dtype=float)
     means = np.zeros_like(scores) if means is None else means
-    return Calibration(PICK, np.sort(scores), scores, means, means)
+    patients = np.arange(len(scores)) if patients is None else patients
+    return Calibration(PICK, np.sort(scores), scores, means, means, patients)
 
 
 def test_a_patient_s_highest_score_counts_and_the_unknown_stand_alone():
@@ -41,8 +45,9 @@ def test_images_are_scored_and_patients_counted_once():
     patients = np.array(["a", "a", "b", "c", "c", "c", "d"])
     found = calibrate(Trained(method, CONFIG, PICK), HeldOut(images, patients))
     assert (len(found.patient_scores), len(found.image_scores)) == (4, 7)
-    np.testing.assert_allclose(found.means, images.reshape(7, -1).mean(1) / 255)
-    np.testing.assert_allclose(found.deviations, images.reshape(7, -1).std(1) / 255, rtol=1e-5)
+    np.testing.assert_allclose(found.means, images.reshape(7, -1).mean(1) / 255, atol=1e-6)
+    np.testing.assert_allclose(found.deviations, images.reshape(7, -1).std(1) / 255, atol=1e-6)
+    assert found.image_patients.tolist() == [0, 0, 1, 2, 2, 2, 3]
     with pytest.raises(InputError, match="no healthy images were held out"):
         calibrate(Trained(method, CONFIG, PICK), HeldOut(images[:0], patients[:0]))
 
@@ -53,6 +58,9 @@ def test_round_trip_and_what_it_applies_to(tmp_path):
     make([0.1, 0.2]).write(run)
     found = read_calibration(run)
     assert found.patient_scores.tolist() == [0.1, 0.2]
+    written = json.loads(run.calibration_file.read_text())
+    del written["image_patients"]  # as older versions wrote it
+    assert Calibration.from_dict(written).image_patients.tolist() == [0, 1]
     assert found.applies_to(Pick("step-00000007", "ema", "mean", "named"))
     assert not found.applies_to(Pick("step-00000007", "ema", "top-k", "aucp"))
     run.calibration_file.write_text('{"pick": 3}')
@@ -65,18 +73,43 @@ def test_drift_is_named_and_sameness_is_not():
     old = rng.normal(0.4, 0.05, size=200)
     calibration = make(rng.exponential(size=200), old)
     scores, same = rng.exponential(size=60), rng.normal(0.4, 0.05, size=60)
-    assert drift(calibration, scores, same, same) == []
-    (sentence,) = drift(calibration, scores, same + 0.05, same)
-    assert sentence.startswith("brightness of these 60 images differ")
+    people = [f"p{k}" for k in range(60)]
+    assert drift(calibration, people, scores, same, same) == []
+    (sentence,) = drift(calibration, people, scores, same + 0.05, same)
+    assert sentence.startswith("brightness of these 60 patients differ")
     assert "higher in the median" in sentence
-    assert len(drift(calibration, scores + 1, same + 0.05, same - 0.05)) == 3
-    assert drift(calibration, scores[:10] + 1, same[:10] + 0.05, same[:10]) == []
+    assert len(drift(calibration, people, scores + 1, same + 0.05, same - 0.05)) == 3
+    assert drift(calibration, people[:10], scores[:10] + 1, same[:10] + 0.05, same[:10]) == []
+    assert drift(calibration, ["one"] * 60, scores + 1, same + 0.05, same) == []
 
 
-def test_drift_is_said_rarely_without_drift():
+@pytest.mark.parametrize("images", [1, 10])
+def test_drift_is_said_rarely_without_drift(images):
+    """A patient's images are alike: only patients are independent."""
     rng = np.random.default_rng(1)
+
+    def of(patients: int) -> tuple[np.ndarray, np.ndarray]:
+        """Three numbers for each image, and whose it is."""
+        who = np.repeat(np.arange(patients), images)
+        shape = 3, patients
+        return rng.normal(size=shape)[:, who] + rng.normal(size=(3, len(who))), who
+
     said = 0
     for _ in range(300):
-        calibration = make(rng.normal(size=100), rng.normal(size=100))
-        said += bool(drift(calibration, *rng.normal(size=(3, 50))))
+        (scores, means, _), who = of(100)
+        values, people = of(50)
+        said += bool(drift(make(scores, means, who), people, *values))
     assert said <= 9  # 3 are expected at most
+
+
+def test_images_with_equal_histograms_do_not_drift():
+    rng = np.random.default_rng(0)
+    levels = np.arange(32 * 32).astype(np.uint8)
+    images = np.stack([rng.permutation(levels).reshape(1, 32, 32) for _ in range(60)])
+    method = CONFIG.build_method()
+    patients = np.array([f"p{k}" for k in range(30)])
+    calibration = calibrate(Trained(method, CONFIG, PICK), HeldOut(images[:30], patients))
+    new = [images[30:] / np.float32(255), (images[30:] / 127.5 - 1).astype(np.float32) / 2 + 0.5]
+    for pixels in new:
+        means, deviations = intensities(pixels)
+        assert drift(calibration, patients, calibration.image_scores, means, deviations) == []

@@ -171,6 +171,7 @@ def test_a_loaded_detector_obeys_new_parameters(fitted, tmp_path):
 def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
     x = pictures(5, 2)
     reference = fitted.calibration_.patient_scores
+    assert len(reference) == len(fitted.calibration_.image_scores) > 1  # each its own patient
     expected = [(1 + (reference >= s).sum()) / (len(reference) + 1) for s in fitted.score(x)]
     np.testing.assert_allclose(fitted.p_value(x), expected)
     together = fitted.p_value(x, patients=["a", "a", "a", "b", "b"])

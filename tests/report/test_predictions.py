@@ -21,7 +21,8 @@ def prediction(name: str, patient: str, score: float | None) -> Prediction:
 
 def calibration(scores, mean: float = 0.5) -> Calibration:
     scores = np.sort(np.asarray(scores, dtype=float))
-    return Calibration(PICK, scores, scores, np.full(len(scores), mean), np.full(len(scores), 0.29))
+    n = len(scores)
+    return Calibration(PICK, scores, scores, np.full(n, mean), np.full(n, 0.29), np.arange(n))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

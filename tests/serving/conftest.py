@@ -62,7 +62,7 @@ def make_room(run: Path, tmp_path: Path, pictures: Pictures) -> Iterator[Callabl
         trained = load_trained(folder)
         # 39 calibration patients with scores between those of the cases.
         scores = np.sort((np.arange(39) + 0.5) / 40)
-        calibration = Calibration(trained.pick, scores, scores, scores, scores)
+        calibration = Calibration(trained.pick, *[scores] * 4, np.arange(len(scores)))
         verdicts = Verdicts(place / "verdicts.sqlite")
         opened.append(verdicts)
         cases = make_cases(place / "cases", count, pictures)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
 from a2bgan.detection.detect import detect
 from a2bgan.detection.held_out import HeldOut
@@ -19,11 +20,14 @@ from a2bgan.training.run_folder import RunFolder
 
 ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
 
+DIGITS = 6
+"""Of means and deviations: images with equal histograms differ in what comes after, by rounding."""
+
 DRIFT_AT = 0.01
 """Drift is said where a Kolmogorov-Smirnov p-value, times the number of tests, is below this."""
 
 DRIFT_NEEDS = 20
-"""Fewer images than these are not tested for drift."""
+"""Fewer patients than these are not tested for drift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Calibration:
     patient_scores: (P,) each patient's score by `pick.patients`, the highest by default.
     image_scores, means, deviations: (N,) each image's score, and mean and standard deviation of
         its preprocessed pixels in [0, 1].
+    image_patients: (N,) a number for the patient that each image is of.
     """
 
     pick: Pick
@@ -41,6 +46,7 @@ class Calibration:
     image_scores: NDArray[np.float64]
     means: NDArray[np.float64]
     deviations: NDArray[np.float64]
+    image_patients: NDArray[np.int64]
 
     def write(self, run: RunFolder) -> None:
         run.calibration_file.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
@@ -49,14 +55,17 @@ class Calibration:
         """What `from_dict` takes, for JSON."""
         return {
             "pick": asdict(self.pick),
-            **{name: getattr(self, name).tolist() for name in ARRAYS},
+            **{name: getattr(self, name).tolist() for name in (*ARRAYS, "image_patients")},
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
         """The reverse of `as_dict`. Raises ValueError, KeyError or TypeError."""
         arrays = {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
-        return cls(pick=Pick(**values["pick"]), **arrays)
+        # Older files do not say whose images are whose.
+        numbers = values.get("image_patients", range(len(arrays["image_scores"])))
+        patients = np.array(numbers, dtype=np.int64)
+        return cls(pick=Pick(**values["pick"]), **arrays, image_patients=patients)
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
@@ -89,33 +98,42 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
     pick = trained.pick
-    scores = np.concatenate(
-        [b.scores.numpy() for b in detect(trained.method, healthy.images, pick.score, pick.version)]
-    ).astype(np.float64)
+    found = [
+        (batch.scores.numpy(), *intensities(to_intensities(batch.x)))
+        for batch in detect(trained.method, healthy.images, pick.score, pick.version)
+    ]
+    scores, means, deviations = (
+        np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
+    )
     of_patients = by_patient(healthy.patients, scores, pick.patients)
-    means, deviations = intensities(healthy.images / np.float32(np.iinfo(healthy.images.dtype).max))
-    return Calibration(pick, np.sort(list(of_patients.values())), scores, means, deviations)
+    _, numbers = np.unique(healthy.patients, return_inverse=True)
+    patient_scores = np.sort(list(of_patients.values()))
+    return Calibration(pick, patient_scores, scores, means, deviations, numbers)
 
 
 def intensities(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation (N,) of each image's pixels (N, C, H, W) in [0, 1]."""
     flat = images.reshape(len(images), -1)
-    return flat.mean(1, dtype=np.float64), flat.std(1, dtype=np.float64)
+    mean, deviation = flat.mean(1, dtype=np.float64), flat.std(1, dtype=np.float64)
+    return mean.round(DIGITS), deviation.round(DIGITS)
 
 
 def drift(
     calibration: Calibration,
+    patients: Sequence[str] | NDArray[Any],
     scores: NDArray[np.float64],
     means: NDArray[np.float64],
     deviations: NDArray[np.float64],
 ) -> list[str]:
-    """How a batch of images differs from those of calibration, a sentence for each way.
+    """How images (N,) of some patients differ from those of calibration, a sentence for each way.
 
-    Two-sample Kolmogorov-Smirnov tests of scores, brightness and contrast, Bonferroni corrected.
-    A batch with many diseased has other scores too; brightness and contrast speak of the scanner.
-    Empty where nothing differs or the batch has fewer than `DRIFT_NEEDS` images.
+    Two-sample Kolmogorov-Smirnov tests of scores, brightness and contrast, each averaged over a
+    patient's images, which are alike; Bonferroni corrected. Among many diseased the scores are
+    others too; brightness and contrast speak of the scanner.
+    Empty where nothing differs or there are fewer than `DRIFT_NEEDS` patients.
     """
-    if len(scores) < DRIFT_NEEDS:
+    people, numbers = np.unique(np.asarray(patients), return_inverse=True)
+    if len(people) < DRIFT_NEEDS:
         return []
     tests = {
         "scores": (scores, calibration.image_scores, "more disease, or another scanner"),
@@ -124,12 +142,19 @@ def drift(
     }
     found = []
     for name, (new, old, meaning) in tests.items():
+        new, old = _means(numbers, new), _means(calibration.image_patients, old)
         result = ks_2samp(new, old)
         p_value = min(1.0, float(result.pvalue) * len(tests))
         if p_value < DRIFT_AT:
             direction = "higher" if np.median(new) > np.median(old) else "lower"
             found.append(
-                f"{name} of these {len(new)} images differ from those of calibration, {direction} "
+                f"{name} of these {len(new)} patients differ from those of calibration, {direction} "
                 f"in the median ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
             )
     return found
+
+
+def _means(groups: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean value of each group, (G,), from numbers 0 to G - 1 and values (N,)."""
+    means: NDArray[np.float64] = np.bincount(groups, values) / np.bincount(groups)
+    return means

@@ -119,8 +119,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         holdout = hold_out(manifest, config.holdout)
 
         def part(split: str, name: Part) -> HeldOut:
-            rows = [int(row.path.name) for row in holdout.rows(manifest, split, name)]
-            return HeldOut(pixels[split][rows], np.array(patients[split], dtype=np.str_)[rows])
+            chosen = holdout.rows(manifest, split, name)
+            images = pixels[split][[int(row.path.name) for row in chosen]]
+            return HeldOut(images, np.array([row.patient_id for row in chosen], dtype=np.str_))
 
         held_out = part("healthy", "selection"), part("mixed", "selection")
         selecting = len(held_out[0]) > 0 and len(held_out[1]) > 0

@@ -106,7 +106,7 @@ def write_predictions(
             behind = [who for who, n in zip(people, counts, strict=True) for _ in range(n)]
             first = np.cumsum([0, *counts[:-1]])
             p_values = calibration.p_values(behind, scores)[first]
-            sentences = drift(calibration, scores, means, deviations)
+            sentences = drift(calibration, behind, scores, means, deviations)
             flagged = len({who for who, p in zip(people, p_values, strict=True) if p <= rate})
             p_of = dict(zip(map(id, scored), p_values.tolist(), strict=True))
             temporary = out / "scores.csv.tmp"

@@ -210,7 +210,7 @@ def _write_table(
         np.maximum.at(highest, who, scores)
         p_of_patient = p_values(calibration.patient_scores, highest)
         flagged = int((p_of_patient <= rate).sum())
-        sentences = drift(calibration, scores, means, deviations)
+        sentences = drift(calibration, who, scores, means, deviations)
         p = np.full(len(good), np.nan)
         p[good] = p_of_patient[who]
         table = table.append_column("p_value", pa.array(p, mask=~good))
