@@ -1,8 +1,13 @@
 import json
 import re
 import shutil
+import threading
 
 import pytest
+
+from a2bgan.cli.training import _join_run
+from a2bgan.data.manifest import read_manifest
+from a2bgan.training.run_folder import RunFolder
 
 
 def test_an_existing_run_is_kept_or_replaced(run, phantoms, a2bgan, says, small, tmp_path):
@@ -17,6 +22,23 @@ def test_a_run_is_not_replaced_by_processes_that_start_on_their_own(run, a2bgan,
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = a2bgan("train", "--data", "phantom", "--out", run, "--overwrite")
     assert f"remove {run} first" in says(result)
+
+
+def test_repeated_runs_are_for_one_process(a2bgan, says, tmp_path):
+    train = ("train", "--data", "phantom", "--out", tmp_path / "run", "--seeds", 2)
+    line = says(a2bgan(*train, "--set", "train.devices=2"))
+    assert "--seeds is for one process" in line
+
+
+def test_a_process_that_joins_waits_until_the_images_have_moved(run, phantoms, tmp_path):
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    moved = shutil.copytree(phantoms.parent, tmp_path / "moved") / phantoms.name
+    manifest = read_manifest(moved)
+    leading = threading.Timer(1.5, copy.keep_manifest, [manifest])
+    leading.start()
+    joined = _join_run(copy.path, str(manifest.root.resolve()))
+    assert joined.image_root() == manifest.root.resolve()
+    leading.join()
 
 
 def test_a_finished_run_resumes_to_nothing(run, a2bgan, tmp_path):

@@ -4,7 +4,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.fid import FeatureNetwork, Inception, RandomFeatures, frechet_distance
+from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures, Inception, RandomFeatures
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 
@@ -40,9 +40,11 @@ def test_agrees_with_the_definition_in_float64(method):
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(
         np.cov(a, rowvar=False) + np.cov(b, rowvar=False) - 2 * mixed_term
     )
-    found = frechet_distance(method, mixed, healthy, Moments())
+    features = HealthyFeatures(healthy, Moments(), method.device)
+    found = features.distance(method, mixed)
     assert found == pytest.approx(expected, rel=1e-4)
-    assert frechet_distance(method, mixed, healthy, Moments(), "raw") != pytest.approx(found)
+    assert features.distance(method, mixed, "raw") != pytest.approx(found)
+    assert features.distance(method, mixed) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -3,12 +3,14 @@
 import csv
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from a2bgan.cli.app import app
 from a2bgan.data.manifest import open_data
@@ -114,6 +116,19 @@ def test_parts_of_another_list_are_refused(run, phantoms, tiny_set, a2bgan, says
     assert "--pictures" in says(
         a2bgan("predict", run, phantoms, "--out", out, "--part-size", 20, "--pictures")
     )
+
+
+def test_parts_of_other_weights_are_refused(run, phantoms, a2bgan, says, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    for file in (other / "checkpoints").rglob("translator*.safetensors"):
+        weights = load_file(file)
+        save_file({name: value * 1.01 for name, value in weights.items()}, file)
+    out = tmp_path / "out"
+    command = ("predict", phantoms, "--out", out, "--part-size", 20)
+    assert a2bgan(command[0], run, *command[1:]).exit_code == 0
+    assert a2bgan(command[0], run, *command[1:]).exit_code == 0
+    assert "another model" in says(a2bgan(command[0], other, *command[1:]))
+    assert "--half" in says(a2bgan(command[0], run, *command[1:], "--half"))
 
 
 def test_files_that_cannot_be_read_are_rows_with_the_reason(run, phantoms, a2bgan, tmp_path):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from a2bgan.training.methods.a2bgan import READER, TEXTURE
+
+Process = subprocess.Popen[str]
 
 SETTINGS = (
     "data.size=32",
@@ -44,12 +48,11 @@ def train(data: Path, out: Path, devices: int, batch_size: int, nodes: int = 1) 
     return command + [part for setting in settings for part in ("--set", setting)]
 
 
-def together(commands: list[list[str]], environments: list[dict[str, str]]) -> str:
-    """What processes that run at the same time say, which must end well."""
+def started(commands: list[list[str]], environments: list[dict[str, str]]) -> list[Process]:
     # As in a shell: not a process that something else has already counted.
     unset = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     base = {k: v for k, v in os.environ.items() if k not in unset} | {"OMP_NUM_THREADS": "1"}
-    running = [
+    return [
         subprocess.Popen(
             [sys.executable, *command],
             stdout=subprocess.PIPE,
@@ -59,8 +62,12 @@ def together(commands: list[list[str]], environments: list[dict[str, str]]) -> s
         )
         for command, environment in zip(commands, environments, strict=True)
     ]
+
+
+def together(commands: list[list[str]], environments: list[dict[str, str]]) -> str:
+    """What processes that run at the same time say, which must end well."""
     said = ""
-    for process in running:
+    for process in started(commands, environments):
         out, err = process.communicate(timeout=250)
         assert process.returncode == 0, err
         said += out
@@ -89,7 +96,12 @@ def by_torchrun(data: Path, out: Path) -> str:
 
 def by_slurm(data: Path, out: Path) -> str:
     """Two tasks on two nodes, by what srun tells each of them."""
-    environments = [
+    return together([train(data, out, devices=1, batch_size=2, nodes=2)] * 2, slurm_tasks())
+
+
+def slurm_tasks() -> list[dict[str, str]]:
+    """Environments of two tasks on two nodes."""
+    return [
         {
             "SLURM_NTASKS": "2",
             "SLURM_NTASKS_PER_NODE": "1",
@@ -105,7 +117,6 @@ def by_slurm(data: Path, out: Path) -> str:
         for port in [free_port()]
         for task in range(2)
     ]
-    return together([train(data, out, devices=1, batch_size=2, nodes=2)] * 2, environments)
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +148,22 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(start, alone, ph
     for ours, theirs in zip(two, one, strict=True):
         for name in theirs.keys() - {"seconds", "steps_per_second"}:
             assert ours[name] == pytest.approx(theirs[name], abs=2e-4), name
+
+
+def test_a_signal_to_one_process_ends_both_after_the_same_step(phantoms, tmp_path):
+    command = train(phantoms, tmp_path / "run", devices=1, batch_size=2, nodes=2)
+    command += ["--set", "train.steps=100000"]
+    processes = started([command] * 2, slurm_tasks())
+    metrics = tmp_path / "run/metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)  # not the one that writes
+    errors = [process.communicate(timeout=100)[1] for process in processes]
+    assert processes[0].returncode == 130, errors
+    assert "Traceback" not in "".join(errors)
+    assert "go on with" in errors[0]
+    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    written = sorted((tmp_path / "run/checkpoints").iterdir())
+    assert int(written[-1].name.removeprefix("step-")) - last in (0, 1)
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from a2bgan.data.manifest import Manifest
-    from a2bgan.training.config import Config
+    from a2bgan.training.config import Config, TrainConfig
     from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
 
@@ -65,10 +65,13 @@ def train(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
+    from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
     new = (data, preset, config, set_ or [])
     chosen = (where, keep_identifiers)
+    if seeds > 1 and not _alone(load_config(preset, config, set_ or []).train):
+        raise InputError("--seeds is for one process: repeat the command with --set train.seed")
     if seeds == 1:
         run = _open_run(out, *new, resume, overwrite, *chosen)
         _train(run, resume, profile)
@@ -91,6 +94,11 @@ def _leads() -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in NUMBERS)
 
 
+def _alone(settings: "TrainConfig") -> bool:
+    """Whether the settings ask for one process on one machine."""
+    return settings.nodes == 1 and settings.devices in (1, "1")
+
+
 def _refuse_overwrite_among_many(out: Path) -> None:
     """Raise InputError where others, started at the same time, may open what is to be replaced."""
     many = int(os.environ.get("SLURM_NTASKS") or 1)
@@ -100,14 +108,18 @@ def _refuse_overwrite_among_many(out: Path) -> None:
         raise InputError(f"--overwrite is for one process or one command: remove {out} first")
 
 
-def _join_run(path: Path) -> "RunFolder":
-    """The run that the leading process makes, once it is there."""
+def _join_run(path: Path, images: str | None) -> "RunFolder":
+    """The run that the leading process makes, once it is there.
+
+    images: the folder its paths are relative to, where that may have changed.
+    """
     from a2bgan.training.run_folder import RunFolder
 
-    run, waited = RunFolder(path), 0
-    while not run.holdout_file.exists() and waited < WAIT_SECONDS:
+    run = RunFolder(path)
+    for _ in range(WAIT_SECONDS):
+        if run.holdout_file.exists() and images in (None, run.noted_image_root()):
+            break
         time.sleep(1)
-        waited += 1
     return RunFolder.open(path)
 
 
@@ -233,14 +245,15 @@ def _open_run(
     where: str | None,
     keep_identifiers: bool,
 ) -> "RunFolder":
-    from a2bgan.data.manifest import require_training_sets
+    from a2bgan.data.manifest import open_data, require_training_sets
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
     if overwrite:
         _refuse_overwrite_among_many(out)
     if not _leads():
-        return _join_run(out)
+        moved = resume and data is not None
+        return _join_run(out, str(open_data(str(data)).root.resolve()) if moved else None)
     if resume:
         if settings or config is not None or overwrite:
             raise InputError(
@@ -303,7 +316,8 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
     )
     said = set[str]()
     tenths = 0
-    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
+    shown_here = errors.is_terminal and _leads()
+    with Progress(*columns, console=errors, disable=not shown_here) as bar:
         task = bar.add_task("", total=1.0, numbers="")
 
         def watch(report: "Report") -> None:

@@ -81,9 +81,8 @@ def evaluate(
     if not len(loaded.images):
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
     rows = [labelled[i] for i in loaded.index]
-    masks, failures = _lesion_masks(rows, config)
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
-    rows = _with_slice_labels(rows, masks)
+    rows, masks, failures = with_evaluated_labels(rows, config)
     failures = [*loaded.failures, *failures]
 
     # Maps and twins are kept only where there is a mask to compare them with.
@@ -224,14 +223,22 @@ def _of_patients(
     }
 
 
-def _with_slice_labels(rows: Sequence[Row], masks: Sequence[np.ndarray | None]) -> list[Row]:
-    """Slices without any lesion in their mask are normal, though their volume is not."""
-    return [
+def with_evaluated_labels(
+    rows: Sequence[Row], config: DataConfig
+) -> tuple[list[Row], list[np.ndarray | None], list[Failure]]:
+    """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
+    or None where that is not known, and the masks that cannot be read.
+
+    Slices without any lesion in their mask are normal, though their volume is not.
+    """
+    masks, failures = _lesion_masks(rows, config)
+    labelled = [
         replace(row, label=int(mask.any()))
         if mask is not None and row.mask is not None and parse_slice(row.name) is not None
         else row
         for row, mask in zip(rows, masks, strict=True)
     ]
+    return labelled, masks, failures
 
 
 def _true_twins(

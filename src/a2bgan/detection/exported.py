@@ -5,6 +5,7 @@ what must be known to use it (`About`). ONNX keeps that in ``metadata_props``, O
 ``rt_info``, both under the key "a2bgan".
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,16 @@ class About(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A model out of a file; scores like a `Trained` one."""
+    """A model out of a file; scores like a `Trained` one.
+
+    fingerprint: of the file and the runtime, see `a2bgan.detection.predict.Model`.
+    """
 
     about: About
     pick: Pick
     calibration: Calibration | None
     network: Network
+    fingerprint: str
 
     @property
     def data(self) -> DataConfig:
@@ -118,9 +123,18 @@ def load_exported(file: Path) -> Exported:
         about = About.model_validate_json(text)
         stored = about.calibration
         calibration = None if stored is None else Calibration.from_dict(stored)
-        return Exported(about, Pick(**about.pick), calibration, network)
+        print_of = f"{_sha256(file)}, {runtime}"
+        return Exported(about, Pick(**about.pick), calibration, network, print_of)
     except (ValidationError, ValueError, KeyError, TypeError):
         raise InputError(f"{file}: not written by `a2bgan export`, or by a newer one") from None
+
+
+def _sha256(file: Path) -> str:
+    """Of the file and, of an .xml, of the weights beside it."""
+    digest = hashlib.sha256(file.read_bytes())
+    if (weights := file.with_suffix(".bin")).is_file() and file.suffix == SUFFIXES["openvino"]:
+        digest.update(weights.read_bytes())
+    return digest.hexdigest()
 
 
 def missing(package: str) -> str:

@@ -100,29 +100,36 @@ class RandomFeatures(FeatureNetwork):
         return x.mean(dim=(2, 3))
 
 
-def frechet_distance(
-    method: Method,
-    mixed: np.ndarray,
-    healthy: np.ndarray,
-    network: FeatureNetwork,
-    version: str | None = None,
-) -> float:
-    """FID between the translations of mixed images and healthy images as they are.
+class HealthyFeatures:
+    """What healthy images look like to a network, for FIDs of several methods against them.
 
     Args:
-        mixed, healthy: preprocessed images (N, C, H, W); two of each at least.
-        version: of the method's weights, by default its best.
+        healthy: preprocessed images (N, C, H, W), two at least.
+        device: where the network and the methods are.
     """
-    metric = FrechetInceptionDistance(feature=network)
-    device = method.device
-    metric.to(device)
-    for images, real in ((healthy, True), (mixed, False)):
-        for start in range(0, len(images), BATCH_SIZE):
-            x = to_unit_range(images[start : start + BATCH_SIZE]).to(device)
-            shown = x if real else method.find(x, version).twin
-            assert shown is not None
-            metric.update(shown, real=real)
-    return float(metric.compute())
+
+    def __init__(self, healthy: np.ndarray, network: FeatureNetwork, device: torch.device) -> None:
+        self._metric = FrechetInceptionDistance(feature=network, reset_real_features=False)
+        self._metric.to(device)
+        for x in _batches(healthy, device):
+            self._metric.update(x, real=True)
+
+    def distance(self, method: Method, mixed: np.ndarray, version: str | None = None) -> float:
+        """FID between the translations of mixed images (N, C, H, W), N > 1, and the healthy ones.
+
+        ``version`` is one of the method's, by default its best.
+        """
+        self._metric.reset()  # of the translations before these
+        for x in _batches(mixed, method.device):
+            twin = method.find(x, version).twin
+            assert twin is not None
+            self._metric.update(twin, real=False)
+        return float(self._metric.compute())
+
+
+def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    for start in range(0, len(images), BATCH_SIZE):
+        yield to_unit_range(images[start : start + BATCH_SIZE]).to(device)
 
 
 @dataclass(frozen=True, slots=True)

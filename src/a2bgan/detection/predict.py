@@ -36,6 +36,11 @@ class Model(Protocol):
     def batch_size(self) -> int:
         """Images that are best judged together."""
 
+    @property
+    def fingerprint(self) -> str:
+        """The same text from the same weights in the same precision and runtime, and from no
+        others."""
+
     def detect(self, images: np.ndarray) -> Iterator[Detection]:
         """Judge preprocessed images (N, C, H, W), uint8 or uint16."""
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
-from a2bgan.detection.fid import FeatureNetwork, frechet_distance
+from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import DEFAULT, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Pick
+from a2bgan.detection.trained import Pick, on_device
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import (
     Position,
@@ -214,13 +214,15 @@ def select_by_fid(
     facts = run.config().facts
     if not facts.makes_twin:
         raise InputError(f"{facts.title} makes no healthy twins, and FID compares those: --by aucp")
+    untrained = on_device(run.config().build_method())
+    features = HealthyFeatures(healthy.images, network, untrained.device)
     found = [
-        (frechet_distance(method, mixed.images, healthy.images, network, version), checkpoint, v)
+        (features.distance(method, mixed.images, version), checkpoint, v)
         for _, checkpoint, method in _checkpoints(run)
         for v, version in enumerate(method.versions)
     ]
     distance, checkpoint, v = min(found)
-    version = run.config().build_method().versions[v]
+    version = untrained.versions[v]
     return Selection(
         Pick(checkpoint, version, facts.score, "fid"),
         {"fid": distance, "features": network.label, "n_images": min(len(healthy), len(mixed))},
@@ -236,7 +238,7 @@ def select_last(run: RunFolder) -> Selection:
 
 def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:
     """Estimated share of diseased images (of volumes: patients) in the mixed set, by the pick."""
-    method = run.config().build_method()
+    method = on_device(run.config().build_method())
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
     (b_patients, of_healthy), (a_patients, of_mixed) = (
         _compared(part, all_scores(method, part.images, pick.version)[pick.score], pick.patients)
@@ -253,7 +255,7 @@ def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selecti
 
 def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:
     """Step, name and method of every checkpoint after the warm-up; one method gets them in turn."""
-    method = run.config().build_method()
+    method = on_device(run.config().build_method())
     for checkpoint in list_ready_checkpoints(run.checkpoints):
         load_weights(checkpoint, method)
         yield int(checkpoint.name.rpartition("-")[2]), checkpoint.name, method

@@ -1,5 +1,6 @@
 """A trained method, out of a run folder."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -65,6 +66,16 @@ class Trained:
         """Images that are best judged together."""
         return batch_size_for(self.method.device.type, self.data.size)
 
+    @property
+    def fingerprint(self) -> str:
+        """See `a2bgan.detection.predict.Model`."""
+        digest = hashlib.sha256()
+        for name, network in self.method.networks.items():
+            for key, value in network.state_dict().items():
+                digest.update(f"{name} {key} {tuple(value.shape)}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return f"{digest.hexdigest()}, {'bfloat16' if self.half else 'float32'}"
+
     def require_translations(self) -> None:
         """Raises InputError if the method makes no healthy twins."""
         if not (facts := self.method.facts).makes_twin:
@@ -95,10 +106,15 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
+    return Trained(on_device(method), config, pick)
+
+
+def on_device(method: Method) -> Method:
+    """The same method, on the GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for network in method.networks.values():
         network.to(device)
-    return Trained(method, config, pick)
+    return method
 
 
 def read_pick(run: RunFolder) -> Pick | None:

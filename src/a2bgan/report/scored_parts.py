@@ -26,6 +26,7 @@ import numpy as np
 
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.conformal import p_values
+from a2bgan.detection.patient_scores import DEFAULT
 from a2bgan.detection.predict import Input, Model, predict
 from a2bgan.errors import InputError
 from a2bgan.report.predictions import Written
@@ -75,9 +76,11 @@ def score_in_parts(
     """Score the parts that nobody else does; when all are there, write ``scores.parquet``.
 
     Returns what was written, or None where another process has written the table. Raises
-    InputError if pyarrow is missing, ``out`` cannot be written, or it holds parts of other images
-    or of another model.
+    InputError if pyarrow is missing, the model judges volumes, ``out`` cannot be written, or it
+    holds parts of other images or of another model.
     """
+    if model.pick.patients != DEFAULT:
+        raise InputError("this run scores patients by their volumes, which do not come in parts")
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -122,6 +125,7 @@ def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size
         "list_sha256": digest.hexdigest(),
         "pick": asdict(model.pick),
         "data": model.data.model_dump(mode="json"),
+        "model": model.fingerprint,
     }
     text = json.dumps(plan, indent=2)
     file = parts / "plan.json"
@@ -132,8 +136,8 @@ def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size
             os.replace(temporary, file)
         elif file.read_text() != text:
             raise InputError(
-                f"{parts}: parts of other images, another model or another --part-size are there; "
-                "choose another --out"
+                f"{parts}: parts of other images, another model, runtime or --part-size, or of "
+                "another --half are there; choose another --out"
             )
 
 

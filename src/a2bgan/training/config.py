@@ -36,7 +36,9 @@ class TrainConfig(BaseModel):
     minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
     batch_size: int = Field(ge=1, description="of each set, in a step, on each process")
     seed: int = Field(ge=0)
-    precision: str = Field(description="Lightning Fabric's precision, such as 32-true, bf16-mixed")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        description="Lightning Fabric's; auto: bf16-mixed where the hardware has it"
+    )
     accelerator: str = Field(description="Lightning Fabric's accelerator: auto, cpu, cuda, mps")
     devices: int | str = Field(description="Lightning Fabric's devices: auto or a number")
     nodes: int = Field(1, ge=1, description="machines, each with as many devices")

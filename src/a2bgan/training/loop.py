@@ -117,16 +117,16 @@ def train(
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
         run.truncate_metrics(position.step)
+        writer = SummaryWriter(run.tensorboard, purge_step=position.step)
 
     ended = position.step > 0 and enough(position)
-    writer = SummaryWriter(run.tensorboard, purge_step=position.step)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, time.monotonic() - position.seconds
     logged_step, logged_at = step, time.monotonic()
 
     with _interruption() as interrupted, _full_disk_in_words(run):
         while (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1:
-            if interrupted.is_set() or ended:
+            if ended or _anyone(interrupted, fabric):
                 break
 
             # One batch of each set, each image with its own random change.
@@ -142,7 +142,7 @@ def train(
                 sums[name].append(value)
             step += 1
             if profile is not None:
-                profile.after_step(ready=method.ready)
+                profile.after_step(ready=method.ready, on_gpu=fabric.device.type == "cuda")
 
             now = time.monotonic()
             fraction = _fraction(settings, step, now - started, fabric)
@@ -171,12 +171,13 @@ def train(
         if fabric.is_global_zero:
             write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             save_checkpoint(run.checkpoints, method, position)
-        if not interrupted.is_set():
+        stopped = _anyone(interrupted, fabric)
+        if not stopped:
             enough(position)  # which measures it
-        writer.close()
         if fabric.is_global_zero:
+            writer.close()
             run.note_resources(position.seconds)
-    return Outcome(method, position, interrupted.is_set())
+    return Outcome(method, position, stopped)
 
 
 def _one_pass(
@@ -227,8 +228,10 @@ def _precision(settings: TrainConfig) -> str:
     if settings.precision != "auto":
         return settings.precision
     if settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) -> float:
@@ -239,6 +242,15 @@ def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) 
     if fabric.world_size > 1:
         seconds = fabric.broadcast(seconds)
     return seconds / (60 * settings.minutes)
+
+
+def _anyone(interrupted: threading.Event, fabric: Fabric) -> bool:
+    """Whether a process was interrupted: then all end after the same step."""
+    if fabric.world_size == 1:
+        return interrupted.is_set()
+    told = torch.tensor(float(interrupted.is_set()), device=fabric.device)
+    everywhere: Any = fabric.all_reduce(told, reduce_op="sum")
+    return bool(everywhere > 0)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
@@ -257,8 +269,7 @@ def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:
     if broken:
         raise InputError(
             f"step {step}: {', '.join(broken)} no longer finite; start a new run with lower "
-            "learning rates (--set method.discriminator.learning_rate, method.translator."
-            "learning_rate) or --set train.precision=32-true"
+            "learning rates (config.yaml of the run names them) or --set train.precision=32-true"
         )
 
 

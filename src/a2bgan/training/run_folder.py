@@ -109,7 +109,9 @@ class RunFolder:
         source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
         if manifest.where:
             source["where"] = manifest.where
-        self.manifest_source_file.write_text(json.dumps(source, indent=2) + "\n")
+        temporary = self.manifest_source_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(source, indent=2) + "\n")
+        temporary.replace(self.manifest_source_file)  # whole, for processes that wait for it
 
     def manifest(self) -> Manifest:
         """The manifest the run was trained on. Raises InputError if its images have moved."""
@@ -117,10 +119,14 @@ class RunFolder:
 
     def image_root(self) -> Path:
         """The folder that the manifest's paths are relative to. Raises InputError if it is gone."""
-        root = Path(self._manifest_source()["root"])
+        root = Path(self.noted_image_root())
         if not root.is_dir():
             raise InputError(f"{root}: the images of this run are gone; give --data")
         return root
+
+    def noted_image_root(self) -> str:
+        """The same folder as it was noted, there or not. Raises InputError without a manifest."""
+        return self._manifest_source()["root"]
 
     def manifest_sha256(self) -> str:
         return self._manifest_source()["sha256"]

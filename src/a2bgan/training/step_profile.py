@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
@@ -26,13 +25,14 @@ class StepProfile:
         """Markdown; None until the steps are over."""
         self._profiler: profile | None = None
         self._steps = 0
-        self._on_gpu = torch.cuda.is_available()
+        self._on_gpu = False
 
-    def after_step(self, *, ready: bool) -> None:
+    def after_step(self, *, ready: bool, on_gpu: bool = False) -> None:
         """To be called after each step; begins where ``ready``, with the warm-up over."""
         if self.table is not None or not ready:
             return
         if self._profiler is None:
+            self._on_gpu = on_gpu
             wanted = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
             self._profiler = profile(activities=wanted)
             self._profiler.start()

@@ -134,9 +134,11 @@ class CouncilGAN(StepMethod):
         depth = scale_depth(size, d.depth, d.scales)
         self.networks: dict[str, nn.Module] = {}
         for i in self.members:
-            self.networks[f"translator_{i}"] = StyleTranslator(
+            translator = StyleTranslator(
                 channels, g.width, g.blocks, g.style, g.hidden, "council", "zeros"
             )
+            translator.own_style.requires_grad_(False)  # styles are always given
+            self.networks[f"translator_{i}"] = translator
             self.networks[f"discriminator_{i}"] = MultiScaleDiscriminator(
                 channels, d.width, depth, d.scales, "zeros"
             )

@@ -108,7 +108,7 @@ class FAnoGAN(StepMethod):
         rmsprop = torch.optim.RMSprop(
             encoder.parameters(), self.config.encoder.learning_rate, alpha=0.9, eps=1e-5
         )
-        self.encoder, self.optimizers["encoder"] = fabric.setup(encoder, rmsprop)
+        self.encoder, self.optimizers["encoder"] = fabric.setup(self._compiled(encoder), rmsprop)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """A step of the GAN or, after its share of the training, of the encoder; on B alone."""

@@ -227,14 +227,16 @@ class StepMethod(Method):
                 adam = torch.optim.Adam(
                     network.parameters(), rates[name], betas, weight_decay=weight_decay, fused=True
                 )
-                called: Any = network
-                if self.backend is not None:
-                    # Fabric compiles again what it has wrapped. `networks` keeps the original.
-                    called = torch.compile(network, dynamic=False, backend=self.backend)
-                wrapped[name], self.optimizers[name] = fabric.setup(called, adam)
+                wrapped[name], self.optimizers[name] = fabric.setup(self._compiled(network), adam)
             else:
                 network.to(fabric.device).requires_grad_(False)
         return wrapped
+
+    def _compiled(self, network: nn.Module) -> Any:
+        """A network to set up with Fabric, which compiles again what it has wrapped."""
+        if self.backend is None:
+            return network
+        return torch.compile(network, dynamic=False, backend=self.backend)
 
     def _set_rates(self, rates: Mapping[str, float]) -> None:
         """Change the learning rates of networks, by name."""
