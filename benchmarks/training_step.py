@@ -58,7 +58,8 @@ class PlainStep:
             fake = torch.cat([self.d(mixed), fake])
         loss = losses.discriminator_adversarial(w.adversarial, real, fake)
         if w.gradient_penalty > 0:
-            mix = torch.rand(len(healthy), 1, 1, 1, generator=moment.generator)
+            shape, generator = (len(healthy), 1, 1, 1), moment.generator
+            mix = torch.rand(shape, generator=generator, device=healthy.device)
             penalty = losses.gradient_penalty(self.d, healthy, twin, mix)
             loss = loss + w.gradient_penalty * penalty
         self._descend(self.adam_d, loss)
@@ -258,7 +259,8 @@ def main() -> None:
 
 def machine(device: str) -> str:
     if device != "cpu":
-        return torch.cuda.get_device_name()
+        # What PyTorch does by itself in convolutions, which the limit is measured in too.
+        return f"{torch.cuda.get_device_name()}, float32 in TF32"
     native = "native" if torch.cpu._is_avx512_bf16_supported() else "emulated"
     return f"{torch.get_num_threads()} thread(s), {platform.machine()}, bfloat16 {native}"
 

@@ -1,6 +1,9 @@
+import os
+from pathlib import Path
+
 import pytest
 
-from a2bgan.data.atomic_folder import atomic_folder
+from a2bgan.data.atomic_folder import atomic_folder, write_atomically
 from a2bgan.errors import InputError
 
 
@@ -53,3 +56,27 @@ def test_a_file_in_the_way_is_named(tmp_path, place, message):
     (tmp_path / "set").write_text("a file")
     with pytest.raises(InputError, match=message), atomic_folder(tmp_path / place):
         raise AssertionError("the block must not run")
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
+    file = tmp_path / "a.csv"
+    write_atomically(file, "old\n")
+    replace = os.replace
+
+    def look(partial, target):
+        assert file.read_text() == "old\n"
+        assert Path(partial).read_text(encoding="utf-8") == "new ä\n"
+        replace(partial, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    write_atomically(file, "new ä\n")
+    assert file.read_bytes() == "new ä\n".encode()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_written_file_is_as_readable_as_any_other_and_links_stay(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_atomically(tmp_path / "link", "text")
+    (tmp_path / "other").write_text("text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -1,11 +1,14 @@
 """The cache gives what decoding gives, decodes once, and survives changes, damage and races."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data import cache
+from a2bgan.data import cache, readers
 from a2bgan.data.cache import CachedImages, Failure, default_cache_dir, load_images
 from a2bgan.data.preprocessing import DataConfig, preprocess
-from a2bgan.data.readers import Picture, Reading, read_image, read_picture
+from a2bgan.data.readers import PassingImageError, Picture, Reading, read_image, read_picture
 from a2bgan.errors import InputError
 
 CONFIG = DataConfig(size=32)
@@ -149,6 +152,76 @@ def test_failures_are_named_and_left_out(files: list[Path], cache_dir: Path) -> 
         assert [k for k, content in enumerate(result.content) if content is None] == [5, 7]
 
 
+def fail_on(monkeypatch: pytest.MonkeyPatch, bad: Path, error: Exception, read: list[Path]) -> None:
+    """Let the reader of PNG raise an error for one file, and note what is read."""
+    original = readers.READERS[".png"]
+
+    def reader(path: Path, reading: Reading) -> Picture:
+        read.append(path)
+        if path == bad:
+            raise error
+        return original(path, reading)
+
+    monkeypatch.setitem(readers.READERS, ".png", reader)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "not enough memory to decode it"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)"),
+        (PassingImageError("X needs a decoder"), "X needs a decoder"),
+    ],
+)
+def test_what_failed_for_a_reason_outside_the_file_is_tried_again(
+    files: list[Path],
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    shutil.copy(files[2], files[3])
+    with monkeypatch.context() as patch:
+        read: list[Path] = []
+        fail_on(patch, files[2], error, read)
+        failures = [Failure("002.png", reason), Failure("003.png", reason)]
+        assert load(files, cache_dir).failures == failures
+        read.clear()
+        again = load(files, cache_dir)
+        assert again.failures == failures
+        assert len(again.images) == len(files) - 2
+        assert read == [files[2]]
+    for _ in range(2):
+        result = load(files, cache_dir)
+        assert result.failures == []
+        assert np.array_equal(result.images, decoded(files))
+        (entry,) = entries(cache_dir)
+        assert not entry.name.startswith(".")
+
+
+def test_what_is_wrong_with_the_file_itself_is_remembered(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files[2].write_bytes(files[2].read_bytes()[:200])
+    load(files, cache_dir)
+    forbid_reading(monkeypatch)
+    assert load(files, cache_dir).failures == [Failure("002.png", "truncated file")]
+
+
+def test_a_passing_failure_is_tried_again_after_an_interruption(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "NOTED_TOGETHER", 5)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fail_on(patch, files[2], MemoryError(), [])
+        patch.setattr(cache, "_gather", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+        load(files, cache_dir)
+    assert [entry.name[0] for entry in entries(cache_dir)] == ["."]
+    result = load(files, cache_dir)
+    assert result.failures == []
+    assert np.array_equal(result.images, decoded(files))
+
+
 def test_a_repaired_file_is_used(files: list[Path], cache_dir: Path) -> None:
     data = files[0].read_bytes()
     files[0].unlink()
@@ -260,14 +333,27 @@ def test_what_a_killed_process_left_is_removed_after_a_day(
     for folder in (old, new):
         folder.mkdir(parents=True)
     os.utime(old, (time.time() - 90_000,) * 2)
+    lock = cache._lock_folder(old, wait=False)
+    assert lock is not None
     load(files, cache_dir)
+    assert old.exists()  # its process lives
+    cache._unlock(lock)
+    load(files[1:], cache_dir)
     assert not old.exists()
     assert new.exists()
 
 
-def test_the_first_of_two_processes_wins(
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_the_first_of_two_processes_wins_where_there_are_no_locks(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_locks(monkeypatch)
     build = cache._build_entry
 
     def build_too_late(*arguments: object) -> Path:
@@ -284,11 +370,13 @@ def test_the_first_of_two_processes_wins(
 
 def test_processes_at_once(files: list[Path], cache_dir: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from a2bgan.data.cache import load_images; "
+        "import sys, time; from pathlib import Path; from a2bgan.data import cache; "
         "from a2bgan.data.preprocessing import DataConfig; "
-        "files = sorted(Path(sys.argv[1]).iterdir()); "
-        "images = load_images(files, [''] * len(files), DataConfig(size=32), Path(sys.argv[2])); "
-        "print(images.images.sum())"
+        "read, original = [], cache.read_picture; "
+        "cache.read_picture = lambda *a: (read.append(a), time.sleep(0.03), original(*a))[2]; "
+        "files, folder = sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2]); "
+        "images = cache.load_images(files, [''] * len(files), DataConfig(size=32), folder); "
+        "print(images.images.sum(), len(read))"
     )
     command = [sys.executable, "-c", program, str(files[0].parent), str(cache_dir)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -296,8 +384,10 @@ def test_processes_at_once(files: list[Path], cache_dir: Path) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60)[0].strip() for process in running]
-    assert outputs == [str(decoded(files).sum())] * 3
+    outputs = [process.communicate(timeout=60)[0].split() for process in running]
+    assert [total for total, _ in outputs] == [str(decoded(files).sum())] * 3
+    # One does the work, the others wait for it.
+    assert sorted(int(count) for _, count in outputs) == [0, 0, len(files)]
     assert len(entries(cache_dir)) == 1
 
 
@@ -357,6 +447,17 @@ def test_cache_folders_that_cannot_be_used(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(InputError, match="only 0 MB are free; set A2BGAN_CACHE"):
         load(files, tmp_path / "small")
+
+
+def test_a_disk_that_fills_before_the_images_are_gathered(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files[2].write_bytes(files[2].read_bytes()[:200])  # what is left has to be rewritten
+    free = iter([10**9, 10])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    with pytest.raises(InputError, match="only 0 MB are free; set A2BGAN_CACHE"):
+        load(files, cache_dir)
+    assert entries(cache_dir) == []
 
 
 def test_default_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,11 +522,34 @@ def test_where_a_killed_process_stopped_the_next_one_goes_on(
     assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "images.npy"]
 
 
-def test_what_a_living_process_builds_is_left_to_it(files: list[Path], cache_dir: Path) -> None:
+def test_what_a_living_process_builds_is_waited_for(files: list[Path], cache_dir: Path) -> None:
+    key = load(files, cache_dir) and entries(cache_dir)[0].name
+    folder = cache_dir / "images"
+    entered = threading.Event()
+
+    def build_too() -> None:
+        with cache._building_folder(folder, key) as other:
+            assert other.exists()
+            entered.set()
+
+    other = threading.Thread(target=build_too)
+    with cache._building_folder(folder, key) as one:
+        other.start()
+        assert not entered.wait(0.2)
+        assert one.exists()
+    other.join(timeout=60)
+    assert entered.is_set()
+    assert [path.name for path in folder.iterdir()] == [key]
+
+
+def test_without_locks_every_process_builds_in_a_folder_of_its_own(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch)
     key = load(files, cache_dir) and entries(cache_dir)[0].name
     folder = cache_dir / "images"
     with cache._building_folder(folder, key) as one:
         with cache._building_folder(folder, key) as other:
             assert one != other
         assert one.exists() and not other.exists()
-    assert not one.exists()
+    assert [path.name for path in folder.iterdir()] == [key]

@@ -17,6 +17,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -27,7 +28,16 @@ from pydicom.uid import (
 from a2bgan.data import dicom
 from a2bgan.data.cache import load_images
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, Picture, Reading, is_image, read_image, read_picture
+from a2bgan.data.readers import (
+    ImageError,
+    PassingImageError,
+    Picture,
+    Reading,
+    is_image,
+    read_image,
+    read_mask,
+    read_picture,
+)
 from a2bgan.errors import InputError
 
 LIMIT = 1_000_000
@@ -432,5 +442,39 @@ def test_a_missing_decoder_is_named(
         is_available = False
 
     monkeypatch.setattr(dicom, "get_decoder", lambda syntax: Missing())
-    with pytest.raises(ImageError, match=r"needs a decoder; pip install 'a2bgan\[jpeg\]'"):
+    with pytest.raises(PassingImageError, match=r"needs a decoder; pip install 'a2bgan\[jpeg\]'"):
         auto(write_dicom(tmp_path / "a.dcm", grey12))
+
+
+def test_advice_to_install_a_decoder_helps(
+    tmp_path: Path, write_dicom: Write, monkeypatch: pytest.MonkeyPatch, grey12: np.ndarray
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", grey12)
+
+    class Missing:
+        is_available = False
+
+    def failures() -> list[str]:
+        loaded = load_images([path], ["a"], DataConfig(size=32), tmp_path / "cache")
+        return [failure.reason for failure in loaded.failures]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dicom, "get_decoder", lambda syntax: Missing())
+        assert "needs a decoder" in failures()[0]
+        assert "needs a decoder" in failures()[0]
+    assert failures() == []
+
+
+def test_masks_that_number_tissues_are_lesions_where_they_are_not_zero(
+    tmp_path: Path, write_dicom: Write
+) -> None:
+    labels = np.zeros((80, 64), dtype=np.uint16)
+    for label in (1, 2, 4):
+        labels[10 * label : 10 * label + 5, 20:40] = label
+    path = write_dicom(tmp_path / "a.dcm", labels)
+    assert np.array_equal(read_mask(path, LIMIT), labels > 0)
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "b.dcm", (labels > 0) * np.uint16(4000)))
+    dataset.compress(JPEG2000, j2k_cr=[20])
+    dataset.save_as(tmp_path / "b.dcm")
+    assert np.mean(read_image(tmp_path / "b.dcm", LIMIT) > 0) > 0.2
+    assert np.mean(read_mask(tmp_path / "b.dcm", LIMIT) != (labels > 0)) < 0.02

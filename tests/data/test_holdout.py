@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,21 @@ def test_round_trip(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not a list of held-out images"):
         Holdout.read(tmp_path / "other.csv")
+
+
+def test_who_waits_for_the_file_finds_all_of_it(tmp_path, monkeypatch):
+    holdout = hold_out(manifest(300, 300), DEFAULT)
+    file = tmp_path / "holdout.csv"
+    replace = os.replace
+
+    def look(*paths):
+        assert not file.exists()
+        replace(*paths)
+        moved.append(file.read_text())
+
+    moved: list[str] = []
+    monkeypatch.setattr(os, "replace", look)
+    holdout.write(file)
+    assert moved == [file.read_text()]
+    assert len(moved[0].splitlines()) > 100
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,5 +1,6 @@
 """Manifests: what they hold, their round trip, and one clear line for each mistake."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,36 @@ def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     assert read_manifest(csv).rows[0].path == inside / "near.png"
     (tmp_path / "link").symlink_to(inside)
     assert read_manifest(tmp_path / "link" / "m.csv").rows[0].name == "near.png"
+
+
+@pytest.mark.parametrize("name", [b"healthy/b\xe4d.png", b"test/mask/\xff.png"])
+def test_names_that_are_not_utf8_are_refused_in_words(layout: Path, name: bytes) -> None:
+    source = layout / "healthy" / "b.png"
+    if name.startswith(b"test"):
+        (layout / "test/normal/n.png").rename(
+            os.fsdecode(os.fsencode(layout / "test/normal") + b"/\xff.png")
+        )
+    source.rename(os.fsdecode(os.fsencode(layout) + b"/" + name))
+    with pytest.raises(InputError, match=r"\\udc.* is not UTF-8 text; rename it$") as caught:
+        open_data(layout)
+    assert str(caught.value).isprintable()
+
+
+def test_a_manifest_is_there_whole_or_as_before(
+    tiny_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(tiny_set / "manifest.csv")
+    before = sorted(tiny_set.iterdir())
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(InputError, match="cannot be written"):
+            Manifest(manifest.rows[1:], tiny_set).write(tiny_set / "manifest.csv")
+    assert read_manifest(tiny_set / "manifest.csv") == manifest
+    assert sorted(tiny_set.iterdir()) == before
 
 
 def test_a_missing_image_is_no_mistake_of_the_manifest(write: Callable[[str], Path]) -> None:

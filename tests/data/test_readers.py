@@ -1,5 +1,6 @@
 """Readers: every kind of file that works, and a few words for every one that does not."""
 
+import errno
 import os
 import struct
 import zlib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.readers import READERS, ImageError, read_image, read_mask
+from a2bgan.data.readers import READERS, ImageError, PassingImageError, read_image, read_mask
 
 LIMIT = 1_000_000
 
@@ -44,21 +45,35 @@ def test_compressed_tiffs(tmp_path: Path, grey: np.ndarray, compression: str) ->
     assert np.array_equal(read_image(tmp_path / "a.tif", LIMIT), deep)
 
 
-def test_big_endian_and_signed_tiffs(tmp_path: Path, grey: np.ndarray) -> None:
-    def tiff(order: str, sample_format: int, pixels: bytes) -> bytes:
-        tags = [
-            (256, 3, 30), (257, 3, 20), (258, 3, 16), (259, 3, 1), (262, 3, 1),
-            (273, 4, 8), (277, 3, 1), (278, 3, 20), (279, 4, len(pixels)), (339, 3, sample_format),
-        ]  # fmt: skip
-        mark = b"II" if order == "<" else b"MM"
-        head = mark + struct.pack(order + "HI", 42, 8 + len(pixels))
-        entries = b"".join(
-            struct.pack(order + "HHI", tag, kind, 1)
-            + (struct.pack(order + "HH", v, 0) if kind == 3 else struct.pack(order + "I", v))
-            for tag, kind, v in tags
-        )
-        return head + pixels + struct.pack(order + "H", len(tags)) + entries + bytes(4)
+def tiff(
+    order: str, sample_format: int, pixels: bytes, bits: int = 16, photometric: int = 1
+) -> bytes:
+    """A grey image of 30 x 20."""
+    tags = [
+        (256, 3, 30), (257, 3, 20), (258, 3, bits), (259, 3, 1), (262, 3, photometric),
+        (273, 4, 8), (277, 3, 1), (278, 3, 20), (279, 4, len(pixels)), (339, 3, sample_format),
+    ]  # fmt: skip
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(order + "HI", 42, 8 + len(pixels))
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, kind, 1)
+        + (struct.pack(order + "HH", v, 0) if kind == 3 else struct.pack(order + "I", v))
+        for tag, kind, v in tags
+    )
+    return head + pixels + struct.pack(order + "H", len(tags)) + entries + bytes(4)
 
+
+def test_tiffs_whose_zero_is_white_are_turned_over(tmp_path: Path, grey: np.ndarray) -> None:
+    (tmp_path / "8.tif").write_bytes(tiff("<", 1, grey.tobytes(), 8, photometric=0))
+    assert np.array_equal(read_image(tmp_path / "8.tif", LIMIT), 255 - grey)
+    deep = grey.astype(np.uint16) * 257
+    (tmp_path / "16.tif").write_bytes(tiff("<", 1, deep.tobytes(), photometric=0))
+    result = read_image(tmp_path / "16.tif", LIMIT)
+    assert result.dtype == np.uint16
+    assert np.array_equal(result, 65535 - deep)
+
+
+def test_big_endian_and_signed_tiffs(tmp_path: Path, grey: np.ndarray) -> None:
     unsigned = grey.astype(np.uint16) * 200
     (tmp_path / "u.tif").write_bytes(tiff(">", 1, unsigned.astype(">u2").tobytes()))
     assert np.array_equal(read_image(tmp_path / "u.tif", LIMIT), unsigned)
@@ -255,6 +270,56 @@ def test_masks_of_any_maximum(tmp_path: Path, top: int) -> None:
     dtype = np.uint16 if top > 255 else np.uint8
     Image.fromarray(np.where(lesion, top, 0).astype(dtype)).save(tmp_path / "m.png")
     assert np.array_equal(read_mask(tmp_path / "m.png", LIMIT), lesion)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_masks_that_number_lesions(tmp_path: Path, suffix: str) -> None:
+    labels = np.zeros((16, 24), dtype=np.uint8)
+    labels[4:9, 5:20] = 1
+    labels[5:7, 6:9], labels[7:9, 12:19] = 2, 4
+    for image in (labels, labels.astype(np.uint16) * 1000, labels.astype(np.float32)):
+        if suffix == ".tif" or image.dtype != np.float32:
+            Image.fromarray(image).save(tmp_path / f"m{suffix}")
+            assert np.array_equal(read_mask(tmp_path / f"m{suffix}", LIMIT), labels > 0)
+    coloured = Image.fromarray(labels, mode="P")
+    coloured.putpalette([0, 0, 0, 9, 0, 0, 0, 120, 0, 0, 0, 0, 255, 255, 255])
+    coloured.save(tmp_path / f"m{suffix}")
+    assert np.array_equal(read_mask(tmp_path / f"m{suffix}", LIMIT), labels > 0)
+
+
+@pytest.mark.parametrize("name", ["m.jpg", "jpeg named.png", "m.tif"])
+def test_masks_of_lossy_compression_have_no_noise_around_lesions(tmp_path: Path, name: str) -> None:
+    lesion = np.hypot(*np.mgrid[-20:20, -20:20]) < 9
+    image = Image.fromarray(lesion.astype(np.uint8) * 255)
+    if name == "m.tif":
+        image.save(tmp_path / name, compression="jpeg")
+    else:
+        image.save(tmp_path / name, format="JPEG", quality=50)
+    assert (read_image(tmp_path / name, LIMIT) > 0).sum() > lesion.sum() + 50
+    assert np.mean(read_mask(tmp_path / name, LIMIT) != lesion) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "passes"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)", True),
+        (MemoryError(), "not enough memory to decode it", True),
+        (OSError("broken data stream"), "damaged file", False),
+        (OSError(errno.EINVAL, "Invalid argument"), "damaged file", False),
+        (EOFError(), "truncated file", False),
+    ],
+)
+def test_what_lies_outside_a_file_is_told_from_what_is_wrong_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, passes: bool
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setitem(READERS, ".png", fail)
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a.png", LIMIT)
+    assert str(caught.value) == reason
+    assert isinstance(caught.value, PassingImageError) is passes
 
 
 def test_lossy_colour_and_empty_masks(tmp_path: Path) -> None:

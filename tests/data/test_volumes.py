@@ -2,18 +2,25 @@
 
 import gzip
 import itertools
+import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from a2bgan.data import volumes
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import ImageError, Reading, read_mask, read_picture
 from a2bgan.data.slice_names import AXES, SliceName, parse_slice, volume_of
+from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.data.volumes import (
     chosen_slices,
     forget_volumes,
@@ -131,6 +138,73 @@ def test_pixels_become_square_and_masks_stay_on_their_pixels(tmp_path: Path) -> 
     nib.save(nib.Nifti1Image(mask, np.diag([1.0, 3.0, 2.0, 1.0])), tmp_path / "m.nii")
     found = read_mask(tmp_path / "m.nii#axial-0002", 1_000_000)
     assert np.argwhere(found).tolist() == [[15, 16], [16, 16], [17, 16]]
+
+
+def found_lesions(path: Path, depth: int) -> np.ndarray:
+    """Axial slices of a mask, (columns, rows, slices), turned back to RAS+."""
+    slices = [read_mask(Path(f"{path}#axial-{k:04d}"), 1_000_000) for k in range(depth)]
+    return np.stack([part.T[::-1, ::-1] for part in slices], axis=-1)
+
+
+def test_masks_that_number_tissues_keep_all_of_them(tmp_path: Path) -> None:
+    labels = np.zeros((12, 10, 9), dtype=np.int16)
+    labels[2:8, 2:8, 2:6] = 1
+    labels[3:6, 3:6, 3:5], labels[4, 4, 3:6] = 2, 4
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii")
+    assert np.array_equal(found_lesions(tmp_path / "m.nii", 9), labels > 0)
+    # Scaled values, whose zero comes back as a little more or less.
+    scaled = nib.Nifti1Image((labels - 300) * 10, np.eye(4))
+    scaled.header.set_slope_inter(0.1, 300)
+    nib.save(scaled, tmp_path / "s.nii")
+    assert np.count_nonzero(nib.load(tmp_path / "s.nii").get_fdata()) == labels.size
+    assert np.array_equal(found_lesions(tmp_path / "s.nii", 9), labels > 0)
+
+
+def test_the_mask_of_a_volume_without_lesion_is_empty(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((12, 10, 9), np.uint8), np.eye(4)), tmp_path / "m.nii")
+    assert not found_lesions(tmp_path / "m.nii", 9).any()
+    with pytest.raises(ImageError, match=r"^constant image$"):
+        read_volume(tmp_path / "m.nii")
+
+
+def test_masks_of_lossy_series_have_no_noise_in_slices_without_lesion(tmp_path: Path) -> None:
+    values = np.zeros((64, 64, 9), dtype=np.int16) - 1024
+    values[20:40, 24:45, 3:6] = 1000
+    values[::2, :, 7] += 3  # as compression may leave
+    write_series(tmp_path / "m", values, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    for path in (tmp_path / "m").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.RescaleIntercept = 0
+        dataset.compress(JPEG2000, j2k_cr=[5])
+        dataset.save_as(path)
+    found = found_lesions(tmp_path / "m", 9)
+    assert np.mean(found != (values == 1000)) < 0.01
+    assert not found[..., 7].any()
+
+
+def test_two_volumes_at_most_are_read_at_once_to_choose_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: np.ndarray
+) -> None:
+    rows = []
+    for k in range(6):
+        path = tmp_path / f"{k}.nii"
+        nib.save(stored(head, "RAS"), path)
+        rows.append(Row(path.name, path, "healthy", 0, path.name, None, None))
+    lock, counts = threading.Lock(), [0]
+
+    def measured(*arguments: object) -> list[int]:
+        with lock:
+            counts.append(counts[-1] + 1)
+        time.sleep(0.05)
+        with lock:
+            counts.append(counts[-1] - 1)
+        return [3]
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(volumes, "chosen_slices", measured)
+    found = expand_volumes(Manifest(tuple(rows), tmp_path), DataConfig(size=32))
+    assert [row.name for row in found.rows] == [f"{k}.nii#axial-0003" for k in range(6)]
+    assert max(counts) <= volumes.KEPT == 2
 
 
 def test_one_window_holds_for_the_whole_volume(tmp_path: Path) -> None:

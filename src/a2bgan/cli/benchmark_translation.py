@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2bgan.cli.benchmark import Children, Training, without_paths
-from a2bgan.cli.console import errors, output
+from a2bgan.cli.console import errors, output, say_written
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def benchmark_translation(
         table.add_row(*(of[column] for column in on_screen))
     output.print(table)
     for path in write_translation_tables(out, rows, command, lpips is not None):
-        output.print(f"-> {path}", soft_wrap=True)
+        say_written(path)
     done = {row.name for row in rows if not row.failure}
     first = {name: t for (name, seed), t in trainings.items() if seed == 0 and name in done}
     picture = out / "translation.png"
@@ -72,7 +72,7 @@ def benchmark_translation(
         try:
             runs = {name: load_trained(training.run) for name, training in first.items()}
             write_translation_figure(picture, runs, next(iter(first.values())).manifest)
-            output.print(f"-> {picture}", soft_wrap=True)
+            say_written(picture)
         except InputError as error:
             errors.print(f"no picture of the translations: {error}", soft_wrap=True, markup=False)
     return any(row.failure for row in rows)

@@ -21,3 +21,8 @@ def list_failures(failures: Sequence[tuple[str, str]], consequence: str) -> None
     if failures:
         noun = "image" if len(failures) == 1 else "images"
         errors.print(f"[yellow]{len(failures)} {noun} {consequence}[/]")
+
+
+def say_written(path: object, made: str = "") -> None:
+    """Where something was written, and how much; brackets in names are no markup."""
+    output.print(f"{made} -> {path}".lstrip(), markup=False, soft_wrap=True)

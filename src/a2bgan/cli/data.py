@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, output
+from a2bgan.cli.console import list_failures, output, say_written
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.errors import InputError
@@ -45,13 +46,13 @@ def check(
         _print_audit(audit)
     if result.images:
         contact_sheet(result.images, sheet)
-        output.print(f"-> {sheet}", soft_wrap=True)
+        say_written(sheet)
     failed = [(f.name, f.reason) for failures in result.failures.values() for f in failures]
     list_failures(failed, "cannot be read")
     for warning in [*result.warnings, *([] if audit is None else audit.warnings())]:
-        output.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+        output.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     for error in result.errors:
-        output.print(f"[red]error:[/] {error}", soft_wrap=True)
+        output.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
     if result.errors or failed:
         raise typer.Exit(1)
     output.print("[green]ready to train[/]")
@@ -86,7 +87,7 @@ def simulate(
         seed=seed,
     )
     list_failures(made.skipped, "skipped")
-    output.print(f"-> {made.manifest}", soft_wrap=True)
+    say_written(made.manifest)
 
 
 @app.command()
@@ -161,7 +162,7 @@ def phantom(
             seed=seed,
             **chosen,
         )
-    output.print(f"-> {manifest}", soft_wrap=True)
+    say_written(manifest)
 
 
 @app.command()
@@ -188,7 +189,7 @@ def faces(
         test_abnormal=test_abnormal,
         seed=seed,
     )
-    output.print(f"-> {manifest}", soft_wrap=True)
+    say_written(manifest)
 
 
 def _print_check(result: "DataCheck") -> None:

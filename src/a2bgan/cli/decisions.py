@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import open_chosen
 from a2bgan.errors import InputError
 
@@ -231,4 +231,4 @@ def _compare(
     target = run.path / "selection-compare"
     target.with_suffix(".json").write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
     write_rule_comparison(target.with_suffix(".png"), comparison)
-    output.print(f"-> {target}.json, {target}.png", soft_wrap=True)
+    say_written(f"{target}.json, {target}.png")

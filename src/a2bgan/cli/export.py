@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import errors, output
+from a2bgan.cli.console import errors, output, say_written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def export(
         highlight=False,
     )
     second = f" and {target.with_suffix('.bin').name}" if form is Form.OPENVINO else ""
-    output.print(f"-> {escape(str(target))}{second}", soft_wrap=True)
+    say_written(f"{target}{second}")
 
 
 def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "np.ndarray":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import output
+from a2bgan.cli.console import output, say_written
 
 
 def prepare(
@@ -68,4 +68,4 @@ def prepare(
         output.print(f"{part}: {normal} normal, {abnormal} abnormal", highlight=False)
     for note in made.notes:
         output.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
-    output.print(f"-> {made.manifest}", soft_wrap=True)
+    say_written(made.manifest)

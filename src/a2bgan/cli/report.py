@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from a2bgan.cli.console import output
+from a2bgan.cli.console import output, say_written
 from a2bgan.cli.data_options import open_chosen
 
 
@@ -32,7 +33,7 @@ def report(
     folder = RunFolder.open(run)
     manifest = None if data is None else open_chosen(data, folder.config().data)
     write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
-    output.print(f"-> {target}", soft_wrap=True)
+    say_written(target)
 
 
 def compare(
@@ -66,7 +67,7 @@ def compare(
     first_scores, second_scores = ([e.scores for e in each] for each in (ones, others))
     found = compare_aurocs(one.labels, first_scores, second_scores, one.patients)
     for path, auroc in zip((first, second), found.aurocs, strict=True):
-        output.print(f"{path}: AUROC {auroc:.4f}", soft_wrap=True)
+        output.print(f"{escape(str(path))}: AUROC {auroc:.4f}", soft_wrap=True)
     low, high = found.interval
     output.print(
         f"difference {found.difference:+.4f} (95 % {low:+.4f} to {high:+.4f}), "

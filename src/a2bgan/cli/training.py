@@ -82,7 +82,7 @@ def train(
             run = _open_repeated_run(out, seed, *new, resume, overwrite, *chosen)
             _train(run, resume, profile)
     if _leads():
-        output.print(f"next: a2bgan evaluate {out}", soft_wrap=True)
+        output.print(f"next: a2bgan evaluate {out}", markup=False, soft_wrap=True)
 
 
 def _leads() -> bool:
@@ -146,6 +146,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         output.print(
             f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
             f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",
+            markup=False,
             soft_wrap=True,
         )
     validator = None
@@ -173,6 +174,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     if outcome.interrupted:
         errors.print(
             f"stopped after {steps} steps; go on with: a2bgan train --out {run.path} --resume",
+            markup=False,
             soft_wrap=True,
         )
         raise typer.Exit(130)
@@ -180,12 +182,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 
     rule = Rule(config.selection.by)
     if rule is Rule.AUCP and validator is None:
-        skipped = config.holdout.fraction > 0 and config.holdout.at_most is not None
-        few = " of so few images (holdout.at_most)" if skipped else ""
-        errors.print(
-            f"[yellow]nothing held out to select by{few}:[/] the last checkpoint is taken",
-            soft_wrap=True,
-        )
+        _warn_nothing_held_out(run, "to select by", "the last checkpoint is taken")
         rule = Rule.LAST
     try:
         decide(run, rule)
@@ -198,6 +195,19 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         )
     if len(strangers):
         set_threshold(run)
+    else:
+        _warn_nothing_held_out(run, "for the threshold", "there are no p-values and no flags")
+
+
+def _warn_nothing_held_out(run: "RunFolder", purpose: str, consequence: str) -> None:
+    holdout, manifest = run.config().holdout, run.manifest()
+    smallest = min(len(manifest.split(name)) for name in ("healthy", "mixed"))
+    why = ""
+    if purpose == "to select by" and not holdout.selects(smallest):
+        why = " of so few images (holdout.at_most)"
+    elif holdout.fraction > 0:
+        why = " (too few patients, or each with too many of the images: `a2bgan data check`)"
+    errors.print(f"[yellow]nothing held out {purpose}{why}:[/] {consequence}", soft_wrap=True)
 
 
 def _open_repeated_run(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.detection import CheckpointOption, RunArgument
 from a2bgan.errors import InputError
 
@@ -44,7 +44,7 @@ def translate(
     translated = translate_images(trained, found)
     shown = track(translated, total=len(found), console=errors, description="translating")
     written, failures = write_translations(shown, out)
-    output.print(f"{written} images translated -> {out / 'translations.csv'}", soft_wrap=True)
+    say_written(out / "translations.csv", f"{written} images translated")
     list_failures(failures, "could not be translated")
     if failures:
         raise typer.Exit(1)

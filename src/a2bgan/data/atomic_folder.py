@@ -1,4 +1,4 @@
-"""Write a folder so that it is there whole or not at all."""
+"""Write a folder or a file so that it is there whole or not at all."""
 
 import os
 import shutil
@@ -37,6 +37,20 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file in UTF-8; who reads it meanwhile finds the old one, or none.
+
+    After a killed process a hidden file `.NAME.partial-*` beside it may be left. Raises OSError.
+    """
+    target = file.resolve()
+    partial = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:12]}"
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _require_free(out: Path, target: Path) -> None:

@@ -2,7 +2,8 @@
 
 Below the cache folder:
     images/<key>/images.npy   the preprocessed images, (N, C, H, W)
-    images/<key>/entry.json   row numbers, failures by row number, original sizes, a checksum
+    images/<key>/entry.json   row numbers, failures by row number, which of them may pass, original
+                              sizes, a checksum
     content/<set>.json        size, modification time and content hash of each original
 
 `key` is a digest of the contents, in order, and of the preprocessing, so a changed file or option
@@ -29,10 +30,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import platformdirs
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import (
     ImageError,
+    PassingImageError,
     find_reader,
     image_suffix,
     open_image_file,
@@ -42,7 +45,7 @@ from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.errors import InputError
 
 # Raise it when readers or preprocessing give other pixels for the same options.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # What a killed process left half built is removed after this long.
 ABANDONED_AFTER_SECONDS = 24 * 3600
@@ -68,6 +71,10 @@ class Failure:
 
     name: str
     reason: str
+
+
+class _Passing(str):
+    """The reason of a failure that may not be there another time."""
 
 
 class Original(NamedTuple):
@@ -118,10 +125,11 @@ def load_images(
     progress: called with (steps done, steps in all) while files are read; reading a file's content
         is one step, decoding it another.
 
-    Files that cannot be used become failures, never an exception. A file whose size or
-    modification time changed is read again; where a process was killed, the next one goes on.
-    Several processes may do this at once. Raises InputError when the cache folder cannot be written
-    or its disk is too full.
+    Files that cannot be used become failures, never an exception; those that failed for want of
+    memory, a decoder or the disk are tried again at the next start. A file whose size or
+    modification time changed is read again; where a process was killed, the next one goes on. Of
+    several processes at once one does the work and the others wait for it. Raises InputError when
+    the cache folder cannot be written or its disk is too full.
     """
     if len(paths) != len(names):
         raise ValueError(f"{len(paths)} paths but {len(names)} names")
@@ -153,16 +161,20 @@ def _load_or_build(
     contents = _contents(paths, index_folder, report)
     for _ in range(3):
         key = _entry_key(contents, config)
-        stored = _open_entry(entries / key, config)
+        stored = _usable_entry(entries / key, paths, config)
         if stored is not None:
             return contents, stored
         _remove_abandoned(entries)
         with _building_folder(entries, key) as building:
+            # Another process may have finished while this one waited for the folder.
+            stored = _usable_entry(entries / key, paths, config)
+            if stored is not None:
+                return contents, stored
             _build_entry(paths, contents, config, building, report)
             # A file replaced after it was hashed must not be stored under the old content's key.
             now = _contents(paths, index_folder, _no_report)
             if now == contents:
-                return contents, _install_entry(building, entries / key, config)
+                return contents, _install_entry(building, entries / key, paths, config)
         contents = now
     raise InputError("image files change while they are read; start again when they are complete")
 
@@ -214,7 +226,7 @@ def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Co
             None if content.sha256 is None else [state, content.sha256]
             for state, content in zip(states, contents, strict=True)
         ]
-        _write_atomically(index_file, json.dumps(rows))
+        write_atomically(index_file, json.dumps(rows))
     return contents
 
 
@@ -304,6 +316,8 @@ def _build_entry(
         try:
             image, window = read_picture(paths[row], config.reading)
             images[row] = preprocess(image, config, window)
+        except PassingImageError as error:
+            return _Passing(error)
         except ImageError as error:
             return str(error)
         return _describe_original(image)
@@ -324,13 +338,11 @@ def _build_entry(
                 decoded |= unnoted
                 unnoted.clear()
     decoded |= unnoted
-    if any(map(parse_slice, paths)):
-        from a2bgan.data.volumes import forget_volumes
-
-        forget_volumes()
+    _forget_volumes(paths)
 
     entry, sources = _describe(contents, first_row, decoded)
     if sources != list(range(len(paths))):
+        _require_space(building, len(sources) * int(np.prod(shape[1:])) * dtype.itemsize)
         images = _gather(images, sources, building)
     images.flush()
     entry["crc32"] = _checksum(images)
@@ -357,26 +369,31 @@ def _open_array(
 
 def _note_decoded(building: Path, decoded: dict[int, Original | str]) -> None:
     with (building / NOTES).open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(item) + "\n" for item in decoded.items())
+        file.writelines(
+            json.dumps(item) + "\n" for item in decoded.items() if not isinstance(item[1], _Passing)
+        )
 
 
 @contextmanager
 def _building_folder(entries: Path, key: str) -> Iterator[Path]:
     """A folder to build an entry in: what a killed process left of it, or a new one.
 
-    A lock on the folder, which ends with its process, tells one that is left from one in use. It is
-    gone after the block, unless that was interrupted.
+    A lock on the folder, which ends with its process, tells one that is left from one in use, for
+    whose end it waits. Where there are no locks every process has a folder of its own. It is gone
+    after the block, unless that was interrupted.
     """
-    prefix = f".building-{key}-"
-    for folder in entries.glob(f"{prefix}*"):
-        lock = _lock_folder(folder)
-        if lock is not None:
+    folder = entries / f".building-{key}"
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock = _lock_folder(folder, wait=True)
             break
-    else:
-        # It gets its name once it is locked, so that no other process takes it for one left.
-        new = Path(tempfile.mkdtemp(prefix=".building-", dir=entries))
-        lock = _lock_folder(new)
-        folder = new.rename(entries / f"{prefix}{new.name[-8:]}")
+        except FileNotFoundError:  # the process waited for has finished
+            continue
+    if lock is None:
+        with suppress(OSError):
+            folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=entries))
     interrupted = False
     try:
         yield folder
@@ -384,27 +401,47 @@ def _building_folder(entries: Path, key: str) -> Iterator[Path]:
         interrupted = True
         raise
     finally:
-        if not (interrupted and (folder / NOTES).exists()):
+        kept = interrupted and (folder / NOTES).exists()
+        # Once it is moved into place another process may have made one of the same name.
+        if not kept and (lock is None or _is_at(lock, folder)):
             shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
-            os.close(lock)
+            _unlock(lock)
 
 
-def _lock_folder(folder: Path) -> int | None:
-    """A descriptor that holds the lock; None where another process has it, or there are none."""
+def _lock_folder(folder: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds the folder's lock, for `_unlock`; None where there are no locks.
+
+    Raises BlockingIOError when another process has it, unless it is to `wait`, and
+    FileNotFoundError when the folder is gone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         # It may have been moved into place between finding and locking it.
-        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
+        if not _is_at(descriptor, folder):
+            raise FileNotFoundError(folder)
+    except BaseException as error:
+        os.close(descriptor)
+        known = isinstance(error, BlockingIOError | FileNotFoundError)
+        if isinstance(error, OSError) and not known:  # not every file system has locks
+            return None
+        raise
+    return descriptor
+
+
+def _is_at(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+    except FileNotFoundError:
+        return False
+
+
+def _unlock(lock: int) -> None:
+    # Closing alone would leave it to a child process that was forked meanwhile.
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
 
 
 def _describe_original(image: np.ndarray) -> Original:
@@ -424,6 +461,7 @@ def _describe(
     """The text stored beside the array, and for each of its images the row it was decoded to."""
     index: list[int] = []
     failures: list[tuple[int, str]] = []
+    passing: list[int] = []
     originals: list[Original] = []
     sources: list[int] = []
     for row, content in enumerate(contents):
@@ -431,11 +469,14 @@ def _describe(
         outcome = decoded.get(first, content.reason)
         if isinstance(outcome, str):
             failures.append((row, outcome))
+            if isinstance(outcome, _Passing) and first == row:
+                passing.append(row)
         else:
             index.append(row)
             originals.append(outcome)
             sources.append(first)
-    return {"index": index, "failures": failures, "originals": originals}, sources
+    entry = {"index": index, "failures": failures, "passing": passing, "originals": originals}
+    return entry, sources
 
 
 def _gather(images: np.memmap, sources: Sequence[int], building: Path) -> np.memmap:
@@ -452,6 +493,37 @@ def _gather(images: np.memmap, sources: Sequence[int], building: Path) -> np.mem
     return gathered
 
 
+def _usable_entry(folder: Path, paths: Sequence[Path], config: DataConfig) -> _Entry | None:
+    """The stored images and their text, unless a file that had failed for a passing reason can be
+    read now, or fails for good."""
+    stored = _open_entry(folder, config)
+    if stored is None or not stored[1]["passing"]:
+        return stored
+    failed = [paths[row] for row in stored[1]["passing"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        usable = all(_still_fails(path, config) for path in failed)
+    _forget_volumes(failed)
+    return stored if usable else None
+
+
+def _still_fails(path: Path, config: DataConfig) -> bool:
+    try:
+        read_picture(path, config.reading)
+    except PassingImageError:
+        return True
+    except ImageError:
+        return False
+    return False
+
+
+def _forget_volumes(paths: Sequence[Path]) -> None:
+    if any(map(parse_slice, paths)):
+        from a2bgan.data.volumes import forget_volumes
+
+        forget_volumes()
+
+
 def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
     """The stored images and their text, or None when they are missing, partial or damaged."""
     try:
@@ -463,6 +535,7 @@ def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
             and images.dtype == (np.uint8 if config.depth == 8 else np.uint16)
             and len(entry["originals"]) == shape[0]
             and isinstance(entry["failures"], list)
+            and isinstance(entry["passing"], list)
             and _checksum(images) == entry["crc32"]
         )
     except (OSError, ValueError, TypeError, KeyError, EOFError):
@@ -470,25 +543,23 @@ def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
     return (images, entry) if intact else None
 
 
-def _install_entry(built: Path, folder: Path, config: DataConfig) -> _Entry:
+def _install_entry(built: Path, folder: Path, paths: Sequence[Path], config: DataConfig) -> _Entry:
     """Move a built entry into place, or use the one another process put there first."""
-    try:
-        for _ in range(3):
-            try:
-                os.rename(built, folder)
-            except OSError:
-                if not folder.exists():
-                    raise
+    for _ in range(3):
+        try:
+            os.rename(built, folder)
             stored = _open_entry(folder, config)
-            if stored is not None:
-                return stored
-            # What stands there is damaged: move it away in one step, then try again.
-            damaged = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-            with suppress(FileNotFoundError):
-                os.rename(folder, damaged / "entry")
-            shutil.rmtree(damaged, ignore_errors=True)
-    finally:
-        shutil.rmtree(built, ignore_errors=True)
+        except OSError:
+            if not folder.exists():
+                raise
+            stored = _usable_entry(folder, paths, config)
+        if stored is not None:
+            return stored
+        # What stands there is damaged or outdated: move it away in one step, then try again.
+        away = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        with suppress(FileNotFoundError):
+            os.rename(folder, away / "entry")
+        shutil.rmtree(away, ignore_errors=True)
     raise InputError(f"{folder}: the stored images are damaged again and again; check the disk")
 
 
@@ -510,17 +581,6 @@ def _in_parallel(
         yield from in_order(pool, task, items, ahead=64 * threads)
 
 
-def _write_atomically(file: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _private_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
@@ -530,7 +590,11 @@ def _remove_abandoned(entries: Path) -> None:
     for folder in entries.glob(".building-*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                # One that takes more than a day to fill is locked, which is an OSError.
+                lock = _lock_folder(folder, wait=False)
                 shutil.rmtree(folder, ignore_errors=True)
+                if lock is not None:
+                    _unlock(lock)
 
 
 def _require_space(folder: Path, needed: int) -> None:

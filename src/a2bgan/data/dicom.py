@@ -20,14 +20,28 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
     AllTransferSyntaxes,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
 
-from a2bgan.data.readers import SMALLEST_SIDE, ImageError, Picture, Reading, open_image_file
+from a2bgan.data.readers import (
+    SMALLEST_SIDE,
+    ImageError,
+    LossyPicture,
+    PassingImageError,
+    Picture,
+    Reading,
+    as_image_error,
+    open_image_file,
+)
 from a2bgan.errors import InputError
 
 # A deflated file tells its size only when it is inflated: a small one can fill the memory.
@@ -36,6 +50,9 @@ LARGEST_FILE = 2 * 1024**3
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 NOT_DEFLATED = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
+
+# Compressions that change values, or may.
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -72,8 +89,11 @@ def read_dicom(path: Path, reading: Reading) -> Picture:
         raise ImageError("no image in it (no pixel data)")
     stored = _decode(dataset, index)
     if dataset.SamplesPerPixel == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return _colour(stored, dataset, reading)
-    return _grey(stored, dataset, index, reading)
+        picture = _colour(stored, dataset, reading)
+    else:
+        picture = _grey(stored, dataset, index, reading)
+    lossy = dataset.file_meta.TransferSyntaxUID in LOSSY
+    return LossyPicture(*picture) if lossy else picture
 
 
 def read_tags(path: Path, keywords: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
@@ -102,10 +122,8 @@ def read_header(path: Path) -> Dataset:
     with open_image_file(path) as file:
         try:
             return _parse(file, stop_before_pixels=True)
-        except ImageError:
-            raise
-        except Exception:
-            raise ImageError("damaged file") from None
+        except Exception as error:
+            raise as_image_error(error) from None
 
 
 def readable_transfer_syntaxes() -> list[UID]:
@@ -218,7 +236,7 @@ def _check(header: Dataset, reading: Reading) -> None:
         known = syntax.name if syntax in UID_dictionary else "an unknown one"
         raise ImageError(f"unsupported transfer syntax ({known})") from None
     if not decoder.is_available:
-        raise ImageError(f"{syntax.name} needs a decoder; pip install 'a2bgan[jpeg]'")
+        raise PassingImageError(f"{syntax.name} needs a decoder; pip install 'a2bgan[jpeg]'")
 
 
 def _frame(dataset: Dataset, reading: Reading) -> int:

@@ -1,6 +1,7 @@
 """Images that training never sees: one part to choose by, one to set the threshold by."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
@@ -32,6 +34,10 @@ class HoldoutConfig(BaseModel):
     )
     seed: int = Field(ge=0, description="of the draw; not train.seed's business")
 
+    def selects(self, smallest: int) -> bool:
+        """Whether there is something to select by, where the smaller set has so many images."""
+        return self.at_most is None or self.at_least <= self.at_most * smallest
+
 
 class Holdout:
     """Which rows of a manifest are kept from training, and for what.
@@ -53,10 +59,12 @@ class Holdout:
 
     def write(self, path: Path) -> None:
         """CSV with ``path`` and ``part`` of every row that is not for training."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
-            table.writerows(sorted(self._parts.items()))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(sorted(self._parts.items()))
+        # Other processes wait for the file and read it as soon as it is there.
+        write_atomically(path, text.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> "Holdout":
@@ -94,7 +102,7 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
         "mixed": ("selection",),
     }
     smallest = min(len(manifest.split(split)) for split in drawn)
-    selecting = config.at_most is None or config.at_least <= config.at_most * smallest
+    selecting = config.selects(smallest)
     for split, parts in drawn.items():
         images = _images_of_patients(manifest.split(split))
         # Not by their identifiers: pseudonyms differ from one key to another, the draw must not.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.cache import default_cache_dir
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import dicom_of, is_dicom, is_image, is_volume
@@ -76,7 +77,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write the CSV file. Its paths are relative to `root`, wherever the file is put."""
         try:
-            Path(path).write_text(self._csv_text, encoding="utf-8", newline="")
+            write_atomically(Path(path), self._csv_text)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -318,6 +319,9 @@ class _InsideFolder:
         """The absolute path of `name`; InputError, starting with `place`, when it is outside."""
         if any(ord(character) < 32 or ord(character) == 127 for character in name):
             raise InputError(f"{place}: path {_shown(name)} has a control character; rename it")
+        # Python reads bytes that are no UTF-8 as surrogates, which no manifest can hold.
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+            raise InputError(f"{place}: path {_shown(name)} is not UTF-8 text; rename it")
         if posixpath.isabs(name) or name[1:2] == ":":
             raise InputError(
                 f"{place}: path {_shown(name)} is absolute; "

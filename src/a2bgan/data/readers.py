@@ -1,5 +1,6 @@
 """Turn one image file into an array, or say in a few words why it cannot be done."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from a2bgan.data.slice_names import SliceName, parse_slice
 
@@ -19,9 +20,21 @@ SMALLEST_SIDE = 8
 # Pillow refuses images of more pixels than this whatever we ask (its decompression-bomb limit).
 LARGEST_PIXEL_COUNT = 178_956_970
 
+# Of the largest value in a mask: less is no lesion but the rounding of a volume's scaled values.
+# All labels of 16 bits are more.
+ROUNDING = 1e-5
+
+# Compressions of TIFF that change values.
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
 
 class ImageError(Exception):
     """One image cannot be used. The text is the reason in a few words, without the path."""
+
+
+class PassingImageError(ImageError):
+    """One image cannot be used now, for a reason outside it: the disk, memory, a decoder that is
+    not installed. Another time it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,10 @@ class Picture(NamedTuple):
     window: tuple[float, float] | None = None
 
 
+class LossyPicture(Picture):
+    """A picture whose values its compression has changed, or may have."""
+
+
 def read_image(path: Path, max_pixels: int) -> np.ndarray:
     """The values of `read_picture`."""
     return read_picture(path, Reading(max_pixels)).values
@@ -58,9 +75,10 @@ def read_picture(path: Path, reading: Reading) -> Picture:
 
     Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
     signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
-    become colours, and the EXIF orientation is applied. Colour of 16 bits a channel may be
-    reduced to 8 bits by Pillow; grey of 16 bits keeps them. DICOM: see `a2bgan.data.dicom`; slices
-    of volumes, which `a2bgan.data.slice_names` names: `a2bgan.data.volumes`.
+    become colours, TIFFs whose 0 is white are turned over, and the EXIF orientation is applied.
+    Colour of 16 bits a channel may be reduced to 8 bits by Pillow; grey of 16 bits keeps them.
+    DICOM: see `a2bgan.data.dicom`; slices of volumes, which `a2bgan.data.slice_names` names:
+    `a2bgan.data.volumes`.
 
     Raises only ImageError: missing, empty, truncated or damaged file, another format, constant
     image, NaN or infinite values, several frames, a side below 8 pixels, more than `max_pixels`.
@@ -77,16 +95,23 @@ def read_picture(path: Path, reading: Reading) -> Picture:
 def read_mask(path: Path, max_pixels: int) -> np.ndarray:
     """Read a lesion mask as bool (H, W); a mask of zeros is a valid empty mask.
 
-    A pixel is lesion when it is above half of the mask's largest value, so masks of 0 and 1, of 0
-    and 255 and lossy ones all read right; one that numbers several lesions must be made binary
-    first. Of a colour mask the brightest channel counts. Raises only ImageError.
+    A pixel is lesion when it is not zero, so masks that number several lesions or tissues read
+    right; after lossy compression (JPEG), which leaves few zeros, when it is above half of the
+    mask's largest value. Of a colour mask the brightest channel counts. Raises only ImageError.
     """
-    mask = _decode(path, Reading(max_pixels), as_mask=True).values
+    picture = _decode(path, Reading(max_pixels), as_mask=True)
+    mask = picture.values
     brightest = mask.max(axis=-1) if mask.ndim == 3 else mask
     if not np.isfinite(brightest).all():
         raise ImageError("NaN or infinite values")
-    lesion: np.ndarray = brightest > max(float(brightest.max()) / 2, 0.0)
+    size = np.abs(brightest)
+    lesion: np.ndarray = size > mask_threshold(size.max(), isinstance(picture, LossyPicture))
     return lesion
+
+
+def mask_threshold(largest: float, lossy: bool) -> float:
+    """The value above which a pixel of a mask is lesion; `largest`: the mask's largest value."""
+    return float(largest) * (0.5 if lossy else ROUNDING)
 
 
 def open_image_file(path: Path) -> BufferedReader:
@@ -102,13 +127,30 @@ def open_image_file(path: Path) -> BufferedReader:
             raise ImageError("empty file")
         return open(path, "rb")
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing file") from None
+        raise PassingImageError("missing file") from None
     except PermissionError:
-        raise ImageError("no permission to read the file") from None
+        raise PassingImageError("no permission to read the file") from None
     except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror or 'input/output error'})") from None
+        raise as_image_error(error) from None
     except ValueError:
         raise ImageError("not a valid file name") from None
+
+
+def as_image_error(error: Exception) -> ImageError:
+    """What stopped a decoder, as the reason why its image cannot be used."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return PassingImageError("not enough memory to decode it")
+    # The system gives its errors a number, decoders do not; a damaged file makes them seek to
+    # places that do not exist, which the system calls an invalid argument.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return PassingImageError(f"cannot be read ({error.strerror or 'input/output error'})")
+    # Damaged files make decoders raise nearly anything (struct.error, SyntaxError, KeyError,
+    # zlib.error ...), and one bad file must not end a run over thousands.
+    text = str(error).lower()
+    cut = isinstance(error, EOFError) or "truncated" in text or "end of file" in text
+    return ImageError("truncated file" if cut else "damaged file")
 
 
 def image_suffix(path: Path) -> str:
@@ -172,16 +214,8 @@ def _decode(path: Path, reading: Reading, *, as_mask: bool = False) -> Picture:
         reader = _read_mask_slice
     try:
         return reader(path, reading)
-    except ImageError:
-        raise
-    except MemoryError:
-        raise ImageError("not enough memory to decode it") from None
     except Exception as error:
-        # Damaged files make decoders raise nearly anything (struct.error, SyntaxError, KeyError,
-        # zlib.error ...), and one bad file must not end a run over thousands.
-        text = str(error).lower()
-        cut = isinstance(error, EOFError) or "truncated" in text or "end of file" in text
-        raise ImageError("truncated file" if cut else "damaged file") from None
+        raise as_image_error(error) from None
 
 
 def _read_with_pillow(path: Path, reading: Reading) -> Picture:
@@ -198,7 +232,21 @@ def _read_with_pillow(path: Path, reading: Reading) -> Picture:
         with opened as image:
             _check_header(image, max_pixels)
             image.load()
-            return Picture(_to_array(ImageOps.exif_transpose(image)))
+            values = _to_array(ImageOps.exif_transpose(image))
+            # Pillow turns over the shorter ones itself.
+            if values.dtype == np.uint16 and _zero_is_white(image):
+                values = np.iinfo(np.uint16).max - values
+            return LossyPicture(values) if _is_lossy(image) else Picture(values)
+
+
+def _is_lossy(image: Image.Image) -> bool:
+    # What a JPEG calls itself depends on how many pictures are in it.
+    return image.format not in ("PNG", "TIFF") or image.info.get("compression") in LOSSY_TIFF
+
+
+def _zero_is_white(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:

@@ -1,6 +1,5 @@
 """Rows of slices in place of rows of volumes."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,12 +23,12 @@ def expand_volumes(manifest: Manifest, config: DataConfig) -> Manifest:
     rows = tuple(_merged(manifest)) if config.series == "volume" else manifest.rows
     if not any(is_volume(row.path) for row in rows):
         return replace(manifest, rows=rows)
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        parts = in_order(pool, lambda row: _slices(row, config), rows, ahead=threads)
-        expanded = tuple(row for part in parts for row in part)
-    from a2bgan.data.volumes import forget_volumes
+    from a2bgan.data.volumes import KEPT, forget_volumes  # nibabel takes a while
 
+    # Each thread has a volume in memory.
+    with ThreadPoolExecutor(KEPT) as pool:
+        parts = in_order(pool, lambda row: _slices(row, config), rows, ahead=KEPT)
+        expanded = tuple(row for part in parts for row in part)
     forget_volumes()
     return replace(manifest, rows=expanded)
 

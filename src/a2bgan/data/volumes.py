@@ -26,9 +26,12 @@ from PIL import Image
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
+    LossyPicture,
     Picture,
     Reading,
+    as_image_error,
     is_dicom,
+    mask_threshold,
     open_image_file,
 )
 from a2bgan.data.slice_names import AXES
@@ -68,10 +71,14 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Volume:
-    """values: float32 (X, Y, Z), finite, along the closest RAS+ axes; spacing: mm along each."""
+    """values: float32 (X, Y, Z), finite, along the closest RAS+ axes; spacing: mm along each;
+    lossy: whether compression has changed the values; constant: whether all are equal, as they may
+    be in a mask."""
 
     values: np.ndarray
     spacing: tuple[float, ...]
+    lossy: bool = False
+    constant: bool = False
     _percentiles: dict[tuple[float, float], tuple[float, float]] = field(default_factory=dict)
 
     def percentiles(self, percents: tuple[float, float]) -> tuple[float, float]:
@@ -104,9 +111,12 @@ def read_volume(path: Path) -> Volume:
     """Read a volume, or take it from the few that were read last.
 
     Raises ImageError: 4-D or 2-D, complex or colour, NaN or infinite values, truncated, no usable
-    orientation, too large, files of several series, missing slices.
+    orientation, too large, constant, files of several series, missing slices.
     """
-    return _RECENT.volume(path)
+    volume = _RECENT.volume(path)
+    if volume.constant:
+        raise ImageError("constant image")
+    return volume
 
 
 def forget_volumes() -> None:
@@ -151,10 +161,13 @@ def read_slice(path: Path, axis: str, index: int, reading: Reading) -> Picture:
 
 
 def read_mask_slice(path: Path, axis: str, index: int) -> np.ndarray:
-    """One slice of a mask, float32 (H, W), each pixel as its nearest voxel."""
-    volume = read_volume(path)
+    """One slice of a mask, float32 (H, W), 1 in lesions; each pixel is its nearest voxel."""
+    volume = _RECENT.volume(path)
     height, width = square_pixel_shape(volume, axis)
-    return _resize(_plane(volume, axis, index), height, width, Image.Resampling.NEAREST)
+    # By the volume's largest value: a slice may be without lesion.
+    low, high = volume.percentiles((0, 100))
+    lesion = np.abs(_plane(volume, axis, index)) > mask_threshold(max(-low, high), volume.lossy)
+    return _resize(lesion, height, width, Image.Resampling.NEAREST)
 
 
 def square_pixel_shape(volume: Volume, axis: str) -> tuple[int, int]:
@@ -255,18 +268,18 @@ _RECENT = _Recent()
 def _read(path: Path) -> Volume:
     if path.is_dir():
         grid, files = read_series(path)
-        values = _series_values(files, grid)
+        values, lossy = _series_values(files, grid)
     else:
         with _nifti_stream(path) as stream:
             grid = _nifti_grid(stream)
-            values = _nifti_values(stream, grid)
+            values, lossy = _nifti_values(stream, grid), False
     if not np.isfinite(values).all():
         raise ImageError("NaN or infinite values")
-    if values.min() == values.max():
-        raise ImageError("constant image")
+    constant = bool(values.min() == values.max())
     canonical = nib.as_closest_canonical(nib.Nifti1Image(values, grid.affine))
     spacing = nib.affines.voxel_sizes(canonical.affine)
-    return Volume(np.asanyarray(canonical.dataobj), tuple(float(s) for s in spacing))
+    turned = np.asanyarray(canonical.dataobj)
+    return Volume(turned, tuple(float(s) for s in spacing), lossy, constant)
 
 
 def _canonical(grid: Grid) -> tuple[tuple[int, ...], np.ndarray]:
@@ -318,12 +331,8 @@ def _nifti_stream(path: Path) -> Iterator[IO[bytes]]:
                     yield inflated  # type: ignore[misc]
             else:
                 yield file
-        except (ImageError, MemoryError):
-            raise
-        except EOFError:
-            raise ImageError("truncated file") from None
-        except Exception:  # damaged files make gzip and nibabel raise nearly anything
-            raise ImageError("damaged file") from None
+        except Exception as error:  # damaged files make gzip and nibabel raise nearly anything
+            raise as_image_error(error) from None
 
 
 def _nifti_grid(stream: IO[bytes]) -> Grid:
@@ -394,7 +403,7 @@ def read_series(folder: Path) -> tuple[Grid, list[Path]]:
     try:
         files = [p for p in sorted(folder.iterdir()) if p.is_file() and is_dicom(p)]
     except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror})") from None
+        raise as_image_error(error) from None
     if not files:
         raise ImageError("a folder without DICOM files")
     placed: list[tuple[float, np.ndarray, Path]] = []
@@ -436,13 +445,17 @@ def read_series(folder: Path) -> tuple[Grid, list[Path]]:
     return Grid((*first[1], len(placed)), _usable(affine)), [item[2] for item in placed]
 
 
-def _series_values(files: Sequence[Path], grid: Grid) -> np.ndarray:
+def _series_values(files: Sequence[Path], grid: Grid) -> tuple[np.ndarray, bool]:
+    """The voxels, and whether lossy compression has changed any."""
     from a2bgan.data.dicom import read_dicom
 
     values = np.empty(grid.shape, dtype=np.float32)
+    lossy = False
     for k, path in enumerate(files):
-        image = read_dicom(path, Reading(LARGEST_VOXEL_COUNT, "fixed")).values
+        picture = read_dicom(path, Reading(LARGEST_VOXEL_COUNT, "fixed"))
+        image = picture.values
+        lossy |= isinstance(picture, LossyPicture)
         if image.ndim == 3:
             raise ImageError("colour slices in the series; use grey")
         values[..., k] = image.T
-    return values
+    return values, lossy
