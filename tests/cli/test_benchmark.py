@@ -1,6 +1,7 @@
 """`a2bgan benchmark` and `a2bgan methods`."""
 
 import csv
+import json
 
 import pytest
 
@@ -54,6 +55,53 @@ def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_pa
     for suffix in ("md", "tex", "png"):
         assert (out / f"benchmark.{suffix}").stat().st_size > 100
     assert str(tmp_path) not in (out / "benchmark.md").read_text()
+
+
+def test_a_test_image_that_cannot_be_read_is_a_note_and_no_failure(tiny_set, tmp_path, a2bgan):
+    with (tiny_set / "manifest.csv").open() as file:
+        broken = [row["path"] for row in csv.DictReader(file) if row["split"] == "test"][:2]
+    for name in broken:
+        (tiny_set / name).write_bytes(b"no image")
+    out = tmp_path / "bench"
+    result = a2bgan(
+        "benchmark", "--data", tiny_set, "--out", out, *OPTIONS, "--methods", "a2bgan",
+        "--seeds", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with (out / "benchmark.csv").open(newline="") as file:
+        ours = next(row for row in csv.DictReader(file) if row["method"] == "A2B-GAN")
+    assert ours["note"] == "2 test images or masks left out"
+
+
+def test_no_result_of_evaluate_is_a_failure(tiny_set, tmp_path, a2bgan):
+    common = ("benchmark", "--data", tiny_set, "--out", tmp_path, *OPTIONS, "--methods", "a2bgan")
+    assert a2bgan(*common, "--seeds", 1).exit_code == 0
+    # Measures of other images are there, and the new ones cannot be written.
+    run = tmp_path / "runs/a2bgan/0"
+    measured = json.loads((run / "benchmark.json").read_text())
+    (run / "benchmark.json").write_text(json.dumps(measured | {"manifest_sha256": "0" * 64}))
+    (run / "benchmark-scores.csv").unlink()
+    (run / "benchmark-scores.csv").mkdir()
+    result = a2bgan(*common, "--seeds", 1)
+    assert result.exit_code == 1
+    assert "failed: " in (tmp_path / "benchmark.csv").read_text()
+
+
+def test_the_command_is_recorded_with_all_that_figures_depend_on(
+    tiny_set, tmp_path, a2bgan, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    weights = tmp_path / "secret/weights.pth"
+    result = a2bgan(
+        "benchmark", "--data", tiny_set, "--out", tmp_path / "b", *OPTIONS, "--methods", "a2bgan",
+        "--seeds", 1, "--jobs", 2, "--backbone-weights", weights, "--keep-identifiers",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    command = (tmp_path / "b/benchmark.md").read_text().splitlines()[0]
+    assert command.startswith("`OMP_NUM_THREADS=1 a2bgan benchmark --data tiny --methods a2bgan ")
+    for part in ("--jobs 2", "--backbone-weights FILE", "--keep-identifiers"):
+        assert f" {part}" in command
+    assert "secret" not in command and str(tmp_path) not in command
 
 
 def test_runs_with_other_settings_are_not_mixed_in(tiny_set, tmp_path, a2bgan, says):

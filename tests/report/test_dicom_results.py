@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, XRayAngiographicImageStorage
 
 from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
+from a2bgan.data.readers import read_picture
 from a2bgan.data.volumes import read_volume
 from a2bgan.detection.predict import Input, Prediction
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
@@ -162,6 +163,59 @@ def test_without_map_and_twin_the_warning_still_fits(
     heading = pydicom.dcmread(file).pixel_array[:40, :, 0] < 128
     assert np.flatnonzero(heading.any(axis=0)).max() > 450  # where it ends
     assert not heading[:, -10:].any()  # and not cut off
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["pseudonym", "identifiers"])
+@pytest.mark.parametrize("stated", ["YES", "NO", "", None])
+def test_captures_say_of_annotations_what_the_source_says(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray, stated: str | None, keep: bool
+) -> None:
+    elements = {} if stated is None else {"BurnedInAnnotation": stated}
+    scored = result_of(write_dicom(tmp_path / "a.dcm", pixels, **elements))
+    made = DicomObjects(CONFIG, vmax=0.3, keep_identifiers=keep).make(scored)["capture"]
+    assert made.get("BurnedInAnnotation") == (stated or None)
+
+
+def test_of_a_series_one_slice_with_annotations_is_enough(
+    tmp_path: Path, write_dicom: Write
+) -> None:
+    def stated(*each: str) -> str | None:
+        folder = tmp_path / "-".join(each)
+        for k, burned in enumerate(each):
+            pixels = np.full((48, 40), k, np.uint16)
+            position = {"ImagePositionPatient": [0, 0, 2 * k], "BurnedInAnnotation": burned}
+            write_dicom(folder / f"{k}.dcm", pixels, **{**CT, **position})
+        scored = replace(result_of(folder), anomaly_map=None)
+        capture = DicomObjects(CONFIG, vmax=0.3).make(scored)["capture"]
+        return capture.get("BurnedInAnnotation")
+
+    assert stated("NO", "NO", "NO") == "NO"
+    assert stated("NO", "YES", "") == "YES"
+    assert stated("NO", "NO", "") is None
+
+
+@pytest.mark.parametrize("frames", ["first", "middle"])
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_the_frame_that_was_used_is_referred_to(
+    tmp_path: Path, write_dicom: Write, frames: str, count: int
+) -> None:
+    stack = np.random.default_rng(0).integers(0, 4096, (count, 48, 40), dtype=np.uint16)
+    elements = {"SOPClassUID": XRayAngiographicImageStorage, "Modality": "XA"}
+    path = write_dicom(tmp_path / "a.dcm", stack, **elements)
+    config = DataConfig(size=32, frames=frames)
+    scored = replace(result_of(path), anomaly_map=None)
+    made = DicomObjects(config, vmax=0.3).make(scored)["capture"]
+    (reference,) = made.SourceImageSequence
+    number = reference.get("ReferencedFrameNumber")
+    if count == 1:
+        assert number is None  # the reference is to all of it
+    else:
+        np.testing.assert_array_equal(read_picture(path, config.reading).values, stack[number - 1])
+    made.save_as(tmp_path / "capture.dcm")
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    checked = subprocess.run(["dciodvfy", tmp_path / "capture.dcm"], capture_output=True, text=True)
+    assert "Error" not in checked.stderr, checked.stderr
 
 
 def test_one_series_a_study(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:

@@ -1,12 +1,16 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
+from a2bgan.report import html_report
 from a2bgan.report.html_report import write_report
+from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -67,6 +71,18 @@ def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page):
     shown = re.findall(r"<figcaption>(patient \d+): score", text)
     assert shown
     assert set(shown) <= set(key)
+
+
+def test_settings_that_are_files_are_shown_by_name(run, tmp_path, monkeypatch):
+    folder = RunFolder.open(run)
+    trained = load_trained(folder)
+    other = load_config("padim", None, ["method.backbone_weights=/home/NAME/resnet.pth"])
+    config = trained.config.model_copy(update={"method": other.method})
+    monkeypatch.setattr(html_report, "load_trained", lambda _: replace(trained, config=config))
+    write_report(folder, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "backbone_weights: resnet.pth" in page
+    assert "NAME" not in page
 
 
 def test_identifiers_are_shown_on_request(run, tmp_path):

@@ -7,9 +7,14 @@ from PIL import Image
 
 from a2bgan.data.manifest import Manifest, open_data
 from a2bgan.data.phantom import write_phantoms
+from a2bgan.data.phantom_volumes import write_phantom_volumes
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.volume_rows import expand_volumes
+from a2bgan.detection.evaluate import evaluate
 from a2bgan.detection.metrics import auroc
+from a2bgan.detection.trained import load_trained
 from a2bgan.report.trivial_baseline import trivial_row
+from a2bgan.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,26 @@ def test_it_is_chosen_without_labels(underexposed: Manifest):
     flipped = Manifest(tuple(map(relabelled, underexposed.rows)), underexposed.root)
     one, other = (trivial_row(m, DataConfig(size=32)) for m in (underexposed, flipped))
     assert np.array_equal(one.scores, other.scores)
+
+
+def test_slices_have_the_labels_that_methods_are_evaluated_by(tmp_path: Path, run: Path):
+    counts = {"healthy": 6, "mixed_normal": 3, "mixed_abnormal": 3}
+    whole = open_data(
+        write_phantom_volumes(tmp_path / "h", size=32, **counts, test_normal=2, test_abnormal=2)
+    )
+    trained = load_trained(RunFolder.open(run))
+    config = trained.config.data
+    manifest = expand_volumes(whole, config)
+    measured = evaluate(trained, manifest)
+    row = trivial_row(manifest, config)
+    assert row is not None
+    (repeat,) = row.repeats
+    assert repeat.paths == [r.name for r in measured.rows]
+    assert np.array_equal(repeat.labels, measured.labels)
+    # Slices of diseased volumes are of both kinds.
+    given = np.array([r.label for r in manifest.split("test")])
+    assert 0 < repeat.labels[given == 1].sum() < (given == 1).sum()
+    assert repeat.metrics["n_abnormal"] == repeat.labels.sum()
 
 
 def test_there_is_none_without_images_or_labels_of_both_kinds(tiny_set: Path):

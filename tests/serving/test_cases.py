@@ -3,13 +3,20 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import CTImageStorage
+from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import open_data
+from a2bgan.data.phantom_volumes import write_phantom_volumes
 from a2bgan.detection.detector import Detector
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
 from a2bgan.serving import cases as module
+from a2bgan.serving.access import Access
+from a2bgan.serving.app import make_app
 from a2bgan.serving.cases import Cases, find_cases, open_cases
+from a2bgan.serving.shown import Room
+from a2bgan.serving.verdicts import Verdicts
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -65,6 +72,63 @@ def test_the_second_start_scores_nothing_until_something_changes(run, tmp_path, 
         True, False, True, True,
     ]  # fmt: skip
     assert changed.cases[1].digest != first.cases[1].digest
+
+
+def test_slices_of_volumes_are_read_by_the_content_of_their_volume(run, tmp_path):
+    counts = {"healthy": 1, "mixed_normal": 0, "mixed_abnormal": 1}
+    heads = tmp_path / "heads"
+    write_phantom_volumes(heads, size=32, **counts, test_normal=1, test_abnormal=1)
+    folder = RunFolder.open(run)
+    trained = load_trained(folder)
+    done = []
+
+    def opened():
+        done.clear()
+        return open_cases(tmp_path, folder, trained, find_cases(folder, str(heads)), done.append)
+
+    cases = opened()
+    first = cases.cases
+    assert len({case.name.partition("#")[0] for case in first}) == 2 < len(first)
+    digests = [case.digest for case in first]
+    assert all(digests) and len(set(digests)) == len(first)
+    verdicts = Verdicts(tmp_path / "verdicts.sqlite")
+    app = make_app(Room(folder, tmp_path, verdicts, trained, cases), Access("127.0.0.1", 8080))
+    with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+        assert client.put("/api/cases/3/verdict", json={"answer": "abnormal"}).status_code == 200
+        answers = [case["answer"] for case in client.get("/api/cases?sort=number").json()["cases"]]
+    verdicts.close()
+    assert answers[:5] == [None, None, None, "abnormal", None] and answers.count(None) > 5
+    assert opened().cases == first and done == []
+    # Another volume under the same name: its slices alone are others.
+    replaced, other = (heads / case.name.partition("#")[0] for case in (first[0], first[-1]))
+    replaced.write_bytes(other.read_bytes())
+    changed = {case.name: case.digest for case in opened().cases}
+    assert done
+    same = [changed.get(case.name) == case.digest for case in first]
+    assert same == [case.name.startswith("images/" + other.name) for case in first]
+
+
+def test_a_series_in_a_folder_is_one_case_where_the_run_is_of_volumes(run, tmp_path, write_dicom):
+    voxels = np.random.default_rng(0).integers(0, 4096, (6, 48, 40), dtype=np.uint16)
+    place = {"SOPClassUID": CTImageStorage, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    place |= {"PixelSpacing": [2, 2], "FrameOfReferenceUID": "1.2.3"}
+    for k, pixels in enumerate(voxels):
+        file = tmp_path / f"data/ward/{k}.dcm"
+        write_dicom(file, pixels, **place, ImagePositionPatient=[0, 0, 2 * k])
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("series: images", "series: volume"))
+    folder = RunFolder.open(copy)
+    trained = load_trained(folder)
+
+    def opened():
+        return open_cases(tmp_path, folder, trained, find_cases(folder, str(tmp_path / "data")))
+
+    (case,) = opened().cases
+    assert case.name == "ward" and case.score is not None and case.digest
+    write_dicom(file, voxels[0], **place, ImagePositionPatient=[0, 0, 10])
+    (changed,) = opened().cases
+    assert changed.digest not in ("", case.digest) and changed.score != case.score
 
 
 def test_a_full_disk_leaves_nothing_and_is_said(run, tmp_path, monkeypatch):

@@ -186,6 +186,43 @@ def test_an_archive_that_is_away_refuses_and_stalls(queue, accept, threads, monk
     assert all(queue.knows(queue.key(uid)) for uid in uids)
 
 
+@pytest.mark.parametrize("fault", ["aborts", "silent", "unreadable"])
+def test_one_result_that_cannot_be_sent_does_not_hold_up_the_others(
+    queue, accept, threads, monkeypatch, fault
+):
+    monkeypatch.setattr(dicom_sender, "FIRST_PAUSE", 0.2)
+    hold = threading.Event()
+    archive = Archive()
+
+    def store(event: evt.Event) -> int:
+        if event.dataset.InstanceNumber == 1 and fault == "aborts":
+            event.assoc.abort()
+        elif event.dataset.InstanceNumber == 1 and fault == "silent":
+            hold.wait(30)
+        return Archive._store(archive, event)
+
+    monkeypatch.setattr(archive, "_store", store)
+    uids = [accept(number) for number in (1, 2, 3)]
+    places = [queue.outbox / queue.key(uid) for uid in uids]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        archive.port = closed.getsockname()[1]
+        log = threads(f"ARCHIVE@127.0.0.1:{archive.port}", seconds=1)
+        assert eventually(lambda: all(place.is_dir() for place in places))
+    if fault == "unreadable":
+        (places[0] / "capture.dcm").write_bytes(b"")
+    with archive.open():
+        assert eventually(lambda: not places[1].exists() and not places[2].exists(), 30)
+        assert places[0].is_dir()  # kept, and tried again
+        late = queue.outbox / queue.key(accept(4))
+        assert eventually(lambda: 4 in {made.InstanceNumber for made in archive.got}, 30)
+        assert eventually(lambda: not late.exists())
+        hold.set()
+    said = {"aborts": "did not answer", "silent": "did not answer", "unreadable": "cannot be read"}
+    assert any(said[fault] in line for line in log)
+    assert not [word for word in (*SECRETS, *uids) if word in "\n".join(log)]
+
+
 class Process:
     """`a2bgan listen` in a process of its own."""
 

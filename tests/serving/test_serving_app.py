@@ -150,6 +150,11 @@ def test_what_cannot_be_scored_is_said_in_a_few_words(client, make_texture):
     assert refused(png(np.full((40, 40), 9, np.uint8))) == (422, "constant image")
     assert refused(good, ".exe")[0] == 415
     assert refused(good, "../x.png")[0] in (415, 422)
+    for suffix in (".nii", ".nii.gz"):
+        status, reason = refused(good, suffix)
+        assert (status, "`a2bgan predict` scores volumes" in reason) == (415, True)
+    offered = client.get("/api/room").json()["suffixes"]
+    assert ".png" in offered and not [suffix for suffix in offered if ".nii" in suffix]
     status, reason = refused(png(np.zeros((600, 600), np.uint8)))
     assert (status, "too large" in reason) == (422, True)
 

@@ -159,7 +159,11 @@ def benchmark(
             trainings[name, seed] = Training(run, opening, manifest, name, seeded)
 
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    command = _command(data, methods, seeds, minutes, set_ or [], random_features, where)
+    command = _command(data, methods, seeds, minutes, set_ or [], jobs, where)
+    command += " --random-features" if random_features else ""
+    files = {"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips}
+    command += "".join(f" --{name} FILE" for name, file in files.items() if file is not None)
+    command += " --keep-identifiers" if keep_identifiers else ""
     if translating:
         from a2bgan.cli.benchmark_translation import benchmark_translation
 
@@ -282,10 +286,11 @@ class Training:
         metrics = self.run.path / "benchmark.json"
         scores = metrics.with_name("benchmark-scores.csv")
         if not (scores.exists() and self._is_current(metrics)):
-            failure = self.train(children) or children.run(
-                "evaluate", self.run.path, *self.opening, "--out", metrics
-            )
-            if failure:
+            if failure := self.train(children):
+                return failure
+            failure = children.run("evaluate", self.run.path, *self.opening, "--out", metrics)
+            # It ends with 1 too where images were left out of a result that is there.
+            if failure and not (scores.exists() and self._is_current(metrics)):
                 return failure
         resources = json.loads(self.run.resources_file.read_text())
         return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
@@ -294,6 +299,8 @@ class Training:
         """Whether these measures are of what the run stands for now, on these images."""
         from a2bgan.detection.trained import read_pick
 
+        if not metrics.exists():
+            return False
         known, pick = json.loads(metrics.read_text()), read_pick(self.run)
         if known["manifest_sha256"] != self.manifest.sha256:
             return False
@@ -318,19 +325,22 @@ def _command(
     seeds: int,
     minutes: float | None,
     settings: list[str],
-    random_features: bool,
+    jobs: int,
     where: str | None,
 ) -> str:
-    """The command as it was given, without where the data lies."""
+    """The command as it was given, without where the data lies, and the threads it had: a training
+    by the clock depends on them."""
     shown = data if data == "phantom" else Path(data).resolve().name
-    parts = [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds}"]
+    threads = os.environ.get("OMP_NUM_THREADS")
+    parts = [f"OMP_NUM_THREADS={threads}"] if threads else []
+    parts += [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds}"]
     if minutes is not None:
         parts.append(f"--minutes {minutes:g}")
     for setting in settings:
         key, _, value = setting.partition("=")
         parts.append(f"--set {key}={Path(value).name if '/' in value else value}")
-    if random_features:
-        parts.append("--random-features")
+    if jobs > 1:
+        parts.append(f"--jobs {jobs}")
     if where:
         parts.append(f"--where '{where}'")
     return " ".join(parts)

@@ -78,8 +78,9 @@ def evaluate(
         failed = failed or bool(result.failures)
         found.append(result)
         target = folder.path / "metrics.json" if out is None or len(folders) > 1 else out
-        _write_metrics(result.metrics, target)
+        # Measures last: where they are there, so are the scores that they are of.
         result.write_scores(target.with_name(f"{target.stem}-scores.csv"))
+        _write_metrics(result.metrics, target)
     metrics = found[0].metrics
     if len(found) > 1:
         metrics = summarise(found)

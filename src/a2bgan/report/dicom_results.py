@@ -41,7 +41,7 @@ KEPT = (
     "Columns", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "Laterality",
     "PatientOrientation", "PositionReferenceIndicator", "NumberOfFrames", "ImageType",
-    "BitsAllocated", "BitsStored", "InstanceNumber",
+    "BitsAllocated", "BitsStored", "InstanceNumber", "BurnedInAnnotation",
 )  # fmt: skip
 
 # May be absent or empty in a file, and are expected to be there, if empty.
@@ -178,10 +178,13 @@ class DicomObjects:
             **self._equipment("capture"),
         )
         capture.PatientOrientation = []  # a picture of pictures has none
-        capture.BurnedInAnnotation = "NO"  # of the patient's identity
+        # Of its pixels, which are the sources', nothing more is known than these say.
+        stated = {str(source.get("BurnedInAnnotation")) for source in sources}
+        if "YES" in stated or stated == {"NO"}:
+            capture.BurnedInAnnotation = "YES" if "YES" in stated else "NO"
         capture.ImageComments = f"{MARK}; score {prediction.score:.6f}"
         capture.DerivationDescription = "Input, healthy twin and anomaly map"
-        capture.SourceImageSequence = [_reference(each) for each in sources]
+        capture.SourceImageSequence = [_reference(each, self._config) for each in sources]
         return capture
 
     def _map(
@@ -283,10 +286,13 @@ def _files(path: Path) -> tuple[Grid | None, list[Path]]:
     return None, [path]
 
 
-def _reference(source: Dataset) -> Dataset:
+def _reference(source: Dataset, config: DataConfig) -> Dataset:
+    """To an image, or to the one of its frames that `data.frames` takes."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    if (frames := int(source.get("NumberOfFrames") or 1)) > 1:
+        reference.ReferencedFrameNumber = 1 + (frames // 2 if config.frames == "middle" else 0)
     return reference
 
 

@@ -109,7 +109,9 @@ def write_report(
         "data": _data_table(run, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
-        "config": yaml.safe_dump(trained.config.model_dump(mode="json"), sort_keys=False),
+        "config": yaml.safe_dump(
+            _names_only(trained.config.model_dump(mode="json")), sort_keys=False
+        ),
         "environment": yaml.safe_dump(
             json.loads(run.environment_file.read_text()), sort_keys=False
         ),
@@ -438,6 +440,15 @@ def _data_table(run: RunFolder, manifest: Manifest) -> list[tuple[str, ...]]:
             cells.append(str(sum(row.label == value for row in rows)) if name == "test" else "")
         table.append(tuple(cells))
     return table
+
+
+def _names_only(settings: Any) -> Any:
+    """Settings with names of files in place of their paths."""
+    if isinstance(settings, dict):
+        return {key: _names_only(value) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [_names_only(value) for value in settings]
+    return Path(settings).name if isinstance(settings, str) else settings
 
 
 def _svg_uri(svg: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.detection.evaluate import with_evaluated_labels
 from a2bgan.detection.metrics import auprc, auroc
 from a2bgan.detection.shortcuts import audit_shortcuts, preprocessed_statistic
 from a2bgan.report.benchmark_table import TRIVIAL, MethodRow, Repeat
@@ -29,7 +30,7 @@ def trivial_row(
     audit = audit_shortcuts(manifest, config, cache_dir)
     rows = [row for row in manifest.split("test") if row.label is not None]
     loaded = load_images([r.path for r in rows], [r.name for r in rows], config, cache_dir)
-    rows = [rows[i] for i in loaded.index]
+    rows, _, _ = with_evaluated_labels([rows[i] for i in loaded.index], config)
     labels = np.array([row.label for row in rows], dtype=np.int64)
     if audit is None or len(np.unique(labels)) < 2:
         return None

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from a2bgan.data.readers import READERS
 from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.report.pictures import OPAQUE_FROM, map_colours
@@ -28,7 +27,7 @@ from a2bgan.serving.operating_points import operating_points, p_values
 from a2bgan.serving.progress import training_progress
 from a2bgan.serving.room import inside
 from a2bgan.serving.shown import Room
-from a2bgan.serving.uploads import Limits, Uploads
+from a2bgan.serving.uploads import SUFFIXES, Limits, Uploads
 from a2bgan.serving.verdicts import Answer, DiskFullError
 from a2bgan.serving.worklist import Show, Sort, Worklist
 
@@ -142,7 +141,7 @@ def make_app(
             "highest_score": max((c.score for c in cases if c.score is not None), default=None),
             "colours": (255 * map_colours(np.linspace(0, 1, 64))).round().astype(int).tolist(),
             "opaque_from": OPAQUE_FROM,
-            "suffixes": sorted(READERS),
+            "suffixes": SUFFIXES,
             "upload_bytes": limits.upload_bytes,
         }
 
@@ -209,8 +208,9 @@ def make_app(
     )
     async def upload(request: Request, suffix: Annotated[str, Query(max_length=10)]) -> Any:
         """Score a file, which is the body; its name stays with the browser, but for the suffix."""
-        if suffix not in READERS:
-            raise HTTPException(415, f"unknown format; one of {', '.join(sorted(READERS))}")
+        if suffix not in SUFFIXES:
+            known = ", ".join(SUFFIXES)
+            raise HTTPException(415, f"no image; one of {known}; `a2bgan predict` scores volumes")
         with uploads.place(), tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
             file = Path(folder) / f"image{suffix}"
             try:

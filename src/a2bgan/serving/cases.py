@@ -23,6 +23,7 @@ from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import open_data
+from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import Input, Prediction, find_inputs, predict
 from a2bgan.detection.trained import Trained
@@ -63,7 +64,8 @@ class Pictures:
 class Case:
     """One image of the worklist.
 
-    name: as the manifest has it. digest: SHA-256 of its file, "" where that cannot be read.
+    name: as the manifest has it. digest: SHA-256 of its file, of a slice that of its volume and its
+    place, "" where that cannot be read.
     score: None where the image could not be scored; error says why.
     peak: the map value that the highest level of the map's plane stands for.
     """
@@ -116,7 +118,7 @@ def find_cases(run: RunFolder, data: str | None) -> list[Input]:
     """
     if data is not None and data != "phantom" and _is_plain_folder(Path(data)):
         folder = Path(data)
-        found = find_inputs([folder])
+        found = find_inputs([folder], series=run.config().data.series == "volume")
         # Names from the folder on: where it lies is nobody's business.
         return [Input(i.path.relative_to(folder).as_posix(), i.path, i.patient_id) for i in found]
     if data is None:
@@ -209,6 +211,7 @@ def _read(
     data, facts = trained.config.data, trained.method.facts
     planes = data.channels * (1 + facts.makes_twin) + facts.makes_map
     nothing = np.zeros((planes, data.size, data.size), np.uint16)
+    digests: dict[str, str] = {}  # of a volume's slices the volume is read once
     for done, p in enumerate(predict(trained, inputs), start=1):
         pixels, peak = nothing, 0.0
         score, error = p.score, p.error
@@ -217,13 +220,22 @@ def _read(
         elif score is not None:
             pixels, peak = planes_of(p)
         name = os.fsencode(p.input.name).decode("utf-8", "replace")
-        yield Case(name, p.input.patient_id, _digest(p.input.path), score, error, peak), pixels
+        file = volume_of(p.input.path)
+        if file not in digests:
+            digests[file] = _digest(Path(file))
+        part = parse_slice(p.input.path)
+        digest = digests[file] + part.fragment if digests[file] and part else digests[file]
+        yield Case(name, p.input.patient_id, digest, score, error, peak), pixels
         if watch is not None:
             watch(done)
 
 
 def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of those of the files in a folder; "" where one cannot be read."""
     try:
+        if path.is_dir():
+            parts = [_digest(file) for file in _files(path)]
+            return hashlib.sha256("".join(parts).encode()).hexdigest() if all(parts) else ""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
@@ -232,19 +244,28 @@ def _digest(path: Path) -> str:
 
 def _key(run: RunFolder, trained: Trained, inputs: Sequence[Input]) -> str:
     weights = sorted(find_checkpoint(run.checkpoints, trained.pick.checkpoint).iterdir())
+    states = {file: _state(Path(file)) for file in {volume_of(i.path) for i in inputs}}
     known = {
         "format": FORMAT,
         "pick": asdict(trained.pick),
         "data": trained.config.data.model_dump(mode="json"),
         "weights": [(path.name, _state(path)) for path in weights],
-        "inputs": [(i.name, i.patient_id, _state(i.path)) for i in inputs],
+        "inputs": [(i.name, i.patient_id, states[volume_of(i.path)]) for i in inputs],
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _state(path: Path) -> list[tuple[int, int]] | tuple[int, int] | None:
+    """Size and time of a file, or of each file in a folder; None where they cannot be had."""
     try:
+        if path.is_dir():
+            found = [os.stat(file) for file in _files(path)]
+            return [(status.st_size, status.st_mtime_ns) for status in found]
         status = os.stat(path)
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())

@@ -57,8 +57,9 @@ class Sender(threading.Thread):
     """Sends what is in the queue's outbox, until `stop` is set.
 
     A result leaves the outbox when the receiver has answered success (or a warning, which means
-    that it keeps it). While nobody answers there is a pause, longer each time; what was refused is
-    tried again later and stops nothing else.
+    that it keeps it). While nobody answers there is a pause, longer each time; what was refused,
+    cannot be read, or makes the receiver end the association is tried again later, after all
+    others.
 
     Args:
         aet: own AE title.
@@ -96,6 +97,7 @@ class Sender(threading.Thread):
         while not self._stop_asked.is_set():
             keys = self._queue.wait(for_sending=True, seconds=1.0)
             due = [key for key in keys if self._refused.get(key, (0.0,))[0] <= time.monotonic()]
+            due.sort(key=lambda key: self._refused.get(key, (0.0,))[0])
             if not due:
                 self._stop_asked.wait(0.5 if keys else 0.0)
                 continue
@@ -112,12 +114,23 @@ class Sender(threading.Thread):
     def _send(self, keys: list[str]) -> None:
         association = self._associate()
         try:
-            for key in keys:
+            for number, key in enumerate(keys):
                 if self._stop_asked.is_set():
+                    return
+                if number and not association.is_established:
+                    # Others go on soon; a receiver that ends it over every result has some rest.
+                    self._stop_asked.wait(FIRST_PAUSE)
                     return
                 refusal = ""
                 for file in self._queue.files(key):
-                    refusal = self._store(association, file) or refusal
+                    try:
+                        refusal = self._store(association, file) or refusal
+                    except _NobodyAnswersError:
+                        raise
+                    except Exception as error:  # damaged files make pydicom raise nearly anything
+                        refusal = f"a result cannot be read or sent ({type(error).__name__})"
+                    if refusal and not association.is_established:
+                        break
                 if refusal:
                     _, pause = self._refused.get(key, (0.0, FIRST_PAUSE))
                     self._refused[key] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE))
@@ -154,7 +167,7 @@ class Sender(threading.Thread):
         )
 
     def _store(self, association: Association, file: Path) -> str:
-        """Send a result and let go of it; or why it was refused, or _NobodyAnswersError."""
+        """Send a result and let go of it; or why that failed, or _NobodyAnswersError before."""
         if not association.is_established:
             raise _NobodyAnswersError("ended the association")
         dataset = pydicom.dcmread(file)
@@ -165,7 +178,7 @@ class Sender(threading.Thread):
         if status is None:
             with suppress(Exception):
                 association.abort()
-            raise _NobodyAnswersError("did not answer")
+            return "did not answer, or ended the association"
         if status == 0 or status >> 12 == 0xB:
             file.unlink()
             return ""

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import READERS, ImageError, is_volume
 from a2bgan.detection.detect import detect
 from a2bgan.detection.predict import Input, Prediction
 from a2bgan.serving.cases import planes_of
@@ -19,6 +19,10 @@ from a2bgan.serving.shown import Room
 
 KEPT = 16
 """Uploads whose pictures stay in memory."""
+
+# A volume is scored slice by slice, which takes longer than an upload may.
+SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suffix}")))
+"""Of the files that can be dropped in: images."""
 
 AT_WORK = 4
 """Uploads that arrive or are read at a time; others are refused."""

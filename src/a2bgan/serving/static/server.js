@@ -55,7 +55,7 @@ export async function putVerdict(number, answer, note) {
 export async function upload(file, suffixes) {
   const name = file.name.toLowerCase();
   const suffix = suffixes.filter((s) => name.endsWith(s)).sort((a, b) => b.length - a.length)[0];
-  if (!suffix) throw new Error(`unknown format; one of ${suffixes.join(", ")}`);
+  if (!suffix) throw new Error(`no image; one of ${suffixes.join(", ")}; "a2bgan predict" scores volumes`);
   const options = { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } };
   return (await ask(`/api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
 }
