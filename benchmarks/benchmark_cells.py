@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 from pathlib import Path
 
 from a2bgan.cli.app import app
@@ -25,8 +26,10 @@ def study_parser(
 
 def command(args: argparse.Namespace, script: str, *, own: str = "") -> str:
     """How to run a study again; ``own``: options that it alone has."""
-    options = f"--minutes {args.minutes:g} --seeds {args.seeds} --methods {args.methods}"
-    return f"`python benchmarks/{script}{own} {options}`"
+    threads = os.environ.get("OMP_NUM_THREADS")
+    first = f"OMP_NUM_THREADS={threads} " if threads else ""
+    options = f"--minutes {args.minutes:g} --seeds {args.seeds} --jobs {args.jobs}"
+    return f"`{first}python benchmarks/{script}{own} {options} --methods {args.methods}`"
 
 
 def aurocs(args: argparse.Namespace, data: Path, out: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import errors, output
+from a2bgan.cli.console import errors, output, say_written
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.errors import InputError
 
@@ -200,7 +200,7 @@ def benchmark(
         table.add_row(*(cells[name] for name in on_screen))
     output.print(table)
     for path in write_tables(out, made, command):
-        output.print(f"-> {path}", soft_wrap=True)
+        say_written(path)
     if any(row.failure for row in rows):
         raise typer.Exit(1)
 

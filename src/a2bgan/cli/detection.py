@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from a2bgan.cli.console import errors, list_failures, output
+from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.errors import InputError
 
@@ -168,7 +168,7 @@ def predict(
         if ended is None:
             output.print("all parts are there; another process has written the table")
             return
-        output.print(f"{ended.scored} images scored -> {out / 'scores.parquet'}", soft_wrap=True)
+        say_written(out / "scores.parquet", f"{ended.scored} images scored")
         written = ended
     else:
         scale = model.map_scale if vmax is None else vmax
@@ -194,7 +194,7 @@ def predict(
                 f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True
             )
             list_failures(results.left_out, "without DICOM results")
-        output.print(f"{written.scored} images scored -> {out / 'scores.csv'}", soft_wrap=True)
+        say_written(out / "scores.csv", f"{written.scored} images scored")
     if calibration is not None:
         output.print(
             f"{written.flagged} of {written.patients} patients flagged (p <= {fpr:g})",
@@ -298,7 +298,7 @@ def figure(
         seed=seed,
         vmax=vmax,
     )
-    output.print(f"-> {out}", soft_wrap=True)
+    say_written(out)
 
 
 def _open(
@@ -322,7 +322,7 @@ def _open(
 
 def _write_metrics(metrics: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(metrics, indent=2) + "\n")
-    output.print(f"-> {path}", soft_wrap=True)
+    say_written(path)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
