@@ -84,7 +84,7 @@ def read_dicom(path: Path, reading: Reading) -> Picture:
         _check(_parse(file, stop_before_pixels=True), reading)
         file.seek(0)
         dataset = _parse(file)
-    index = _frame(dataset, reading)
+    index = chosen_frame(dataset, reading)
     if not any(dataset.get(name) for name in PIXELS):
         raise ImageError("no image in it (no pixel data)")
     stored = _decode(dataset, index)
@@ -227,7 +227,7 @@ def _check(header: Dataset, reading: Reading) -> None:
         raise ImageError("unsupported photometric interpretation")
     if header.SamplesPerPixel != samples:
         raise ImageError(f"unsupported number of samples a pixel ({header.SamplesPerPixel})")
-    _frame(header, reading)
+    chosen_frame(header, reading)
     syntax = header.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)
@@ -239,7 +239,8 @@ def _check(header: Dataset, reading: Reading) -> None:
         raise PassingImageError(f"{syntax.name} needs a decoder; pip install 'a2bgan[jpeg]'")
 
 
-def _frame(dataset: Dataset, reading: Reading) -> int:
+def chosen_frame(dataset: Dataset, reading: Reading) -> int:
+    """Which frame of a file is read, from 0. Raises ImageError where several are refused."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1 and reading.frames == "refuse":
         raise ImageError(f"multi-frame file ({frames} frames); data.frames=middle takes one")

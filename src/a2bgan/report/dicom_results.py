@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from a2bgan.data.dicom import read_header
+from a2bgan.data.dicom import chosen_frame, read_header
 from a2bgan.data.preprocessing import DataConfig, to_original_grid
 from a2bgan.data.readers import ImageError, is_dicom
 from a2bgan.data.volumes import Grid, in_stored_order, read_series
@@ -291,8 +291,8 @@ def _reference(source: Dataset, config: DataConfig) -> Dataset:
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    if (frames := int(source.get("NumberOfFrames") or 1)) > 1:
-        reference.ReferencedFrameNumber = 1 + (frames // 2 if config.frames == "middle" else 0)
+    if int(source.get("NumberOfFrames") or 1) > 1:
+        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.reading)
     return reference
 
 
