@@ -27,11 +27,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from a2bgan.models.blend import masked_reconstruction
+from a2bgan.models.discriminator import HalvingConvolution
+from a2bgan.models.instance_norm import InstanceNorm2d
 from a2bgan.training import losses
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
 from machine_peak import matmul_peak, synchronize
+
+
+PYTORCHS = {InstanceNorm2d: nn.InstanceNorm2d, HalvingConvolution: nn.Conv2d}
+"""Layers of ours, and those whose work they do."""
 
 
 class PlainStep:
@@ -43,6 +49,9 @@ class PlainStep:
             copy.deepcopy(method.networks[name]).to(memory_format=torch.contiguous_format)
             for name in ("translator", "discriminator")
         )
+        for module in [*self.g.modules(), *self.d.modules()]:
+            if (plain := PYTORCHS.get(type(module))) is not None:
+                module.__class__ = plain
         self.average = copy.deepcopy(self.g) if self.config.translator.ema > 0 else None
         rates = (self.config.translator.learning_rate, self.config.discriminator.learning_rate)
         self.adam_g, self.adam_d = (

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2bgan.models.discriminator import Discriminator, discriminator_depth
+from a2bgan.models.discriminator import Discriminator, HalvingConvolution, discriminator_depth
 
 
 def test_the_papers_layers():
@@ -14,6 +14,25 @@ def test_the_papers_layers():
     slopes = {m.negative_slope for m in network.modules() if isinstance(m, nn.LeakyReLU)}
     assert slopes == {0.01}
     assert not any("Norm" in type(m).__name__ for m in network.modules())
+
+
+@pytest.mark.parametrize("side", [2, 4, 6])
+def test_halving_is_pytorchs_convolution_with_its_gradients(side):
+    torch.manual_seed(0)
+    ours = HalvingConvolution(3, 5).double()
+    pytorchs = nn.Conv2d(3, 5, 4, 2, 1).double()
+    pytorchs.load_state_dict(ours.state_dict())
+    found = []
+    for layer in (ours, pytorchs):
+        x = torch.linspace(-1, 1, 2 * 3 * side**2, dtype=torch.float64).reshape(2, 3, side, side)
+        x.requires_grad_(True)
+        out = layer(x)
+        # As in a gradient penalty: the gradient of a gradient.
+        (slope,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        found.append([out, slope, x.grad, layer.weight.grad, layer.bias.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(
