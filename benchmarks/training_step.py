@@ -35,7 +35,6 @@ from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
 from machine_peak import matmul_peak, synchronize
 
-
 PYTORCHS = {InstanceNorm2d: nn.InstanceNorm2d, HalvingConvolution: nn.Conv2d}
 """Layers of ours, and those whose work they do."""
 
