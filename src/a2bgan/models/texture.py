@@ -21,6 +21,9 @@ DIRECTIONS = 6
 CELL = 8
 """Side of the squares, in pixels, over which energies are averaged."""
 
+FLOOR = 1e-3
+"""Added to energies: less than this is no texture."""
+
 SLOPE = 0.2
 """Of the discriminator's LeakyReLU."""
 
@@ -48,20 +51,23 @@ class TextureEnergies(nn.Module):
         return 1 + len(SCALES) * DIRECTIONS
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1], channels averaged, to (N, channels, H // CELL, W // CELL)."""
-        with torch.autocast(x.device.type, enabled=False):  # small numbers, of which logarithms
-            grey = x.to(self.columns_0.dtype).mean(dim=1).unsqueeze(1)
-            maps = [F.avg_pool2d(grey, CELL)]
-            for number, sigma in enumerate(SCALES):
-                columns: Tensor = getattr(self, f"columns_{number}")
-                stride = 1 if sigma < 2 else 2  # every second output of a coarse filter is enough
-                margin = columns.shape[2] // 2
-                along = _along_rows(grey, sigma, stride)
-                along = F.pad(along, (0, 0, margin, margin), mode="reflect")
-                out = F.conv2d(along, columns, stride=(stride, 1))
-                power = F.avg_pool2d(out * out, CELL // stride)
-                maps.append(torch.log(power[:, ::2] + power[:, 1::2] + 1e-3))
-            return torch.cat(maps, dim=1)
+        """(N, C, H, W) in [-1, 1], channels averaged, to (N, channels, H // CELL, W // CELL).
+
+        Under autocast the filtering is done in its precision, logarithms and means are not: what
+        half precision loses is far below the least energy that counts, `FLOOR`.
+        """
+        grey = x.to(self.columns_0.dtype).mean(dim=1).unsqueeze(1)
+        maps = [F.avg_pool2d(grey, CELL)]
+        for number, sigma in enumerate(SCALES):
+            columns: Tensor = getattr(self, f"columns_{number}")
+            stride = 1 if sigma < 2 else 2  # every second output of a coarse filter is enough
+            margin = columns.shape[2] // 2
+            along = _along_rows(grey, sigma, stride)
+            along = F.pad(along, (0, 0, margin, margin), mode="reflect")
+            out = F.conv2d(along, columns, stride=(stride, 1))
+            power = F.avg_pool2d(out * out, CELL // stride).to(grey)
+            maps.append(torch.log(power[:, ::2] + power[:, 1::2] + FLOOR))
+        return torch.cat(maps, dim=1)
 
 
 def _along_rows(x: Tensor, sigma: float, stride: int) -> Tensor:
