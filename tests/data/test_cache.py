@@ -212,9 +212,13 @@ def test_a_passing_failure_is_tried_again_after_an_interruption(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "NOTED_TOGETHER", 5)
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         fail_on(patch, files[2], MemoryError(), [])
-        patch.setattr(cache, "_gather", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(cache, "_gather", interrupt)
         load(files, cache_dir)
     assert [entry.name[0] for entry in entries(cache_dir)] == ["."]
     result = load(files, cache_dir)

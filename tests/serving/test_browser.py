@@ -372,7 +372,7 @@ def test_a_dropped_file_is_scored_and_a_bad_one_said(page, make_texture, tmp_pat
     page.wait_for_selector("#message:visible")
     assert "damaged" in page.text_content("#message")
     page.evaluate(drop, ["notes.txt", [1, 2, 3]])
-    until(page, "document.querySelector('#message').textContent.includes('unknown')")
+    until(page, "document.querySelector('#message').textContent.includes('no image; one of')")
 
 
 def test_training_and_report(page):
