@@ -123,8 +123,8 @@ def load_exported(file: Path) -> Exported:
         about = About.model_validate_json(text)
         stored = about.calibration
         calibration = None if stored is None else Calibration.from_dict(stored)
-        print_of = f"{_sha256(file)}, {runtime}"
-        return Exported(about, Pick(**about.pick), calibration, network, print_of)
+        fingerprint = f"{_sha256(file)}, {runtime}"
+        return Exported(about, Pick(**about.pick), calibration, network, fingerprint)
     except (ValidationError, ValueError, KeyError, TypeError):
         raise InputError(f"{file}: not written by `a2bgan export`, or by a newer one") from None
 

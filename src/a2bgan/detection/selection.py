@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
 from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures
@@ -290,9 +291,7 @@ def read_candidates(run: RunFolder) -> list[Candidate]:
 
 def _write_candidates(run: RunFolder, candidates: Sequence[Candidate]) -> None:
     lines = "".join(json.dumps(asdict(c)) + "\n" for c in candidates)
-    temporary = run.validation_file.with_suffix(".tmp")
-    temporary.write_text(lines)
-    temporary.replace(run.validation_file)
+    write_atomically(run.validation_file, lines)
 
 
 def _stale(candidates: Sequence[Candidate]) -> int:

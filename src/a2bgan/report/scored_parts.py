@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.conformal import p_values
 from a2bgan.detection.patient_scores import DEFAULT
@@ -131,9 +132,7 @@ def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size
     file = parts / "plan.json"
     with _claimed(parts / "plan.lock", wait=True):
         if not file.exists():
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(text)
-            os.replace(temporary, file)
+            write_atomically(file, text)
         elif file.read_text() != text:
             raise InputError(
                 f"{parts}: parts of other images, another model, runtime or --part-size, or of "

@@ -1,7 +1,6 @@
 """A run folder: where everything about one training lies."""
 
 import json
-import os
 import platform
 import resource
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.errors import InputError
 from a2bgan.training.config import Config, read_config, write_config
@@ -109,9 +109,8 @@ class RunFolder:
         source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
         if manifest.where:
             source["where"] = manifest.where
-        temporary = self.manifest_source_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(source, indent=2) + "\n")
-        temporary.replace(self.manifest_source_file)  # whole, for processes that wait for it
+        # Whole, for processes that wait for it.
+        write_atomically(self.manifest_source_file, json.dumps(source, indent=2) + "\n")
 
     def manifest(self) -> Manifest:
         """The manifest the run was trained on. Raises InputError if its images have moved."""
@@ -164,9 +163,7 @@ class RunFolder:
         if self.metrics_file.exists():
             kept = [line for line in self.metrics() if line["step"] <= last_step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            temporary = self.metrics_file.with_suffix(".tmp")
-            temporary.write_text(text)
-            os.replace(temporary, self.metrics_file)
+            write_atomically(self.metrics_file, text)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         with self.metrics_file.open("a") as file:
