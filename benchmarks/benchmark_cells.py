@@ -32,9 +32,14 @@ def command(args: argparse.Namespace, script: str, *, own: str = "") -> str:
     return f"`{first}python benchmarks/{script}{own} {options} --methods {args.methods}`"
 
 
-def aurocs(args: argparse.Namespace, data: Path, out: Path) -> dict[str, str]:
-    """Run the benchmark on a set, or go on with it; AUROC with its interval by method."""
-    options: dict[str, object] = {"--methods": args.methods, "--seeds": args.seeds}
+def aurocs(
+    args: argparse.Namespace, data: Path, out: Path, *, methods: str | None = None
+) -> dict[str, str]:
+    """Run the benchmark on a set, or go on with it; AUROC with its interval by method.
+
+    ``methods``: which, where not all of ``args.methods``.
+    """
+    options: dict[str, object] = {"--methods": methods or args.methods, "--seeds": args.seeds}
     options |= {"--minutes": args.minutes, "--jobs": args.jobs, "--data": data, "--out": out}
     words = ["benchmark", *(str(part) for option in options.items() for part in option)]
     app(words, standalone_mode=False)

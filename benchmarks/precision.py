@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.batches import to_unit_range
+from a2bgan.detection.detect import in_batches
 from a2bgan.detection.export import export
 from a2bgan.detection.exported import load_exported
 from a2bgan.detection.held_out import load_labelled, load_part
@@ -75,7 +76,8 @@ def main() -> None:
 
 
 def score(model: Model, images: np.ndarray) -> np.ndarray:
-    return np.concatenate([batch.scores.numpy() for batch in model.detect(images)])
+    batches = model.detect(in_batches(images, model.batch_size))
+    return np.concatenate([batch.scores.numpy() for batch in batches])
 
 
 def timed(task: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:

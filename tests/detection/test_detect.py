@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from a2bgan.detection.detect import all_scores, detect
+from a2bgan.detection.detect import PIXELS_AT_ONCE, all_scores, detect
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import Method
@@ -39,3 +39,31 @@ def test_bfloat16_is_used_for_the_score_that_is_asked_for_and_changes_it_little(
 def test_a_score_that_the_method_lacks_is_refused(method: Method) -> None:
     with pytest.raises(InputError, match="unknown score 'latent'"):
         next(detect(method, IMAGES, "latent"))
+
+
+@pytest.mark.parametrize("preset", ["fast", "ganomaly", "ddad", "alad", "pu"])
+def test_batches_side_by_side_are_judged_as_one_after_the_other(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    one = load_config(preset, None, ("data.size=32",)).build_method()
+    monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 32 * 32)
+    images = np.concatenate([IMAGES] * 6)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for cores in (1, 4):
+            torch.set_num_threads(cores)
+            found.append(all_scores(one, images))
+    finally:
+        torch.set_num_threads(before)
+    for name, alone in found[0].items():
+        np.testing.assert_allclose(found[1][name], alone, rtol=1e-4, atol=1e-6)
+        # Every image by itself, in evaluation mode: the same image has the same score.
+        np.testing.assert_allclose(alone.reshape(6, 5), alone[:5][None].repeat(6, 0), rtol=1e-4)
+    assert all(network.training for network in one.networks.values())
+
+
+def test_gradients_are_as_the_caller_has_them_between_batches(method: Method) -> None:
+    for _ in detect(method, IMAGES, "mean"):
+        assert torch.is_grad_enabled()

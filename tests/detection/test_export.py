@@ -68,7 +68,7 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
     for count in (1, 3, 7):
         pick = trained.pick
         (one,) = detect(trained.method, images[:count], pick.score, pick.version)
-        (other,) = exported.detect(images[:count])
+        (other,) = exported.detect([images[:count]])
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)
         np.testing.assert_allclose(other.twin, one.twin, atol=1e-4)

@@ -1,9 +1,10 @@
 """Run a trained method over images, batch by batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.scores import SCORES, check_score, map_scores
+from a2bgan.detection.side_by_side import side_by_side
 from a2bgan.errors import InputError
+from a2bgan.models.inference import evaluation_mode
 from a2bgan.training.methods.method import Finding, Method
 
 T = TypeVar("T")
@@ -20,10 +23,18 @@ T = TypeVar("T")
 PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
 """Pixels of a batch: on a CPU what its cache holds decides, see docs/performance.md."""
 
+PIXELS_SIDE_BY_SIDE = 2**21
+"""Pixels of all batches that are judged at once on the cores of a CPU: memory decides."""
+
 
 def batch_size_for(device: str, size: int) -> int:
     """Images of ``size`` pixels a side that are best judged together on a kind of device."""
     return max(1, PIXELS_AT_ONCE.get(device, PIXELS_AT_ONCE["cpu"]) // size**2)
+
+
+def in_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Images (N, C, H, W), at most so many at a time."""
+    return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +61,27 @@ def detect(
     *,
     half: bool = False,
 ) -> Iterator[Detection]:
-    """Judge preprocessed images (N, C, H, W), uint8 or uint16, and score them.
+    """Judge preprocessed images (N, C, H, W), uint8 or uint16, and score them, batch by batch.
 
     ``score`` is one of the method's own or one of its map's; raises InputError for another.
     ``version`` is one of the method's `versions`, by default its best. ``half``: convolutions and
     matrix products in bfloat16, which changes scores slightly; all else stays float32.
     """
+    return detect_batches(method, _batches_for(method, images), score, version, half=half)
+
+
+def detect_batches(
+    method: Method,
+    batches: Iterable[np.ndarray],
+    score: str,
+    version: str | None = None,
+    *,
+    half: bool = False,
+) -> Iterator[Detection]:
+    """`detect` of images that come in batches, taken as they are needed; a Detection of each."""
     check_score(score, method.facts)
     wanted = partial(score_of, score=score)
-    for x, finding, scores in _found(method, images, version, wanted, half=half):
+    for x, finding, scores in _found(method, batches, version, wanted, half=half):
         pictures = map(_cpu, (finding.twin, finding.anomaly_map, finding.mask))
         yield Detection(x.cpu(), scores.float().cpu(), *pictures)
 
@@ -68,7 +91,7 @@ def all_scores(
 ) -> dict[str, np.ndarray]:
     """Every score there is of every image, (N,) float64 by name; one look serves all."""
     found: dict[str, list[Tensor]] = {}
-    for _, _, scores in _found(method, images, version, _scores):
+    for _, _, scores in _found(method, _batches_for(method, images), version, _scores):
         for name, part in scores.items():
             found.setdefault(name, []).append(part.cpu())
     return {name: torch.cat(parts).double().numpy() for name, parts in found.items()}
@@ -92,23 +115,36 @@ def _scores(finding: Finding) -> dict[str, Tensor]:
     return own | map_scores(finding.anomaly_map, finding.mask)
 
 
-@torch.no_grad()
 def _found(
     method: Method,
-    images: np.ndarray,
+    batches: Iterable[np.ndarray],
     version: str | None,
     wanted: Callable[[Finding], T],
     *,
     half: bool = False,
 ) -> Iterator[tuple[Tensor, Finding, T]]:
     """Images, what was found in them, and what is wanted of it, batch by batch."""
-    batch_size = batch_size_for(method.device.type, images.shape[-1])
-    for start in range(0, len(images), batch_size):
-        x = to_unit_range(images[start : start + batch_size]).to(method.device)
-        with torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext():
+    device = method.device
+
+    @torch.no_grad()
+    def judge(images: np.ndarray) -> tuple[Tensor, Finding, T]:
+        x = to_unit_range(images).to(device)
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             finding = method.find(x, version)
-            of_finding = wanted(finding)
-        yield x, finding, of_finding
+            return x, finding, wanted(finding)
+
+    todo = iter(batches)
+    if (first := next(todo, None)) is None:
+        return
+    pixels = len(first) * first.shape[-1] ** 2
+    at_once = PIXELS_SIDE_BY_SIDE // pixels if device.type == "cpu" else 1
+    # Here already, so that no thread takes a network out of evaluation mode under another.
+    with evaluation_mode(*method.networks.values()):
+        yield from side_by_side(judge, chain([first], todo), max(1, at_once))
+
+
+def _batches_for(method: Method, images: np.ndarray) -> Iterator[np.ndarray]:
+    return in_batches(images, batch_size_for(method.device.type, images.shape[-1]))
 
 
 def _cpu(tensor: Tensor | None) -> Tensor | None:

@@ -6,7 +6,7 @@ what must be known to use it (`About`). ONNX keeps that in ``metadata_props``, O
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,10 +90,10 @@ class Exported:
         """Images that are best judged together."""
         return batch_size_for("cpu", self.data.size)
 
-    def detect(self, images: np.ndarray) -> Iterator[Detection]:
-        """Judge preprocessed images (N, C, H, W), uint8 or uint16."""
-        for start in range(0, len(images), self.batch_size):
-            x = to_unit_range(images[start : start + self.batch_size])
+    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
+        """See `a2bgan.detection.predict.Model`."""
+        for images in batches:
+            x = to_unit_range(images)
             found = {name: torch.from_numpy(v) for name, v in self.network(x.numpy()).items()}
             yield Detection(x, found["score"], found.get("twin"), found.get("map"))
 

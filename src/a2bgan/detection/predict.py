@@ -1,6 +1,7 @@
 """Score any files: images, folders of images, or a manifest."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -41,8 +42,9 @@ class Model(Protocol):
         """The same text from the same weights in the same precision and runtime, and from no
         others."""
 
-    def detect(self, images: np.ndarray) -> Iterator[Detection]:
-        """Judge preprocessed images (N, C, H, W), uint8 or uint16."""
+    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
+        """Judge batches of preprocessed images (N, C, H, W), uint8 or uint16, taken as they are
+        needed; a Detection of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +129,28 @@ def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
 
 
 def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
-    size = model.batch_size
-    images_read = _read_ahead(inputs, model.data, size)
-    while group := list(islice(images_read, size)):
-        images = [image for _, image in group if not isinstance(image, str)]
-        found = _judge(model, np.stack(images)) if images else iter(())
-        for item, image in group:
-            yield (
-                Prediction(item, error=image)
-                if isinstance(image, str)
-                else replace(next(found), input=item)
-            )
+    waiting: deque[tuple[Input, str]] = deque()
+    """What was read and not yet given back; with the reason why it cannot be judged, or ""."""
+
+    def batches() -> Iterator[np.ndarray]:
+        images_read = _read_ahead(inputs, model.data, model.batch_size)
+        while group := list(islice(images_read, model.batch_size)):
+            waiting.extend((item, image if isinstance(image, str) else "") for item, image in group)
+            images = [image for _, image in group if not isinstance(image, str)]
+            if images:
+                yield np.stack(images)
+
+    for found in _judged(model, batches()):
+        while waiting[0][1]:
+            yield _refused(*waiting.popleft())
+        yield replace(found, input=waiting.popleft()[0])
+    for item, reason in waiting:
+        yield _refused(item, reason)
 
 
-def _judge(model: Model, images: np.ndarray) -> Iterator[Prediction]:
-    for batch in model.detect(images):
+def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]:
+    """Of every image, still without its input."""
+    for batch in model.detect(batches):
         for k in range(len(batch.scores)):
             yield Prediction(
                 Input("", Path(), ""),
@@ -150,6 +159,10 @@ def _judge(model: Model, images: np.ndarray) -> Iterator[Prediction]:
                 None if batch.twin is None else to_intensities(batch.twin[k]),
                 None if batch.anomaly_map is None else batch.anomaly_map[k].numpy(),
             )
+
+
+def _refused(item: Input, reason: str) -> Prediction:
+    return Prediction(item, error=reason)
 
 
 def _read_ahead(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.detection.detect import Detection, batch_size_for, detect
+from a2bgan.detection.detect import Detection, batch_size_for, detect_batches
 from a2bgan.detection.patient_scores import DEFAULT
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
@@ -81,9 +81,10 @@ class Trained:
         if not (facts := self.method.facts).makes_twin:
             raise InputError(f"{facts.title} translates nothing; see `a2bgan methods`")
 
-    def detect(self, images: np.ndarray) -> Iterator[Detection]:
-        """Judge preprocessed images (N, C, H, W) by the picked score and weights."""
-        return detect(self.method, images, self.pick.score, self.pick.version, half=self.half)
+    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
+        """By the picked score and weights; see `a2bgan.detection.predict.Model`."""
+        score, version = self.pick.score, self.pick.version
+        return detect_batches(self.method, batches, score, version, half=self.half)
 
 
 def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:

@@ -19,7 +19,7 @@ from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_mask
 from a2bgan.data.readers import ImageError
-from a2bgan.detection.detect import batch_size_for
+from a2bgan.detection.detect import detect
 from a2bgan.detection.fid import FeatureNetwork, set_distances
 from a2bgan.detection.localisation import twin_error
 from a2bgan.detection.trained import Trained
@@ -49,14 +49,10 @@ def translations(trained: Trained, images: np.ndarray) -> Iterator[Tensor]:
 
     Raises InputError if the method makes none.
     """
-    method = trained.method
     trained.require_translations()
-    size = batch_size_for(method.device.type, images.shape[-1])
-    for start in range(0, len(images), size):
-        x = to_unit_range(images[start : start + size]).to(method.device)
-        twin = method.find(x, trained.pick.version).twin
-        assert twin is not None
-        yield twin.float().cpu()
+    for found in detect(trained.method, images, "mean", trained.pick.version):
+        assert found.twin is not None
+        yield found.twin
 
 
 def translated_test(trained: Trained, manifest: Manifest) -> Iterator[Tensor]:

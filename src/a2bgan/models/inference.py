@@ -9,7 +9,14 @@ from torch import nn
 
 @contextmanager
 def inference(*networks: nn.Module) -> Iterator[None]:
-    """No gradients, and evaluation mode, inside the block; then the modes are as they were.
+    """No gradients, and evaluation mode, inside the block; then the modes are as they were."""
+    with evaluation_mode(*networks), torch.no_grad():
+        yield
+
+
+@contextmanager
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; then the modes are as they were.
 
     Batch norm then uses its running statistics, so that every image is judged by itself.
     """
@@ -17,8 +24,7 @@ def inference(*networks: nn.Module) -> Iterator[None]:
     for network in networks:
         network.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for network, training in zip(networks, before, strict=True):
             network.train(training)

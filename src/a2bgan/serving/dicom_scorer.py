@@ -100,7 +100,7 @@ class Scorer(threading.Thread):
     def _judge(self, key: str) -> dict[str, Dataset]:
         path = self._queue.received / f"{key}.dcm"
         image = self._decoder.load(path)
-        (found,) = self._trained.detect(image[np.newaxis])
+        (found,) = self._trained.detect([image[np.newaxis]])
         score = float(found.scores[0])
         if not np.isfinite(score):
             raise ImageError("no finite score")
