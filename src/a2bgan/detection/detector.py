@@ -191,8 +191,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """Anomaly maps (N, S, S), float32, at the size of training.
 
         Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's settings
-        ``method.map_smoothing`` and ``map_evidence`` smoothed, and lower where texture speaks for
-        health. Raises InputError if the method makes no maps.
+        ``method.map_closing``, ``map_smoothing`` and ``map_evidence`` without gaps, smoothed, and
+        lower where texture speaks for health. Raises InputError if the method makes no maps.
         """
         maps = [d.anomaly_map for d in self._detect(images) if d.anomaly_map is not None]
         if not maps:

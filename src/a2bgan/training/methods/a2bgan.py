@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map, masked_reconstruction
+from a2bgan.models.closing import close_gaps
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.models.texture import TextureDiscriminator, over_pixels
@@ -88,6 +89,9 @@ class A2BGANConfig(MethodConfig):
     loss: LossConfig
     candidates: int = Field(
         1, ge=1, description="G gets the most suspect of so many batches of A; not the paper's"
+    )
+    map_closing: float = Field(
+        0, ge=0, le=0.1, description="gaps of the map up to twice this share of the side are filled"
     )
     map_smoothing: float = Field(
         0, ge=0, le=0.1, description="sigma, as a share of the side; 0 leaves the map as it is"
@@ -397,6 +401,8 @@ class A2BGAN(StepMethod):
         x = x.contiguous(memory_format=torch.channels_last)  # the discriminators' too
         twin, _, mask = self.translate(x, version)
         anomaly_map = difference_map(x, twin)
+        if reach := round(self.config.map_closing * x.shape[-1]):
+            anomaly_map = close_gaps(anomaly_map, reach)
         if self.config.map_smoothing > 0:
             sigma = self.config.map_smoothing * x.shape[-1]
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
