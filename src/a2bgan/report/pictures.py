@@ -93,7 +93,7 @@ def write_triptych(
 ) -> None:
     """Write what `draw_triptych` draws as a PNG; the folder of `path` exists."""
     picture = draw_triptych(image, twin, anomaly_map, score=score, vmax=vmax, title=title)
-    picture.save(path, format="PNG")
+    picture.save(path, format="PNG", compress_level=1)  # a third of the time, a tenth larger
 
 
 def draw_triptych(
