@@ -39,7 +39,7 @@ def counts(m: Manifest, holdout: Holdout) -> dict[str, int]:
         ((2000, 1000), (1600, 200, 200, 900, 100, 0)),  # a tenth
         ((400, 300), (310, 50, 40, 250, 50, 0)),  # at least 50
         ((200, 300), (125, 50, 25, 250, 50, 0)),
-        ((120, 60), (65, 30, 25, 30, 30, 0)),  # at most half
+        ((120, 60), (65, 30, 25, 40, 20, 0)),  # at most half, and a third for one purpose
         ((3, 1), (3, 0, 0, 1, 0, 0)),  # too few to part with any
     ],
 )
@@ -55,7 +55,8 @@ def test_how_many(sizes, expected):
         ((400, 333), (360, 0, 40, 333, 0, 0)),
         ((333, 4000), (300, 0, 33, 4000, 0, 0)),
         ((200, 100), (175, 0, 25, 100, 0, 0)),
-        ((20, 100), (15, 0, 5, 100, 0, 0)),
+        ((60, 100), (40, 0, 20, 100, 0, 0)),
+        ((20, 100), (14, 0, 6, 100, 0, 0)),
     ],
 )
 def test_few_images_are_learned_from_instead_of_selected_by(sizes, expected):

@@ -76,7 +76,7 @@ def test_drift_is_named_and_sameness_is_not():
     people = [f"p{k}" for k in range(60)]
     assert drift(calibration, people, scores, same, same) == []
     (sentence,) = drift(calibration, people, scores, same + 0.05, same)
-    assert sentence.startswith("brightness of these 60 patients differ")
+    assert sentence.startswith("brightness of these 60 patients: higher")
     assert "higher in the median" in sentence
     assert len(drift(calibration, people, scores + 1, same + 0.05, same - 0.05)) == 3
     assert drift(calibration, people[:10], scores[:10] + 1, same[:10] + 0.05, same[:10]) == []

@@ -84,8 +84,9 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
 
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
     for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
-    patients) where that is more, but never more than half of a set in all. All slices of a volume
-    count as one image, because patients are what is compared then. Where ``at_least`` is more than
+    patients) where that is more, but never more than a third of a set for one purpose or half of it
+    in all. All slices of a volume count as one image, because patients are what is compared then.
+    Where ``at_least`` is more than
     the share ``at_most`` of either set, slices counted, nothing is held out for selection: so few
     say little about which checkpoint is best, and learning from them gains more. A patient of both
     sets is held out of both; mixed images of calibration patients are used for nothing.
@@ -103,20 +104,19 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     }
     smallest = min(len(manifest.split(split)) for split in drawn)
     selecting = config.selects(smallest)
-    for split, parts in drawn.items():
+    for split, purposes in drawn.items():
+        parts = [part for part in purposes if selecting or part != "selection"]
         images = _images_of_patients(manifest.split(split))
         # Not by their identifiers: pseudonyms differ from one key to another, the draw must not.
         first = _first_names(manifest.split(split))
         patients = sorted(images, key=first.__getitem__)
         order = [patients[i] for i in rng.permutation(len(patients))]
         for part in parts:
-            if part == "selection" and not selecting:
-                continue
             # Images are selected by; patients are flagged.
             size = images if part == "selection" else dict.fromkeys(images, 1)
             least = config.at_least if part == "selection" else config.at_least // 2
             total = sum(size.values())
-            most = total // 2 // len(parts)
+            most = min(total // 3, total // 2 // len(parts))
             wanted = min(max(round(config.fraction * total), least), most)
             room = sum(images.values()) // 2 // len(parts)
             count = sum(size[patient] for patient in order if purpose.get(patient) == part)

@@ -148,8 +148,8 @@ def drift(
         if p_value < DRIFT_AT:
             direction = "higher" if np.median(new) > np.median(old) else "lower"
             found.append(
-                f"{name} of these {len(new)} patients differ from those of calibration, "
-                f"{direction} in the median ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
+                f"{name} of these {len(new)} patients: {direction} in the median than of those of "
+                f"calibration ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
             )
     return found
 

@@ -19,6 +19,7 @@ from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError
 from a2bgan.detection.calibration import calibrate, read_calibration
+from a2bgan.detection.conformal import fewest_patients
 from a2bgan.detection.detect import Detection, detect
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.predict import find_inputs
@@ -153,6 +154,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             self.position_ = read_position(picked)
         strangers = part("healthy", "calibration")
         self.calibration_ = calibrate(self.trained_, strangers) if len(strangers) else None
+        count = 0 if self.calibration_ is None else len(self.calibration_.patient_scores)
+        if 0 < count < (needed := fewest_patients(0.05)):
+            warnings.warn(
+                f"{count} healthy patients were held out: no p-value is below {1 / (count + 1):.2g}"
+                f"; {needed} are needed to flag anybody at 0.05",
+                stacklevel=2,
+            )
         if last and last[0].warning is not None:
             warnings.warn(last[0].warning, ConvergenceWarning, stacklevel=2)
         return self
