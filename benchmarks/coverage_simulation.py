@@ -6,6 +6,7 @@ Draws scores from known distributions, so that the truth is known, and counts. P
 writes it to docs/results/coverage-simulation.md.
 """
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ REPEATS = 500
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     lines = [
         "# Statistics",
         "",

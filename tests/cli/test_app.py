@@ -2,6 +2,8 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
 COMMAND = [sys.executable, "-m", "a2bgan.cli.app"]
 
 
@@ -33,3 +35,23 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_1(tmp_path):
         assert result.stderr.startswith("error: ")
         assert message in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["select"], "labels: what is best on --labels; last: the last checkpoint."),
+        (["select"], "[default: (the preset's selection.by)]"),
+        (["train"], "`a2bgan methods` lists all"),
+        (["listen"], "[default: (this machine alone)]"),
+        (["data", "phantom"], "enlarged_heart or effusion."),
+        (["data", "prepare"], "chestxray8: the disease; by default Cardiomegaly."),
+        (["data", "prepare"], "that goes into the mixed set; by default 0.5."),
+        (["calibrate"], "Score the held-out healthy images, from which p-values come"),
+        (["translate"], "as they would look in B (the healthy set)"),
+    ],
+)
+def test_help_says_what_an_option_does(a2bgan, monkeypatch, command, said):
+    monkeypatch.setenv("COLUMNS", "400")  # nothing is broken off in the middle of a word
+    shown = a2bgan(*command, "--help").output.replace("│", " ")
+    assert "".join(said.split()) in "".join(shown.split())

@@ -23,6 +23,8 @@ def test_methods_lists_every_method(a2bgan):
     for name, method in METHODS.items():
         assert name in result.output
         assert method.facts.title in result.output
+    last = result.output.strip().splitlines()[-1]
+    assert last == "Presets of A2B-GAN: a2bgan, demo, fast, paper, paper-simulated, xray."
 
 
 def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_path, a2bgan):
@@ -99,7 +101,7 @@ def test_the_command_is_recorded_with_all_that_figures_depend_on(
     assert result.exit_code == 0, result.output
     command = (tmp_path / "b/benchmark.md").read_text().splitlines()[0]
     assert command.startswith("`OMP_NUM_THREADS=1 a2bgan benchmark --data tiny --methods a2bgan ")
-    for part in ("--jobs 2", "--backbone-weights FILE", "--keep-identifiers"):
+    for part in ("--out DIR", "--jobs 2", "--backbone-weights FILE", "--keep-identifiers"):
         assert f" {part}" in command
     assert "secret" not in command and str(tmp_path) not in command
 

@@ -3,6 +3,9 @@ import csv
 import numpy as np
 from PIL import Image
 
+from a2bgan.cli.data import DISEASES
+from a2bgan.data.phantom import KINDS
+
 
 def test_check_prints_counts_and_writes_a_contact_sheet(tiny_set, a2bgan, tmp_path):
     result = a2bgan("data", "check", tiny_set, "--sheet", tmp_path / "sheet.png")
@@ -75,3 +78,7 @@ def test_check_without_one_of_the_sets_looks_for_no_shortcuts(tiny_set, a2bgan, 
     assert result.exit_code == 1
     assert "no usable mixed images" in result.output
     assert "shortcut" not in result.output
+
+
+def test_the_help_lists_the_diseases_that_there_are():
+    assert tuple(DISEASES.replace(" or", ",").split(", ")) == KINDS

@@ -60,7 +60,10 @@ def test_compare_rules_is_analysis_alone(copy, a2bgan):
 def test_a_rate_that_needs_more_patients_is_said(copy, a2bgan, tmp_path):
     result = a2bgan("calibrate", copy, "--fpr", "0.01")
     assert result.exit_code == 0
-    assert "too few for a rate of 0.01: nothing can be flagged; 99 are needed" in result.output
+    said = "1 held-out healthy patient is too few for a rate of 0.01: nothing can be flagged"
+    assert f"{said}; 99 are needed: train with more healthy patients" in result.output
+    assert "or predict with --fpr 0.5 or more" in result.output
+    assert "like the held-out one, on average" in a2bgan("calibrate", copy, "--fpr", "0.5").output
 
 
 def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
@@ -82,6 +85,13 @@ def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
     assert len(rows) == len(open_data(phantoms).rows)
     other = a2bgan(*arguments, "--score", "top-k")
     assert "calibrated for another checkpoint or score" in other.output
+    assert "there are p-values without --checkpoint and --score" in other.output
+    file = copy / "calibration.json"
+    file.write_text(json.dumps(calibration | {"pick": calibration["pick"] | {"checkpoint": "old"}}))
+    stale = a2bgan(*arguments)
+    assert "another checkpoint or score; `a2bgan calibrate` makes it anew" in stale.output
+    assert a2bgan("calibrate", copy).exit_code == 0
+    assert "no threshold" not in a2bgan(*arguments).output
     (copy / "calibration.json").unlink()
     assert "no threshold" in a2bgan(*arguments).output
     with (out / "scores.csv").open(newline="") as file:

@@ -61,9 +61,9 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
     (inputs / "scan.dcm").write_bytes(b"DICM")
     (inputs / "notes.txt").write_text("not tried: no image by its name")
     out = tmp_path / "out"
-    result = a2bgan("predict", run, inputs, tmp_path / "gone.png", "--out", out)
+    result = a2bgan("predict", run, inputs, "--out", out)
     assert result.exit_code == 1
-    assert "8 images could not be scored" in result.output
+    assert "7 images could not be scored" in result.output
     rows = {row["path"].rsplit("/", 1)[-1]: row for row in read_scores(out)}
     reasons = {name: row["error"] for name, row in rows.items() if row["error"]}
     assert {name: reason.split(" (")[0] for name, reason in reasons.items()} == {
@@ -74,7 +74,6 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
         "cut.png": "truncated file",
         "text.png": "not a PNG, JPEG or TIFF image, or a damaged one",
         "scan.dcm": "not a DICOM file, or a damaged one",
-        "gone.png": "missing file",
     }
     assert rows["good.png"]["score"] == rows["deep.tiff"]["score"] != ""
     for name in ("good.png", "deep.tiff"):
@@ -120,3 +119,23 @@ def test_figure_is_drawn_in_the_format_of_its_name(run, a2bgan, says, tmp_path):
     assert "no image that can be read" in says(
         a2bgan("figure", run, "--out", tmp_path / "g.png", "--split", "extra")
     )
+
+
+@pytest.mark.parametrize("command", ["predict", "translate"])
+def test_what_was_named_and_does_not_exist_is_said_before_anything_is_written(
+    run, phantoms, a2bgan, says, tmp_path, command
+):
+    gone, out = tmp_path / "nowhere", tmp_path / "out"
+    line = says(a2bgan(command, run, phantoms, gone, "--out", out))
+    assert line == f"{gone}: no such file or folder"
+    assert not out.exists()
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(run, a2bgan, says, tmp_path, monkeypatch):
+    away = tmp_path / "no" / "fig.png"
+    assert f"{away}: cannot be written" in says(a2bgan("figure", run, "--out", away, "--count", 1))
+    # An ending is looked at before anything is scored.
+    monkeypatch.setattr("a2bgan.cli.detection._open", None)
+    for name in ("fig.bmp", "fig"):
+        line = says(a2bgan("figure", run, "--out", name))
+        assert line == f"--out {name}: use .png, .pdf or .svg"

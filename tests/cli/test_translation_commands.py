@@ -51,6 +51,7 @@ def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
     assert "of 4 translated test images to 6 images of B" in text
     assert "random features" in text and "LPIPS is left out" in text
     assert str(tmp_path) not in text
+    assert " --out DIR" in text.splitlines()[0]
     with Image.open(tmp_path / "bench/translation.png") as picture:
         # Input, StarGAN and truth, of each of the 4 images to translate.
         assert 0.6 < picture.width / picture.height < 0.8

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -112,10 +113,11 @@ class Brightness:
     data = CONFIG
     batch_size = 5
 
-    def detect(self, images: np.ndarray) -> Iterator[Detection]:
-        x = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1
-        maps = ((x[:, 0] + 1) / 2) ** 4
-        yield Detection(x, maps.amax(dim=(1, 2)), None, maps)
+    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
+        for images in batches:
+            x = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1
+            maps = ((x[:, 0] + 1) / 2) ** 4
+            yield Detection(x, maps.amax(dim=(1, 2)), None, maps)
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
@@ -165,6 +167,7 @@ def trained(
     result = a2bgan("train", "--data", heads, "--out", out, *small, *slices)
     assert result.exit_code == 0, result.output
     assert "slices of 18 volumes (axial)" in result.output
+    assert re.search(r"select by, \d+ healthy slices of 1 patient for the thres", result.output)
     return out
 
 
@@ -215,3 +218,13 @@ def test_predict_writes_a_row_and_a_map_for_each_volume(
         assert 0 < np.count_nonzero(made.get_fdata()) < made.get_fdata().size
     parts = a2bgan("predict", trained, good[0], "--out", tmp_path / "p", "--part-size", 5)
     assert "volumes are not scored in parts" in str(parts.exception)
+
+
+def test_volumes_are_not_translated_and_it_is_said_what_to_do(
+    trained: Path, heads: Path, a2bgan: Callable[..., Result], tmp_path: Path
+) -> None:
+    head = heads / "images/0001.nii.gz"
+    result = a2bgan("translate", trained, head, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    said = "volumes cannot be translated; `a2bgan predict` writes their maps"
+    assert result.output.count(said) == 1

@@ -150,7 +150,8 @@ def test_predict_says_what_it_cannot_score_with(files, run, phantoms, a2bgan, sa
     assert "leave out --score" in line
     line = says(a2bgan("predict", run, phantoms, *out, "--runtime", "onnx"))
     assert "a2bgan export" in line
-    assert "not a run" in says(a2bgan("predict", files["torch"], phantoms, *out))
+    line = says(a2bgan("predict", files["torch"], phantoms, *out))
+    assert ".pt2 files are for other programs; export with --format onnx or openvino" in line
 
 
 def test_a_network_that_is_not_from_here_is_refused(tmp_path):

@@ -77,3 +77,12 @@ def test_an_error_is_raised_where_its_batch_would_be_and_cores_are_given_back():
     thread.start()
     thread.join()
     assert later == [4]
+
+
+def test_a_second_caller_takes_no_part_in_the_sharing():
+    first = side_by_side(seen, range(6), 2)
+    assert next(first)[1] == 2
+    assert {cores for _, cores, _ in side_by_side(seen, range(3), 2)} == {4}
+    assert {cores for _, cores, _ in first} == {2}
+    assert torch.get_num_threads() == 4
+    assert {cores for _, cores, _ in side_by_side(seen, range(3), 2)} == {2}

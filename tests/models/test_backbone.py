@@ -93,7 +93,10 @@ def test_no_weights_say_what_to_fetch(monkeypatch):
         load_pretrained(Backbone(NAME, (4,), 32), None)
     line = str(error.value)
     assert "\n" not in line
-    for part in ("timm/resnet18.tv_in1k", "method.backbone_weights=PATH", "random_features=true"):
+    for part in (
+        "timm/resnet18.tv_in1k", "--set method.backbone_weights=PATH", "random_features=true",
+        "`a2bgan benchmark` --backbone-weights PATH or --random-features",
+    ):  # fmt: skip
         assert part in line
 
 

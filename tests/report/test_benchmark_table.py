@@ -8,7 +8,14 @@ from a2bgan.detection.delong import compare_aurocs
 from a2bgan.detection.matched_auroc import matched_auroc
 from a2bgan.detection.metrics import auroc
 from a2bgan.errors import InputError
-from a2bgan.report.benchmark_table import TRIVIAL, MethodRow, Repeat, make_table, write_tables
+from a2bgan.report.benchmark_table import (
+    TRIVIAL,
+    MethodRow,
+    Repeat,
+    _plot,
+    make_table,
+    write_tables,
+)
 from a2bgan.training.methods.method import Facts
 
 N = 80
@@ -106,3 +113,11 @@ def test_files_hold_the_same_cells(tmp_path) -> None:
     assert len(body) == len(cells) + 1
     assert all(line.replace("\\&", "").count("&") == len(head) - 1 for line in body)
     assert paths[3].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plot_tells_untrained_features_apart(tmp_path) -> None:
+    padim = MethodRow("padim", Facts("PaDiM", "x", "max"), [repeat(1, 0, note="random features")])
+    axes = _plot(make_table([padim, *rows()])).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "A2B-GAN", "PaDiM (untrained)", "Weak & co",
+    ]  # fmt: skip

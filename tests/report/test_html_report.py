@@ -54,6 +54,9 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     assert "@import" not in page
     wanted = {"Scores", "Threshold", "Most anomalous", "Where", "Selection", "Training", "Limits"}
     wanted.add("Shortcuts")
+    assert "is learned less well or not at all" in page
+    assert "1 held-out healthy patient is too few for a rate of 0.05" in page
+    assert "Anomaly map: change that counts, share of range, 0 to 0.3 and more" in page
     assert wanted <= set(parser.headings)
     assert len(page) < 3_000_000
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import colour_bar, paint_map, write_triptych
+from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, write_triptych
 
 
 def blob(size: int = 64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,3 +119,9 @@ def test_pictures_are_quick(tmp_path: Path) -> None:
     for _ in range(5):
         write_triptych(tmp_path / "a.png", image, twin, difference, score=0.1)
     assert (time.process_time() - begin) / 5 < 0.15
+
+
+def test_a_map_is_not_called_a_plain_difference() -> None:
+    # It may be smoothed, its gaps closed, or weighed.
+    assert map_name(True) == map_name(False) == "Anomaly map"
+    assert map_unit(True) == "change that counts, share of range"

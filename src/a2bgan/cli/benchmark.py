@@ -39,6 +39,7 @@ def methods() -> None:
     """Every method there is, and what it needs and gives."""
     from rich.table import Table
 
+    from a2bgan.training.config import load_config, preset_names
     from a2bgan.training.methods import METHODS
 
     table = Table("--preset", "method", "task", "learns from", "gives", "paper", box=None)
@@ -55,6 +56,8 @@ def methods() -> None:
         "B: healthy images; A: mixed ones; weights: of a backbone trained on other images.\n"
         "Each also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`."
     )
+    ours = [name for name in preset_names() if load_config(name).method.name == "a2bgan"]
+    output.print(f"Presets of A2B-GAN: {', '.join(ours)}.", soft_wrap=True)
 
 
 def benchmark(
@@ -328,12 +331,12 @@ def _command(
     jobs: int,
     where: str | None,
 ) -> str:
-    """The command as it was given, without where the data lies, and the threads it had: a training
-    by the clock depends on them."""
+    """The command as it was given, without where data and results lie, and the threads it had: a
+    training by the clock depends on them."""
     shown = data if data == "phantom" else Path(data).resolve().name
     threads = os.environ.get("OMP_NUM_THREADS")
     parts = [f"OMP_NUM_THREADS={threads}"] if threads else []
-    parts += [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds}"]
+    parts += [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds} --out DIR"]
     if minutes is not None:
         parts.append(f"--minutes {minutes:g}")
     for setting in settings:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
     from a2bgan.detection.shortcuts import Audit
 
+# `a2bgan.data.phantom.KINDS`, whose import would make every `--help` slower.
+DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
+
 app = typer.Typer(
     help="Look at data before training; make sets with a known answer.", no_args_is_help=True
 )
@@ -119,9 +122,14 @@ def phantom(
         int | None, typer.Option(min=0, help="Diseased, there.", show_default="200; volumes: 15")
     ] = None,
     mixed_kinds: Annotated[
-        str | None, typer.Option(help="Diseases of the mixed set, with commas between.")
+        str | None,
+        typer.Option(
+            help=f"Diseases of the mixed set, with commas between: {DISEASES}.", show_default="all"
+        ),
     ] = None,
-    test_kinds: Annotated[str | None, typer.Option(help="Diseases of the test set.")] = None,
+    test_kinds: Annotated[
+        str | None, typer.Option(help="Diseases of the test set, of the same.", show_default="all")
+    ] = None,
     objects: Annotated[
         str | None,
         typer.Option(help="In place of diseases: tube, pacemaker or marker, with commas between."),

@@ -1,11 +1,16 @@
 """Options of commands that open images: which of them, and what patients are called."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from a2bgan.cli.console import errors
+from a2bgan.data.slice_names import volume_of
+from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
@@ -23,6 +28,17 @@ KeepIdentifiersOption = Annotated[
         "--keep-identifiers", help="Write patient identifiers as they are, not pseudonyms."
     ),
 ]
+
+
+def require_sources(sources: Sequence[Path]) -> None:
+    """Raises InputError for a file, slice or folder that was named and does not exist."""
+    for source in sources:
+        try:
+            os.stat(volume_of(source))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{source}: no such file or folder") from None
+        except (OSError, ValueError):
+            pass  # it is said beside its name why it cannot be read
 
 
 def open_chosen(

@@ -30,7 +30,15 @@ class Rule(StrEnum):
 
 def select(
     run: RunArgument,
-    by: Annotated[Rule, typer.Option(help="Rule; by default the configuration's.")] | None = None,
+    by: Annotated[
+        Rule | None,
+        typer.Option(
+            help="aucp: what best tells held-out mixed images from healthy ones, without labels; "
+            "fid: whose translations of A are nearest to B, the paper's rule; labels: what is best "
+            "on --labels; last: the last checkpoint.",
+            show_default="the preset's selection.by",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +79,7 @@ def calibrate(
         float, typer.Option(min=0.001, max=0.5, help="False-alarm rate to show.")
     ] = 0.05,
 ) -> None:
-    """Set the threshold by held-out healthy images."""
+    """Score the held-out healthy images, from which p-values come; show the threshold at --fpr."""
     from a2bgan.training.run_folder import RunFolder
 
     set_threshold(RunFolder.open(run), fpr)
@@ -125,21 +133,18 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
     from a2bgan.detection.calibration import calibrate as calibrate_scores
     from a2bgan.detection.held_out import load_part
     from a2bgan.detection.trained import load_trained
+    from a2bgan.report.thresholds import say_too_few
 
     found = calibrate_scores(load_trained(run), load_part(run, "healthy", "calibration"))
     found.write(run)
     patients = len(found.patient_scores)
-    needed = conformal.fewest_patients(fpr)
-    if patients < needed:
-        errors.print(
-            f"[yellow]warning:[/] {patients} held-out healthy patients are too few for a rate of "
-            f"{fpr:g}: nothing can be flagged; {needed} are needed",
-            soft_wrap=True,
-        )
+    if too_few := say_too_few(patients, fpr):
+        errors.print(f"[yellow]warning:[/] {too_few}", soft_wrap=True)
         return
+    ones = "the held-out one" if patients == 1 else f"the {patients} held-out ones"
     output.print(
         f"flag when p <= {fpr:g} (score above {conformal.threshold(found.patient_scores, fpr):.5f})"
-        f": at most {fpr:.1%} of healthy patients like the {patients} held-out ones, on average "
+        f": at most {fpr:.1%} of healthy patients like {ones}, on average "
         f"over such sets; with 95 % confidence at most "
         f"{conformal.worst_rate(patients, fpr):.1%} with this one",
         soft_wrap=True,

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
-from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.cli.data_options import (
+    KeepIdentifiersOption,
+    WhereOption,
+    open_chosen,
+    require_sources,
+)
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -150,6 +155,7 @@ def predict(
     in_parts = part_size is not None or workers.count > 1
     if in_parts and (pictures or dicom_out is not None):
         raise InputError("parts hold scores alone: leave out --pictures and --dicom-out")
+    require_sources(inputs)
     chosen = TagFilter(where) if where else None
     model, calibration = _open_model(run, checkpoint, score, runtime, half)
     found = prediction.find_inputs(
@@ -160,7 +166,8 @@ def predict(
         errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if in_parts and any(is_volume(item.path) for item in found):
         raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
-    calibration = _usable(calibration, model.pick, fpr)
+    own = checkpoint == "selected" and score is None
+    calibration = _usable(calibration, model.pick, fpr, own=own)
     if in_parts:
         ended = score_in_parts(
             model, found, out, workers, part_size or PART_SIZE, calibration=calibration, rate=fpr
@@ -251,25 +258,32 @@ def _open_model(
     return exported, exported.calibration
 
 
-def _usable(calibration: "Calibration | None", pick: "Pick", fpr: float) -> "Calibration | None":
-    """The calibration where it holds for a pick; says why there is no threshold."""
-    from a2bgan.detection import conformal
+def _usable(
+    calibration: "Calibration | None", pick: "Pick", fpr: float, *, own: bool
+) -> "Calibration | None":
+    """The calibration where it holds for a pick; says why there is no threshold.
+
+    own: the pick is what the run stands for, not one of --checkpoint and --score.
+    """
+    from a2bgan.report.thresholds import say_too_few
 
     if calibration is None:
         errors.print("[yellow]no threshold:[/] `a2bgan calibrate` sets one; scores alone follow")
     elif not calibration.applies_to(pick):
+        # Only what the run stands for is calibrated, so `calibrate` is no help for another score.
+        remedy = (
+            "`a2bgan calibrate` makes it anew"
+            if own
+            else "there are p-values without --checkpoint and --score"
+        )
         errors.print(
             "[yellow]no threshold:[/] the run was calibrated for another checkpoint or score; "
-            "scores alone follow",
+            f"{remedy}; scores alone follow",
             soft_wrap=True,
         )
         return None
-    elif (patients := len(calibration.patient_scores)) < conformal.fewest_patients(fpr):
-        errors.print(
-            f"[yellow]warning:[/] with {patients} calibration patients nothing can be flagged at "
-            f"{fpr:g}",
-            soft_wrap=True,
-        )
+    elif too_few := say_too_few(len(calibration.patient_scores), fpr):
+        errors.print(f"[yellow]warning:[/] {too_few}", soft_wrap=True)
     return calibration
 
 
@@ -285,9 +299,12 @@ def figure(
     vmax: VmaxOption = None,
 ) -> None:
     """Draw test images, their healthy twins and the anomaly maps, as the paper does."""
+    from a2bgan.report.figure import FORMATS
     from a2bgan.report.run_figure import write_run_figure
     from a2bgan.training.run_folder import RunFolder
 
+    if out.suffix.lower() not in FORMATS:  # before minutes are spent on scores
+        raise InputError(f"--out {out}: use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     trained, manifest = _open(RunFolder.open(run), data, checkpoint, score)
     write_run_figure(
         trained,

@@ -37,7 +37,10 @@ def listen(
     ] = None,
     allow_peer: Annotated[
         list[str] | None,
-        typer.Option(help="Address or network that may send; may be repeated.", show_default="any"),
+        typer.Option(
+            help="Address or network that may send; may be repeated.",
+            show_default="this machine alone",
+        ),
     ] = None,
     queue: Annotated[
         Path | None,

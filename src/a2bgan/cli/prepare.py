@@ -26,7 +26,7 @@ def prepare(
         bool, typer.Option("--scale", help="Paper's split in proportion, of other numbers.")
     ] = False,
     finding: Annotated[
-        str | None, typer.Option(help="chestxray8: the disease; Cardiomegaly.")
+        str | None, typer.Option(help="chestxray8: the disease; by default Cardiomegaly.")
     ] = None,
     view: Annotated[
         str | None, typer.Option(help="chestxray8: PA (the default), AP or any.")
@@ -37,9 +37,9 @@ def prepare(
     mixed_share: Annotated[
         float | None,
         typer.Option(
-            help="Taken for the mixed set, 0.5: of the abnormal test images (mvtec, medianomaly), "
-            "of the normal training images (medmnist). celeba with a task: share of A that is "
-            "without the attribute, 0."
+            help="Share of the abnormal test images (mvtec, medianomaly) or of the normal training "
+            "images (medmnist) that goes into the mixed set; by default 0.5. celeba with --task: "
+            "share of the mixed set that is without the attribute; by default 0."
         ),
     ] = None,
     task: Annotated[

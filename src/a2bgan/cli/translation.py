@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
+from a2bgan.cli.data_options import require_sources
 from a2bgan.cli.detection import CheckpointOption, RunArgument
 from a2bgan.errors import InputError
 
@@ -30,7 +31,8 @@ def translate(
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
     checkpoint: CheckpointOption = "selected",
 ) -> None:
-    """Write images as they would look in B, at their own size and in their own format."""
+    """Write images as they would look in B (the healthy set), at their own size and in their own
+    format."""
     from rich.progress import track
 
     from a2bgan.detection.predict import find_inputs
@@ -39,6 +41,7 @@ def translate(
     from a2bgan.report.translations import write_translations
     from a2bgan.training.run_folder import RunFolder
 
+    require_sources(inputs)
     found = find_inputs(inputs)
     trained = load_trained(RunFolder.open(run), checkpoint)
     translated = translate_images(trained, found)
@@ -72,6 +75,7 @@ def fid(
     from a2bgan.detection.translation import translated_test
     from a2bgan.training.run_folder import RunFolder
 
+    require_sources([images, reference])
     failures: list[tuple[str, str]] = []
     if RunFolder(images).config_file.is_file():
         folder = RunFolder.open(images)

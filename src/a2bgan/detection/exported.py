@@ -99,7 +99,12 @@ class Exported:
 
 
 def runtime_of(file: Path) -> str | None:
-    """The runtime whose files end like this one; None for any other path."""
+    """The runtime whose files end like this one; None for any other path. Raises InputError for a
+    file of torch.export, which none here scores with."""
+    if file.suffix == ".pt2":
+        raise InputError(
+            f"{file}: .pt2 files are for other programs; export with --format onnx or openvino"
+        )
     return next((name for name, suffix in SUFFIXES.items() if file.suffix == suffix), None)
 
 

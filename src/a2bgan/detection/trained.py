@@ -107,6 +107,8 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
+    for network in method.networks.values():
+        network.eval()  # for good: several threads may judge with it
     return Trained(on_device(method), config, pick)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.originals import Original, read_original
 from a2bgan.data.preprocessing import preprocess, shown_range, to_original_grid
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import ImageError, is_volume
 from a2bgan.detection.predict import Input
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -37,7 +37,7 @@ class Translated:
 
 
 def translate(trained: Trained, inputs: Iterable[Input]) -> Iterator[Translated]:
-    """Translate inputs in order; one that cannot be read is a Translated with an error.
+    """Translate inputs in order; a volume, or what cannot be read, is a Translated with an error.
 
     Raises InputError if the method makes no twins, or if the run changes grey levels in a way that
     cannot be undone (equalize, standardize, clahe).
@@ -54,6 +54,10 @@ def translate(trained: Trained, inputs: Iterable[Input]) -> Iterator[Translated]
 
 def _translate(trained: Trained, item: Input) -> Translated:
     data = trained.data
+    if is_volume(item.path):
+        return Translated(
+            item, error="volumes cannot be translated; `a2bgan predict` writes their maps"
+        )
     try:
         original = read_original(item.path, data.reading)
         seen = preprocess(original.picture.values, data, original.picture.window)

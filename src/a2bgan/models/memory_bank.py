@@ -33,11 +33,14 @@ class MemoryBank(Fitted):
 
         ``count`` is cut to the size of the bank. Nearest first.
         """
-        if self._index is None:
-            self._index = faiss.IndexFlatL2(self.patches.shape[1])
-            self._index.add(self.patches.cpu().numpy())
+        index = self._index
+        if index is None:
+            # Others may search meanwhile: they get a full index or make their own.
+            index = faiss.IndexFlatL2(self.patches.shape[1])
+            index.add(self.patches.cpu().numpy())
+            self._index = index
         count = min(count, len(self.patches))
-        _, found = self._index.search(queries.cpu().numpy(), count)
+        _, found = index.search(queries.cpu().numpy(), count)
         numbers = torch.from_numpy(found).to(queries.device)
         # Faiss has them as differences of large squares, which cancel where patches are near.
         gaps = queries[:, None] - self.patches[numbers]

@@ -31,7 +31,8 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
         )
         raise InputError(
             f"{backbone.name}: no pretrained weights on this machine; {fetch}: "
-            "--set method.backbone_weights=PATH, or --set method.random_features=true"
+            "--set method.backbone_weights=PATH or method.random_features=true, of `a2bgan "
+            "benchmark` --backbone-weights PATH or --random-features"
         )
     weights = _read(file)
     try:

@@ -21,6 +21,9 @@ OURS = "a2bgan"
 TRIVIAL = "trivial"
 """The row of `a2bgan.report.trivial_baseline`: a statistic of each image in place of a method."""
 
+RANDOM_FEATURES = "random features"
+"""The note of methods whose networks were not trained."""
+
 _MAP_MEASURES = {
     "map_auroc": "map AUROC",
     "pixel_auroc": "pixel AUROC",
@@ -234,6 +237,13 @@ def latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n"
 
 
+def _label(row: MethodRow) -> str:
+    """A method's title, with the word that keeps untrained features from being taken for its own
+    result."""
+    untrained = any(repeat.metrics.get("note") == RANDOM_FEATURES for repeat in row.repeats)
+    return f"{row.facts.title} (untrained)" if untrained else row.facts.title
+
+
 def _plot(table: BenchmarkTable) -> Figure:
     """AUROC of every method with its interval; a dot for every training."""
     count = len(table.rows)
@@ -246,7 +256,7 @@ def _plot(table: BenchmarkTable) -> Figure:
         axes.plot(row.auroc, place, "D", color=colour, markersize=6)
         each = [repeat.metrics["auroc"] for repeat in row.repeats]
         axes.plot(each, [place] * len(each), ".", color="black", markersize=4)
-    axes.set_yticks(range(count), [row.facts.title for row in table.rows])
+    axes.set_yticks(range(count), [_label(row) for row in table.rows])
     axes.invert_yaxis()
     axes.axvline(0.5, color="#aaaaaa", linewidth=0.8, linestyle=":")
     axes.set_xlabel("test AUROC: mean (diamond), its 95 % interval, each training (dots)")

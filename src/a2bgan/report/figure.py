@@ -15,6 +15,9 @@ from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
 
+FORMATS = (".png", ".pdf", ".svg")
+"""What a figure can be written as."""
+
 # Inches; at 150 dots per inch two blocks are 1200 pixels wide.
 _DPI = 150
 _PANEL = 1.12
@@ -39,7 +42,7 @@ class FigureCase:
     Attributes:
         image: (C, H, W) in [0, 1], C is 1 or 3.
         twin: its healthy twin, of the same shape and range; None from methods without.
-        anomaly_map: (H, W), 0 or more: with a twin the difference, in [0, 1].
+        anomaly_map: (H, W), 0 or more: with a twin the difference, or what counts of it, in [0, 1].
         mask: (H, W), True where an annotator saw lesion; None where nobody annotated.
         score: the image's anomaly score.
     """
@@ -66,14 +69,14 @@ def write_figure(
     the input on one scale for all cases; where there is a mask, its outline is drawn on top.
 
     Args:
-        path: file to write; its suffix says the format (.png, .pdf, .svg). An open file gets a PNG.
+        path: file to write; its suffix, one of `FORMATS`, says the format. An open file gets a PNG.
         abnormal: abnormal test images, in the order of their rows.
         normal: normal test images.
         unlabelled: test images that nobody has labelled, as a block titled "Unlabelled images".
         vmax: top of the map's scale, above 0.
 
     Raises:
-        InputError: there is no case at all, or `vmax` is out of range.
+        InputError: there is no case at all, `vmax` is out of range, or the file cannot be written.
     """
     titled = {
         "Abnormal images": abnormal,
@@ -116,7 +119,10 @@ def write_figure(
     _draw_colour_bar(page, bar_left, grid_height - _SCORE, vmax, map_unit(with_twin))
     if outlined:
         _draw_legend(page, _HEADER + grid_height + _FOOTER / 2)
-    page.figure.savefig(path, dpi=_DPI)
+    try:
+        page.figure.savefig(path, dpi=_DPI)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 class _Page:
@@ -168,7 +174,7 @@ def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float, unit: s
     axes.yaxis.set_label_position("right")
     axes.set_yticks([0, vmax / 2, vmax], ["0", f"{vmax / 2:.3g}", f"≥ {vmax:.3g}"])
     axes.tick_params(labelsize=7, length=2, width=0.5)
-    axes.set_ylabel(unit, fontsize=7, color=_FAINT_INK, labelpad=2)
+    axes.set_ylabel(unit, fontsize=6.5, color=_FAINT_INK, labelpad=2)
     for spine in axes.spines.values():
         spine.set_linewidth(0.5)
 

@@ -33,6 +33,7 @@ from a2bgan.errors import InputError
 from a2bgan.report import charts
 from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
 from a2bgan.report.run_figure import write_run_figure
+from a2bgan.report.thresholds import say_too_few
 from a2bgan.training.run_folder import RunFolder
 
 RATES = (0.01, 0.05, 0.1)
@@ -209,13 +210,8 @@ def _warnings(
             "The scores do not tell the mixed set from the healthy one: the training was too "
             "short, or there is next to no disease in the mixed set."
         )
-    if calibration is not None:
-        patients, needed = len(calibration.patient_scores), conformal.fewest_patients(rate)
-        if patients < needed:
-            found.append(
-                f"{patients} held-out healthy patients are too few for a rate of {rate:g}: "
-                f"{needed} are needed."
-            )
+    if calibration is not None and (few := say_too_few(len(calibration.patient_scores), rate)):
+        found.append(f"{few}.")
     return found
 
 

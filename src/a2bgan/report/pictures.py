@@ -1,7 +1,8 @@
 """One picture per image: the input, its healthy twin, and the anomaly map painted over the input.
 
 All pictures of a run share one scale, 0 to `vmax`, so that the same colour is the same anomaly in
-each of them. With a twin the map is the difference, as a fraction of the intensity range.
+each of them. With a twin the map is the difference, or what counts of it, as a share of the
+intensity range.
 """
 
 import math
@@ -112,7 +113,7 @@ def draw_triptych(
     Args:
         image: (C, H, W) in [0, 1], C is 1 or 3.
         twin: its healthy twin, of the same shape and range; None leaves the panel out.
-        anomaly_map: (H, W), 0 or more; None leaves the panel out. With a twin: the difference.
+        anomaly_map: (H, W), 0 or more; None leaves the panel out.
         score: the image's anomaly score, written in the heading.
         vmax: top of the scale, above 0; give all pictures of a run the same.
         title: text put before the score.
@@ -150,13 +151,14 @@ def draw_triptych(
 
 
 def map_name(with_twin: bool) -> str:
-    """What a map is called: with a twin it is the difference."""
-    return "Difference" if with_twin else "Anomaly map"
+    """What a map is called."""
+    return "Anomaly map"
 
 
 def map_unit(with_twin: bool) -> str:
-    """What the numbers of a map's scale are."""
-    return "fraction of intensity range" if with_twin else "distance from healthy"
+    """What the numbers of a map's scale are; with a twin true too where the map is smoothed, its
+    gaps closed or the difference weighed."""
+    return "change that counts, share of range" if with_twin else "distance from healthy"
 
 
 def _draw_colour_bar(

@@ -1,0 +1,24 @@
+"""What a script in benchmarks/ does is a command; asked for help it explains itself and ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("coverage_simulation", "Draws scores from known distributions"),
+        ("volumes", "within 12 mm of a lesion"),
+    ],
+)
+def test_help_is_given_and_nothing_started(script, said, tmp_path):
+    command = [sys.executable, REPOSITORY / "benchmarks" / f"{script}.py", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert said in " ".join(result.stdout.split())
+    assert not list(tmp_path.iterdir())
