@@ -5,7 +5,7 @@ import csv
 import os
 from pathlib import Path
 
-from a2bgan.cli.app import app
+from own_command import a2bgan
 
 
 def study_parser(
@@ -41,7 +41,6 @@ def aurocs(
     """
     options: dict[str, object] = {"--methods": methods or args.methods, "--seeds": args.seeds}
     options |= {"--minutes": args.minutes, "--jobs": args.jobs, "--data": data, "--out": out}
-    words = ["benchmark", *(str(part) for option in options.items() for part in option)]
-    app(words, standalone_mode=False)
+    a2bgan("benchmark", *(part for option in options.items() for part in option))
     with (out / "benchmark.csv").open(newline="") as file:
         return {row["method"]: row["AUROC (95 %)"] for row in csv.DictReader(file)}

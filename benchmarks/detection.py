@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.cli.app import app
 from a2bgan.training.run_folder import RunFolder
+from own_command import a2bgan
 
 RULES = ("aucp", "fid", "last")
 MEASURES = ("map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro")
@@ -66,14 +66,14 @@ def measure(
     settings = [*changes, f"train.minutes={minutes}", f"train.seed={seed}"]
     if not (path / "metrics.json").exists():
         if (path / "config.yaml").exists():
-            command("train", "--out", path, "--data", data, "--resume")
+            a2bgan("train", "--out", path, "--data", data, "--resume")
         else:
             options = [part for setting in settings for part in ("--set", setting)]
-            command("train", "--data", data, "--out", path, "--preset", preset, *options)
-        command("evaluate", path)
+            a2bgan("train", "--data", data, "--out", path, "--preset", preset, *options)
+        a2bgan("evaluate", path)
     compared = path / "selection-compare.json"
     if compare and not compared.exists():
-        command("select", path, "--compare", "--random-features")
+        a2bgan("select", path, "--compare", "--random-features")
     return {
         "metrics": json.loads((path / "metrics.json").read_text()),
         "compared": json.loads(compared.read_text()) if compare else None,
@@ -82,10 +82,6 @@ def measure(
         if (path / "selection.json").exists()
         else {},
     }
-
-
-def command(*arguments: object) -> None:
-    app([str(argument) for argument in arguments], standalone_mode=False)
 
 
 def row(name: str, seed: int, result: dict, reach: float | None) -> str:

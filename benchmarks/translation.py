@@ -13,9 +13,9 @@ import os
 import shutil
 from pathlib import Path
 
-from a2bgan.cli.app import app
 from a2bgan.data.faces import write_faces
 from a2bgan.data.phantom import write_phantoms
+from own_command import a2bgan
 
 SIZE = 64
 
@@ -57,7 +57,7 @@ def main() -> None:
         words += ["--set", f"data.channels={channels}", "--set", f"data.size={SIZE}"]
         inception = args.inception
         words += ["--random-features"] if inception is None else ["--inception", inception]
-        app([str(word) for word in words], standalone_mode=False)
+        a2bgan(*words)
         if (out / "translation.png").exists():
             args.pictures.mkdir(parents=True, exist_ok=True)
             shutil.copy(out / "translation.png", args.pictures / f"translation-{name}.png")

@@ -20,8 +20,8 @@ import nibabel as nib
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from a2bgan.cli.app import app
 from a2bgan.data.phantom_volumes import AFFINES, write_phantom_volumes
+from own_command import a2bgan
 
 HEALTHY, MIXED, TEST = 100, 50, 25
 SETTINGS = ("data.slices=[0.25, 0.8]", "data.skip_empty=0.2", "selection.images=25")
@@ -47,19 +47,15 @@ def main() -> None:
         )  # fmt: skip
     if not (run / "calibration.json").exists():
         options = [word for setting in (*SETTINGS, *args.set) for word in ("--set", setting)]
-        command("train", "--data", data, "--out", run, "--preset", args.preset, "--overwrite",
+        a2bgan("train", "--data", data, "--out", run, "--preset", args.preset, "--overwrite",
                 "--set", f"train.minutes={args.minutes:g}", *options)  # fmt: skip
-    command("evaluate", run)
+    a2bgan("evaluate", run)
     rows = test_rows(data)
-    command("predict", run, *(data / row["path"] for row in rows), "--out", maps, "--no-pictures")
+    a2bgan("predict", run, *(data / row["path"] for row in rows), "--out", maps, "--no-pictures")
     text = report(args, run, rows, data, maps)
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "volumes.md").write_text(text)
-
-
-def command(*words: object) -> None:
-    app([str(word) for word in words], standalone_mode=False)
 
 
 def test_rows(data: Path) -> list[dict[str, str]]:

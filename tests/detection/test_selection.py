@@ -97,6 +97,17 @@ def test_a_lucky_checkpoint_is_not_selected():
     assert best_candidate([*steady, *good], "aucp", "mean")[0].score == "top-k"
 
 
+def test_a_score_without_a_map_must_be_clearly_better():
+    maps = [candidate(3, 0.80), candidate(3, 0.79, "smooth-max")]
+    for auroc, expected in ((0.83, "mean"), (0.839, "mean"), (0.845, "texture")):
+        candidates = [*maps, candidate(3, auroc, "texture", error=0.02)]
+        assert best_candidate(candidates, "aucp", "mean")[0].score == expected
+    # But the paper's own score is one that is asked for.
+    latent = [candidate(3, 0.83, "latent"), *maps]
+    assert best_candidate(latent, "aucp", "latent")[0].score == "latent"
+    assert best_candidate([candidate(3, 0.6, "texture")], "aucp", "mean")[0].score == "texture"
+
+
 def test_beside_another_score_goes_the_best_of_the_same_map():
     others = [candidate(2, 0.90, "top-k"), candidate(3, 0.88, "top-k", "raw")]
     maps = [candidate(3, 0.70), candidate(3, 0.75, "smooth-max"), *others]

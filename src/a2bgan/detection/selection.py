@@ -134,6 +134,9 @@ def best_candidate(
 
     Of many candidates the highest by itself is often one that was lucky once; so the checkpoints
     before and after it, with the same weights and score, count half.
+    A score that says nothing of where, and is not the paper's, must lie two standard errors above
+    all others: which of two scores is the better one shows on few images less clearly than which of
+    two checkpoints, and a reader wants a score that the map agrees with.
     What lies within one standard error of the highest is a tie. It goes to the latest checkpoint;
     there to the paper's score and then to the averaged weights, if they are among the tied.
     Beside it goes the best score of its map. Raises InputError without candidates.
@@ -142,8 +145,11 @@ def best_candidate(
         raise InputError("no checkpoint to select from; train first")
     steady = _steadied(candidates)
     top = max(candidates, key=steady.__getitem__)
-    error = top.error if np.isfinite(top.error) else 0.0
-    tied = [c for c in candidates if steady[c] >= steady[top] - error]
+    if shown := [c for c in candidates if c.score in SCORES or c.score == paper_score]:
+        best_shown = max(shown, key=steady.__getitem__)
+        if steady[top] - steady[best_shown] < 2 * _error(top):
+            candidates, top = shown, best_shown
+    tied = [c for c in candidates if steady[c] >= steady[top] - _error(top)]
     best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", steady[c]))
     beside = [c for c in candidates if c.score in SCORES and _same_map(c, best)]
     of_map = max(beside, key=lambda c: (c.score == best.score, c.auroc), default=None)
@@ -152,6 +158,10 @@ def best_candidate(
         None if of_map is None else of_map.score,
     )  # fmt: skip
     return pick, best
+
+
+def _error(candidate: Candidate) -> float:
+    return candidate.error if np.isfinite(candidate.error) else 0.0
 
 
 def _steadied(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
