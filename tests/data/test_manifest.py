@@ -187,6 +187,11 @@ def test_a_manifest_is_there_whole_or_as_before(
     assert sorted(tiny_set.iterdir()) == before
 
 
+def test_an_unknown_split_is_refused_with_those_there_are(tiny_set: Path) -> None:
+    with pytest.raises(InputError, match=r"^no split 'val': use one of healthy, mixed"):
+        read_manifest(tiny_set / "manifest.csv").split("val")
+
+
 def test_a_missing_image_is_no_mistake_of_the_manifest(write: Callable[[str], Path]) -> None:
     manifest = read_manifest(write("path,split\nnowhere.png,mixed\n"))
     assert not manifest.rows[0].path.exists()

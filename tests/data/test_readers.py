@@ -84,6 +84,65 @@ def test_big_endian_and_signed_tiffs(tmp_path: Path, grey: np.ndarray) -> None:
     assert np.array_equal(result, signed)
 
 
+def test_unsigned_and_signed_tiffs_of_32_bits(tmp_path: Path, grey: np.ndarray) -> None:
+    large = (grey.astype(np.uint32) << 24) + 1000
+    assert large.max() > 2**31
+    (tmp_path / "u.tif").write_bytes(tiff("<", 1, large.astype("<u4").tobytes(), 32))
+    assert np.array_equal(read_image(tmp_path / "u.tif", LIMIT), large.astype(np.float32))
+    assert np.array_equal(read_mask(tmp_path / "u.tif", LIMIT), large > 4.3e4)
+    for order in "<>":
+        signed = grey.astype(np.int32) * 1000 - 100_000
+        (tmp_path / "s.tif").write_bytes(tiff(order, 2, signed.astype(f"{order}i4").tobytes(), 32))
+        assert np.array_equal(read_image(tmp_path / "s.tif", LIMIT), signed)
+    (tmp_path / "small.tif").write_bytes(tiff("<", 1, grey.astype("<u4").tobytes(), 32))
+    assert read_image(tmp_path / "small.tif", LIMIT).dtype == np.uint16
+
+
+def test_float_tiffs_whose_zero_is_white_are_turned_over_within_their_range(
+    tmp_path: Path, grey: np.ndarray
+) -> None:
+    values = grey.astype(np.float32) / 100 - 0.5
+    (tmp_path / "f.tif").write_bytes(tiff("<", 3, values.tobytes(), 32, photometric=0))
+    expected = values.min() + values.max() - values
+    np.testing.assert_allclose(read_image(tmp_path / "f.tif", LIMIT), expected, atol=1e-6)
+    (tmp_path / "f.tif").write_bytes(tiff("<", 3, values.tobytes(), 32))
+    assert np.array_equal(read_image(tmp_path / "f.tif", LIMIT), values)
+
+
+@pytest.mark.parametrize(
+    ("content", "layout"),
+    [
+        (lambda g: tiff("<", 3, g.astype("<f8").tobytes(), 64), "64-bit float"),
+        (lambda g: tiff(">", 3, g.astype(">f8").tobytes(), 64), "64-bit float, big-endian"),
+        (
+            lambda g: tiff(">", 1, g.astype(">u4").tobytes(), 32),
+            "32-bit unsigned integer, big-endian",
+        ),
+        (lambda g: tiff("<", 3, g.astype("<f2").tobytes()), "16-bit float"),
+        (
+            lambda g: tiff("<", 1, g.astype("<u4").tobytes(), 32, photometric=0),
+            "32-bit unsigned integer, 0 is white",
+        ),
+    ],
+)
+def test_layouts_of_tiff_that_are_not_read_are_named(
+    tmp_path: Path, grey: np.ndarray, content: Callable[[np.ndarray], bytes], layout: str
+) -> None:
+    (tmp_path / "a.tif").write_bytes(content(grey))
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a.tif", LIMIT)
+    assert str(caught.value) == f"a TIFF layout that is not supported ({layout})"
+
+
+def test_colour_tiffs_of_floats_are_named(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    colours = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
+    for options in ({}, {"bigtiff": True}):
+        tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", **options)
+        with pytest.raises(ImageError, match=r"not supported \(32-bit float, 3 channels\)$"):
+            read_image(tmp_path / "a.tif", LIMIT)
+
+
 def test_jpeg_in_grey_colour_and_cmyk(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
     picture = Image.fromarray(ramp)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from a2bgan.detection.calibration import (
 )
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import of_patient
-from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.trained import Pick, Trained, read_selection, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
@@ -113,3 +114,20 @@ def test_images_with_equal_histograms_do_not_drift():
     for pixels in new:
         means, deviations = intensities(pixels)
         assert drift(calibration, patients, calibration.image_scores, means, deviations) == []
+
+
+def test_calibration_and_selection_are_there_whole_or_as_before(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    make([0.1, 0.2]).write(run)
+    write_selection(run, PICK)
+
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        for write in (lambda: make([0.3]).write(run), lambda: write_selection(run, PICK, fid=3)):
+            with pytest.raises(OSError, match="No space"):
+                write()
+    assert read_calibration(run).image_scores.tolist() == [0.1, 0.2]
+    assert "fid" not in read_selection(run)

@@ -201,6 +201,26 @@ def test_images_of_a_patient_are_held_out_together():
         make().fit(pictures(40, 0), pictures(8, 1), healthy_patients=["a", "b", "c"])
 
 
+def test_patients_of_dicom_files_are_known_and_not_named(tmp_path, write_dicom):
+    for k, image in enumerate(pictures(40, 0)):
+        write_dicom(tmp_path / f"healthy/{k:02d}.dcm", image, PatientID=f"ann-{k // 5}")
+    new = tmp_path / "new"
+    for k, (image, who) in enumerate(zip(pictures(4, 2), "aab", strict=False)):
+        write_dicom(new / f"{k}.dcm", image, PatientID=who)
+    detector = make(steps=2).fit(tmp_path / "healthy", pictures(8, 1))
+    calibration = detector.calibration_
+    assert len(calibration.image_scores) == 5 * len(calibration.patient_scores)
+    found = detector.p_value(new)
+    np.testing.assert_array_equal(found, detector.p_value(new, patients=["a", "a", "b"]))
+    apart = detector.p_value(new, patients=["", "", ""])
+    np.testing.assert_allclose(found, [min(apart[:2])] * 2 + [apart[2]])
+    files = sorted(new.iterdir())
+    np.testing.assert_array_equal(detector.p_value(files), found)
+    detector.save(tmp_path / "run")
+    for file in (tmp_path / "run").rglob("*"):
+        assert file.is_dir() or b"ann-" not in file.read_bytes()
+
+
 def test_a_training_that_went_wrong_is_a_warning():
     with pytest.warns(ConvergenceWarning, match="healthy from translated"):
         make().fit(healthy=pictures(10, 0), mixed=pictures(8, 1))

@@ -175,7 +175,11 @@ def test_a_run_scores_with_its_file_while_that_is_of_its_checkpoint(
     shutil.copy(files["onnx"], copy)
     out = ("--runtime", "onnx", "--out", tmp_path / "out")
     assert a2bgan("predict", copy, phantoms, *out).exit_code == 0
+    # Another rule picks the same, and another map score beside it.
     selection = json.loads((copy / "selection.json").read_text())
+    selection["pick"] |= {"rule": "last", "map_score": None}
+    (copy / "selection.json").write_text(json.dumps(selection))
+    assert a2bgan("predict", copy, phantoms, *out).exit_code == 0
     selection["pick"]["score"] = "top-k"
     (copy / "selection.json").write_text(json.dumps(selection))
     assert "makes it anew" in says(a2bgan("predict", copy, phantoms, *out))

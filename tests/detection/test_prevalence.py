@@ -53,6 +53,33 @@ def test_no_disease_is_little_disease():
     assert estimate_diseased_share(rng.normal(size=400), rng.normal(size=400)).share < 0.1
 
 
+@pytest.mark.parametrize("count", [4, 100])
+def test_scores_that_are_all_the_same_say_nothing(count):
+    found = estimate_diseased_share(np.ones(count), np.ones(60), repeats=20)
+    assert 0.4 < found.share < 0.6
+    assert found.interval[0] < 0.05
+    assert found.interval[1] > 0.95
+
+
+def test_ties_among_the_healthy_say_little_and_those_beyond_as_much_as_ever():
+    healthy, mixed, truth = draw(np.random.default_rng(5), 0.3)
+    whole = estimate_diseased_share(healthy, mixed)
+    floored = estimate_diseased_share(np.maximum(healthy, 1), np.maximum(mixed, 1))
+    assert floored.share == pytest.approx(whole.share, abs=0.05)
+    assert floored.interval[0] <= truth <= floored.interval[1]
+    two = estimate_diseased_share(healthy > 0, mixed > 0)
+    assert np.diff(two.interval) > 1.5 * np.diff(whole.interval)
+
+
+def test_ties_of_mixed_images_alone_are_none():
+    healthy, mixed, _ = draw(np.random.default_rng(6), 0.3)
+    order = np.searchsorted(np.sort(healthy), mixed)  # between which of the healthy
+    tied = np.r_[-np.inf, np.sort(healthy), np.inf][[order, order + 1]].clip(-9, 9).mean(axis=0)
+    assert estimate_diseased_share(healthy, tied, repeats=2).share == pytest.approx(
+        estimate_diseased_share(healthy, mixed, repeats=2).share
+    )
+
+
 def test_empty_sets():
     with pytest.raises(ValueError, match="both sets"):
         estimate_diseased_share([], [1.0])

@@ -1,4 +1,6 @@
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,39 @@ def test_drift_is_told(tmp_path):
     scale = calibration(np.linspace(0.3, 0.6, 60), mean=0.2)
     written = write_predictions(given, tmp_path, calibration=scale, pictures=False)
     assert any(sentence.startswith("brightness") for sentence in written.drift)
+
+
+def test_images_of_unknown_patients_are_told_apart_by_place_not_by_name(tmp_path):
+    given = [
+        replace(found, input=Input("img.png", Path(folder, "img.png"), ""))
+        for folder, found in (
+            ("A", prediction("a", "", 0.2)),
+            ("B", prediction("b", "", 0.99)),
+            ("C", prediction("c", "", 0.3)),
+        )
+    ]
+    scale = calibration(np.linspace(0.01, 0.95, 39))
+    written = write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    assert (written.patients, written.flagged) == (3, 1)
+    assert [row["flagged"] for row in rows(tmp_path)] == ["0", "1", "0"]
+    assert {row["patient_id"] for row in rows(tmp_path)} == {""}
+
+
+def test_names_that_are_not_utf8_are_written_escaped(tmp_path):
+    name = os.fsdecode(b"b\xe4d.png")
+    given = [
+        prediction(name, "", 0.2),
+        prediction(f"2/{name}", "", 0.3),
+        prediction(name, "", None),
+    ]
+    scale = calibration(np.linspace(0.01, 0.95, 39))
+    written = write_predictions(given, tmp_path, calibration=scale)
+    assert written.failures == [(r"b\udce4d.png", "empty file")]
+    found = rows(tmp_path)
+    assert [row["path"] for row in found] == [
+        r"b\udce4d.png", r"2/b\udce4d.png", r"b\udce4d.png",
+    ]  # fmt: skip
+    pictures = [row["picture"] for row in found[:2]]
+    assert pictures == ["pictures/b\N{REPLACEMENT CHARACTER}d.png",
+                        "pictures/b\N{REPLACEMENT CHARACTER}d-2.png"]  # fmt: skip
+    assert all((tmp_path / picture).stat().st_size > 1000 for picture in pictures)

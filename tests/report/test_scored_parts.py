@@ -8,8 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from a2bgan.cli.app import app
@@ -154,3 +156,36 @@ def test_ranks_come_from_the_environment(monkeypatch):
         monkeypatch.setenv("RANK", rank)
         with pytest.raises(InputError, match="expected RANK < WORLD_SIZE"):
             Workers.from_environment()
+
+
+def test_two_manifests_with_the_same_names_are_different_patients(run, a2bgan, tmp_path):
+    for seed, folder in enumerate((tmp_path / "A", tmp_path / "B")):
+        folder.mkdir()
+        rng = np.random.default_rng(seed)
+        for k in range(3):
+            image = Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8))
+            image.save(folder / f"img{k}.png")
+        rows = "".join(f"img{k}.png,test\n" for k in range(3))
+        (folder / "manifest.csv").write_text("path,split\n" + rows)
+    sources = (tmp_path / "A/manifest.csv", tmp_path / "B/manifest.csv")
+    out = tmp_path / "out"
+    result = a2bgan("predict", run, *sources, "--out", out, "--part-size", 2)
+    assert result.exit_code == 0, result.output
+    assert "of 6 patients flagged" in result.output
+    table = pq.read_table(out / "scores.parquet").to_pylist()
+    assert len({row["path"] for row in table}) == 6
+    whole = a2bgan("predict", run, *sources, "--out", tmp_path / "whole", "--no-pictures")
+    assert whole.exit_code == 0, whole.output
+    with (tmp_path / "whole/scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [row["path"] for row in table]
+    assert [row["flagged"] for row in rows] == [str(int(row["flagged"])) for row in table]
+
+
+def test_names_that_are_not_utf8_come_in_parts_too(run, a2bgan, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    out = tmp_path / "out"
+    a2bgan("predict", run, tmp_path / "set", "--out", out, "--part-size", 2)
+    (row,) = pq.read_table(out / "scores.parquet").to_pylist()
+    assert row["path"] == str(tmp_path / r"set/\udcff.png")

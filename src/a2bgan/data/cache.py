@@ -45,7 +45,7 @@ from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.errors import InputError
 
 # Raise it when readers or preprocessing give other pixels for the same options.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # What a killed process left half built is removed after this long.
 ABANDONED_AFTER_SECONDS = 24 * 3600
@@ -251,7 +251,7 @@ def _hash_file(path: Path) -> tuple[str | None, str]:
     try:
         find_reader(path)
         volume = Path(volume_of(path))
-        if volume.is_dir():
+        if os.path.isdir(volume):
             digest = hashlib.sha256()
             for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
                 digest.update((_hash_file(part)[0] or "").encode())

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.cache import default_cache_dir
+from a2bgan.data.image_search import images_below
 from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import dicom_of, is_dicom, is_image, is_volume
+from a2bgan.data.readers import dicom_of, is_dicom, is_volume
 from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
@@ -65,9 +66,9 @@ class Manifest:
     where: str = ""
 
     def split(self, name: str) -> tuple[Row, ...]:
-        """The rows of one of SPLITS, in order; ValueError for another name."""
+        """The rows of one of SPLITS, in order; InputError for another name."""
         if name not in SPLITS:
-            raise ValueError(f"no split {name!r}: one of {', '.join(SPLITS)}")
+            raise InputError(f"no split {_shown(name)}: use one of {', '.join(SPLITS)}")
         return tuple(row for row in self.rows if row.split == name)
 
     def counts(self) -> dict[str, int]:
@@ -119,9 +120,9 @@ def open_data(source: str | Path, *, keep_identifiers: bool = False) -> Manifest
     if source == "phantom":
         return read_manifest(_default_phantoms())
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = path / "manifest.csv"
-        manifest = read_manifest(inside) if inside.is_file() else scan_folder(path)
+        manifest = read_manifest(inside) if os.path.isfile(inside) else scan_folder(path)
     else:
         manifest = read_manifest(path)
     rows = (
@@ -198,12 +199,11 @@ def scan_folder(folder: str | Path) -> Manifest:
 
     healthy/ and mixed/ hold those sets; test/normal/ and test/abnormal/ the test images, which get
     labels 0 and 1; test/mask/ lesion masks, each with the file stem of its test image. Sub-folders
-    are searched too. Every image is its own patient. Files that are no images by their suffix and
-    files and folders that start with a dot are left out. Raises InputError.
+    are searched too, see `images_below`. Every image is its own patient. Raises InputError.
     """
     root = Path(os.path.abspath(folder))
     file = _file_shown(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"{file}: no such folder")
     inside = _InsideFolder(root)
     masks = _masks_by_stem(root)
@@ -354,14 +354,13 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _image_names(root: Path, sub: str) -> list[str]:
     """Relative names of the images below one sub-folder, sorted."""
-    names: list[str] = []
-    for folder, folders, files in os.walk(root / sub):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in files:
-            path = Path(folder, file)
-            if not file.startswith(".") and is_image(path):
-                names.append(path.relative_to(root).as_posix())
-    return sorted(names)
+    try:
+        os.stat(root / sub)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{_file_shown(root / sub)}: cannot be read ({error.strerror})") from None
+    return sorted(path.relative_to(root).as_posix() for path in images_below(root / sub))
 
 
 def _stem(path: Path) -> str:

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -23,6 +23,9 @@ LARGEST_PIXEL_COUNT = 178_956_970
 # Of the largest value in a mask: less is no lesion but the rounding of a volume's scaled values.
 # All labels of 16 bits are more.
 ROUNDING = 1e-5
+
+# What TIFF calls SampleFormat.
+SAMPLE_KINDS = {1: "unsigned integer", 2: "signed integer", 3: "float"}
 
 # Compressions of TIFF that change values.
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
@@ -75,7 +78,8 @@ def read_picture(path: Path, reading: Reading) -> Picture:
 
     Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
     signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
-    become colours, TIFFs whose 0 is white are turned over, and the EXIF orientation is applied.
+    become colours, TIFFs whose 0 is white are turned over (those in floats within their own range),
+    and the EXIF orientation is applied.
     Colour of 16 bits a channel may be reduced to 8 bits by Pillow; grey of 16 bits keeps them.
     DICOM: see `a2bgan.data.dicom`; slices of volumes, which `a2bgan.data.slice_names` names:
     `a2bgan.data.volumes`.
@@ -159,9 +163,16 @@ def image_suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over where a folder is searched: macOS writes a `._a.png`
+    beside each `a.png` on disks of other systems."""
+    return name.startswith(".")
+
+
 def is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for an image. A DICOMDIR is not: it lists images."""
-    if path.name.upper() == "DICOMDIR":
+    """Whether a file in a folder is taken for an image. A DICOMDIR is not: it lists images; nor is
+    a hidden file."""
+    if path.name.upper() == "DICOMDIR" or is_hidden(path.name):
         return False
     return image_suffix(path) in READERS or is_dicom(path)
 
@@ -169,14 +180,29 @@ def is_image(path: Path) -> bool:
 def is_volume(path: Path) -> bool:
     """Whether a path is taken for a volume: a NIfTI file by its suffix, or a folder."""
     suffix = image_suffix(path)
-    return READERS.get(suffix) is _refuse_volume or (suffix not in READERS and path.is_dir())
+    # Unlike Path.is_dir, this is false for a path that is too long or forbidden.
+    return READERS.get(suffix) is _refuse_volume or (suffix not in READERS and os.path.isdir(path))
 
 
 def dicom_of(path: Path) -> Path:
     """The DICOM file that speaks for a path: of a folder, which is a series, the first in it."""
-    if image_suffix(path) in READERS or not path.is_dir():
+    if image_suffix(path) in READERS or not os.path.isdir(path):
         return path
-    return next((file for file in sorted(path.iterdir()) if is_dicom(file)), path)
+    try:
+        return next(_dicom_files(path), path)
+    except OSError:
+        return path
+
+
+def series_files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder, which is a series, by name. Raises OSError."""
+    return list(_dicom_files(folder))
+
+
+def _dicom_files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.iterdir()):
+        if not is_hidden(file.name) and os.path.isfile(file) and is_dicom(file):
+            yield file
 
 
 def is_dicom(path: Path) -> bool:
@@ -201,8 +227,10 @@ def find_reader(path: Path) -> "Reader":
         return READERS[suffix]
     if is_dicom(path):
         return _read_dicom
-    if path.is_dir():
+    if os.path.isdir(path):
         return _refuse_volume
+    with open_image_file(path):
+        pass  # what cannot be opened is of no format
     # A name such as 1.2.840.113 has a "suffix" that may be part of a patient's number.
     shown = suffix if suffix[1:].isalpha() and len(suffix) <= 10 else "no known suffix"
     raise ImageError(f"unknown format ({shown}); use PNG, JPEG, TIFF, DICOM or NIfTI")
@@ -226,16 +254,18 @@ def _read_with_pillow(path: Path, reading: Reading) -> Picture:
         try:
             opened = Image.open(file, formats=("PNG", "JPEG", "TIFF"))
         except UnidentifiedImageError:
+            if layout := _tiff_layout(file):
+                raise ImageError(f"a TIFF layout that is not supported ({layout})") from None
             raise ImageError("not a PNG, JPEG or TIFF image, or a damaged one") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise ImageError(f"too large (more than {max_pixels:,} pixels)") from None
         with opened as image:
             _check_header(image, max_pixels)
             image.load()
-            values = _to_array(ImageOps.exif_transpose(image))
+            values = _to_array(ImageOps.exif_transpose(image), unsigned=_is_unsigned(image))
             # Pillow turns over the shorter ones itself.
-            if values.dtype == np.uint16 and _zero_is_white(image):
-                values = np.iinfo(np.uint16).max - values
+            if values.dtype != np.uint8 and _zero_is_white(image):
+                values = _turned_over(values)
             return LossyPicture(values) if _is_lossy(image) else Picture(values)
 
 
@@ -247,6 +277,41 @@ def _is_lossy(image: Image.Image) -> bool:
 def _zero_is_white(image: Image.Image) -> bool:
     tags = getattr(image, "tag_v2", {})
     return bool(tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _turned_over(values: np.ndarray) -> np.ndarray:
+    """White as black: within 16 bits, and of floats, which have no greatest value, within what the
+    image holds."""
+    if values.dtype == np.uint16:
+        return np.iinfo(np.uint16).max - values
+    # In double precision: the sum can leave the range of single.
+    turned = (float(values.min()) + float(values.max())) - values.astype(np.float64)
+    return turned.astype(np.float32)
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 1)
+
+
+def _tiff_layout(file: BufferedReader) -> str:
+    """How the pixels of a TIFF that Pillow does not know are stored; "" for any other file."""
+    try:
+        file.seek(0)
+        header = file.read(8)
+        # BigTIFF's header is longer.
+        header += file.read(8) if header[2:4] in (b"+\0", b"\0+") else b""
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags[TiffImagePlugin.BITSPERSAMPLE]
+        kind = SAMPLE_KINDS[tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]]
+        white = tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] == 0
+    except Exception:  # whatever a damaged file provokes
+        return ""
+    channels = f", {len(bits)} channels" if len(bits) > 1 else ""
+    order = ", big-endian" if header[:2] == b"MM" else ""
+    return f"{bits[0]}-bit {kind}{channels}{order}{', 0 is white' if white else ''}"
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
@@ -262,13 +327,15 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
         raise ImageError(f"multi-frame file ({frames} frames); split it")
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
+def _to_array(image: Image.Image, *, unsigned: bool) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     if image.mode == "F":
         return np.array(image, dtype=np.float32)
     if image.mode == "I":
-        return _from_32_bit_integers(np.asarray(image))
+        values = np.asarray(image)
+        # Pillow takes the upper half of unsigned values for negative ones.
+        return _from_32_bit_integers(values.view(np.uint32) if unsigned else values)
     if image.has_transparency_data:
         return _composite_on_black(image)
     if image.mode == "1":

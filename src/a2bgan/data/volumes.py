@@ -30,9 +30,9 @@ from a2bgan.data.readers import (
     Picture,
     Reading,
     as_image_error,
-    is_dicom,
     mask_threshold,
     open_image_file,
+    series_files,
 )
 from a2bgan.data.slice_names import AXES
 
@@ -95,7 +95,7 @@ class Volume:
 
 def read_grid(path: Path) -> Grid:
     """Where a volume's voxels are, from headers alone. Raises ImageError."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_series(path)[0]
     with _nifti_stream(path) as stream:
         return _nifti_grid(stream)
@@ -266,7 +266,7 @@ _RECENT = _Recent()
 
 
 def _read(path: Path) -> Volume:
-    if path.is_dir():
+    if os.path.isdir(path):
         grid, files = read_series(path)
         values, lossy = _series_values(files, grid)
     else:
@@ -401,7 +401,7 @@ def read_series(folder: Path) -> tuple[Grid, list[Path]]:
     from a2bgan.data.dicom import read_header
 
     try:
-        files = [p for p in sorted(folder.iterdir()) if p.is_file() and is_dicom(p)]
+        files = series_files(folder)
     except OSError as error:
         raise as_image_error(error) from None
     if not files:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
 from a2bgan.detection.detect import detect
@@ -49,7 +50,8 @@ class Calibration:
     image_patients: NDArray[np.int64]
 
     def write(self, run: RunFolder) -> None:
-        run.calibration_file.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        """Write ``calibration.json``, whole or as it was."""
+        write_atomically(run.calibration_file, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def as_dict(self) -> dict[str, Any]:
         """What `from_dict` takes, for JSON."""
@@ -69,7 +71,7 @@ class Calibration:
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
-        return replace(pick, rule=self.pick.rule, map_score=self.pick.map_score) == self.pick
+        return same_scores(self.pick, pick)
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """p-values (N,) of images: of their patient's score, see `conformal.p_values`.
@@ -79,6 +81,11 @@ class Calibration:
         return conformal.p_values(
             self.patient_scores, of_patient(patients, scores, self.pick.patients)
         )
+
+
+def same_scores(one: Pick, other: Pick) -> bool:
+    """Whether two picks score alike, by whatever rule and beside whatever map they were picked."""
+    return replace(one, rule=other.rule, map_score=other.map_score) == other
 
 
 def read_calibration(run: RunFolder) -> Calibration | None:

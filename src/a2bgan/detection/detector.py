@@ -101,20 +101,22 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """Train on healthy images (B) and images nobody has annotated (A).
 
         Part of both is held out, to select a checkpoint and a score and to calibrate p-values, of
-        small sets to calibrate only (settings ``holdout``). Patients, one for each image, keep
-        images of one patient together.
+        small sets to calibrate only (settings ``holdout``). Images of one patient stay together:
+        by patients, one for each image, or else by the PatientID of DICOM files. Without either
+        every image is a patient of its own.
 
         Warns (ConvergenceWarning) when the training looks sick at its end. Raises InputError if a
         parameter or a set cannot be used; a file that cannot be read is named.
         """
         config = self._config()
-        pixels = {
+        sets = {
             "healthy": _preprocessed(healthy, config.data, "healthy"),
             "mixed": _preprocessed(mixed, config.data, "mixed"),
         }
+        pixels = {name: images for name, (images, _) in sets.items()}
         patients = {
-            "healthy": _patients(healthy_patients, len(pixels["healthy"]), "healthy"),
-            "mixed": _patients(mixed_patients, len(pixels["mixed"]), "mixed"),
+            "healthy": _patients(healthy_patients, sets["healthy"][1], "healthy"),
+            "mixed": _patients(mixed_patients, sets["mixed"][1], "mixed"),
         }
         manifest = _manifest(patients)
         holdout = hold_out(manifest, config.holdout)
@@ -170,27 +172,28 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
         Not scikit-learn's ``score(X, y)``: there is no y to compare with.
         """
-        return np.concatenate([d.scores.numpy() for d in self._detect(images)]).astype(np.float64)
+        return self._score(self._preprocessed(images)[0])
 
     def p_value(self, images: Images, patients: Sequence[str] | None = None) -> np.ndarray:
         """Conformal p-values (N,): of healthy patients at most a share a has ``p <= a``.
 
         Holds for patients like those of the healthy set, see `a2bgan.detection.conformal`. With
-        ``patients``, one for each image, a patient's p-value is that of the highest score. Raises
-        InputError if nothing was held out for calibration.
+        ``patients``, one for each image, or else the PatientID of DICOM files, a patient's p-value
+        is that of the highest score. Raises InputError if nothing was held out for calibration.
         """
         check_is_fitted(self, "trained_")
         if self.calibration_ is None:
             raise InputError("no p-values: nothing was held out for calibration")
-        scores = self.score(images)
-        return self.calibration_.p_values(_patients(patients, len(scores), "images"), scores)
+        pixels, known = self._preprocessed(images)
+        people = _patients(patients, known, "images")
+        return self.calibration_.p_values(people, self._score(pixels))
 
     def translate(self, images: Images) -> np.ndarray:
         """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training.
 
         Raises InputError if the method makes none.
         """
-        twins = [d.twin for d in self._detect(images) if d.twin is not None]
+        twins = [d.twin for d in self._detect(self._preprocessed(images)[0]) if d.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
         return to_intensities(torch.cat(twins))
@@ -202,7 +205,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         ``method.map_closing``, ``map_smoothing`` and ``map_evidence`` without gaps, smoothed, and
         lower where texture speaks for health. Raises InputError if the method makes no maps.
         """
-        maps = [d.anomaly_map for d in self._detect(images) if d.anomaly_map is not None]
+        found = self._detect(self._preprocessed(images)[0])
+        maps = [d.anomaly_map for d in found if d.anomaly_map is not None]
         if not maps:
             raise InputError(f"{self.trained_.config.facts.title} makes no maps")
         return torch.cat(maps).numpy()
@@ -250,19 +254,26 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             check_score(self.score_name, config.facts)
         return config
 
-    def _detect(self, images: Images) -> Iterator[Detection]:
+    def _preprocessed(self, images: Images) -> tuple[np.ndarray, list[str]]:
+        """See the function, by the configuration of training."""
         check_is_fitted(self, "trained_")
+        return _preprocessed(images, self.trained_.config.data, "images")
+
+    def _detect(self, pixels: np.ndarray) -> Iterator[Detection]:
         trained: Trained = self.trained_
-        pixels = _preprocessed(images, trained.config.data, "images")
         return detect(trained.method, pixels, trained.pick.score, trained.pick.version)
 
+    def _score(self, pixels: np.ndarray) -> np.ndarray:
+        return np.concatenate([d.scores.numpy() for d in self._detect(pixels)]).astype(np.float64)
 
-def _patients(given: Sequence[str] | None, count: int, name: str) -> list[str]:
-    """One for each image; "" for unknown ones, each of which is its own."""
+
+def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[str]:
+    """One for each image, those of the files where none are given; "" for unknown ones, each of
+    which is its own."""
     if given is None:
-        return [""] * count
-    if len(given) != count:
-        raise InputError(f"{name}: {len(given)} patients for {count} images")
+        return known
+    if len(given) != len(known):
+        raise InputError(f"{name}: {len(given)} patients for {len(known)} images")
     return [str(patient) for patient in given]
 
 
@@ -294,16 +305,20 @@ def _by_dotted_name(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _preprocessed(images: Images, config: DataConfig, name: str) -> np.ndarray:
-    """(N, C, S, S) uint8 or uint16. Raises InputError that starts with ``name``."""
+def _preprocessed(images: Images, config: DataConfig, name: str) -> tuple[np.ndarray, list[str]]:
+    """(N, C, S, S) uint8 or uint16, and whose they are as far as files say, pseudonyms or "".
+
+    Raises InputError that starts with ``name``.
+    """
+    patients: list[str] | None = None
     if isinstance(images, Array):
         loaded = _from_array(_as_numpy(images), config, name)
     elif isinstance(images, str | Path):
-        loaded = _from_files([images], config, name)
+        loaded, patients = _from_files([images], config, name)
     elif not isinstance(images, Sequence):
         raise InputError(f"{name}: expected an array, a folder or files, got {_type(images)}")
     elif all(isinstance(image, str | Path) for image in images):
-        loaded = _from_files(images, config, name)  # type: ignore[arg-type]
+        loaded, patients = _from_files(images, config, name)  # type: ignore[arg-type]
     else:
         loaded = []
         for number, image in enumerate(images):
@@ -312,22 +327,24 @@ def _preprocessed(images: Images, config: DataConfig, name: str) -> np.ndarray:
             loaded += _from_array(_as_numpy(image)[np.newaxis], config, f"{name}: image {number}")
     if not loaded:
         raise InputError(f"{name}: no images were given")
-    return np.stack(loaded)
+    return np.stack(loaded), [""] * len(loaded) if patients is None else patients
 
 
-def _from_files(paths: Sequence[str | Path], config: DataConfig, name: str) -> list[np.ndarray]:
+def _from_files(
+    paths: Sequence[str | Path], config: DataConfig, name: str
+) -> tuple[list[np.ndarray], list[str]]:
     for path in map(Path, paths):
         if path.suffix.lower() == ".csv":
             # Its rows of all splits, test images too, would end in one set.
             raise InputError(f"{name}: {path}: a manifest; give a folder or image files")
     loaded = []
-    # Whose they are is not asked here, and so needs no pseudonyms.
-    for item in find_inputs([Path(path) for path in paths], keep_identifiers=True):
+    found = find_inputs([Path(path) for path in paths])
+    for item in found:
         try:
             loaded.append(load_image(item.path, config))
         except ImageError as error:
             raise InputError(f"{name}: {item.name}: {error}") from None
-    return loaded
+    return loaded, [item.patient_id for item in found]
 
 
 def _from_array(array: np.ndarray, config: DataConfig, name: str) -> list[np.ndarray]:

@@ -12,8 +12,8 @@ import numpy as np
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig, load_mask
-from a2bgan.data.readers import ImageError
+from a2bgan.data.preprocessing import DataConfig, preprocess_mask
+from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.detect import detect
@@ -30,12 +30,14 @@ SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """metrics: what ``metrics.json`` holds; rows and scores: the images behind it, in order;
-    failures: images or masks left out, with the reason."""
+    failures: images left out, with the reason; mask_failures: images whose mask cannot be read,
+    which count in all but the measures of localisation."""
 
     metrics: dict[str, Any]
     rows: list[Row]
     scores: np.ndarray
     failures: list[Failure]
+    mask_failures: list[Failure]
 
     @property
     def labels(self) -> np.ndarray:
@@ -82,8 +84,7 @@ def evaluate(
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
     rows = [labelled[i] for i in loaded.index]
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
-    rows, masks, failures = with_evaluated_labels(rows, config)
-    failures = [*loaded.failures, *failures]
+    rows, masks, mask_failures = with_evaluated_labels(rows, config)
 
     # Maps and twins are kept only where there is a mask to compare them with.
     masked = [i for i, mask in enumerate(masks) if mask is not None]
@@ -132,7 +133,8 @@ def evaluate(
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
         "n_normal": int((labels == 0).sum()),
         "n_abnormal": int((labels == 1).sum()),
-        "n_failed": len(failures),
+        "n_failed": len(loaded.failures),
+        "n_masks_failed": len(mask_failures),
         "images_per_second": len(rows) / max(seconds, 1e-9),
         "split": split,
         "score": trained.pick.score,
@@ -154,7 +156,7 @@ def evaluate(
             loaded.images[masked] / white, twins / white, np.stack(translated), lesions
         )
         metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
-    return Evaluation(metrics, rows, scores, failures)
+    return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -229,15 +231,26 @@ def with_evaluated_labels(
     """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
     or None where that is not known, and the masks that cannot be read.
 
-    Slices without any lesion in their mask are normal, though their volume is not.
+    Slices without any lesion in their mask are normal, though their volume is not. That is looked
+    for before the mask is reduced to the size of training, at which small lesions vanish.
     """
-    masks, failures = _lesion_masks(rows, config)
-    labelled = [
-        replace(row, label=int(mask.any()))
-        if mask is not None and row.mask is not None and parse_slice(row.name) is not None
-        else row
-        for row, mask in zip(rows, masks, strict=True)
-    ]
+    labelled: list[Row] = []
+    masks: list[np.ndarray | None] = []
+    failures: list[Failure] = []
+    for row in rows:
+        mask = None
+        if row.mask is not None:
+            try:
+                whole = read_mask(row.mask, config.max_pixels)
+                mask = preprocess_mask(whole, config)
+                if parse_slice(row.name) is not None:
+                    row = replace(row, label=int(whole.any()))
+            except ImageError as error:
+                failures.append(Failure(row.name, f"mask: {error}"))
+        elif row.label == 0:
+            mask = np.zeros((config.size, config.size), dtype=bool)
+        labelled.append(row)
+        masks.append(mask)
     return labelled, masks, failures
 
 
@@ -250,25 +263,6 @@ def _true_twins(
         return None
     loaded = load_images(paths, [row.name for row in rows], config, cache_dir)
     return None if loaded.failures else loaded.images
-
-
-def _lesion_masks(
-    rows: Sequence[Row], config: DataConfig
-) -> tuple[list[np.ndarray | None], list[Failure]]:
-    """Each image's mask (size, size); empty for normal images, None where it is not known."""
-    masks: list[np.ndarray | None] = []
-    failures = []
-    for row in rows:
-        if row.mask is not None:
-            try:
-                mask = load_mask(row.mask, config)
-            except ImageError as error:
-                failures.append(Failure(row.name, f"mask: {error}"))
-                mask = None
-        else:
-            mask = np.zeros((config.size, config.size), dtype=bool) if row.label == 0 else None
-        masks.append(mask)
-    return masks, failures
 
 
 def _finite(value: float | None) -> float | None:

@@ -12,10 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
+from a2bgan.data.image_search import images_below
 from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, is_dicom, is_image, is_volume
+from a2bgan.data.readers import ImageError, is_dicom, is_volume
+from a2bgan.data.slice_names import volume_of
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick
 from a2bgan.detection.volume_prediction import predict_volume
@@ -56,6 +58,12 @@ class Input:
     path: Path
     patient_id: str
 
+    @property
+    def person(self) -> str:
+        """What tells patients apart: where nobody knows whose it is, each image (or volume) is its
+        own, by its place, because images of several manifests may share a name."""
+        return self.patient_id or os.path.abspath(volume_of(self.path))
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -82,15 +90,15 @@ def find_inputs(
     """What to score: files as they are given, images below folders, what a DICOMDIR lists, rows of
     manifests (.csv).
 
-    Folders are searched for images; a file that is named is always tried. Patients are those of
-    manifests or of DICOM files, as pseudonyms unless `keep_identifiers`. `series`: DICOM files of
-    a folder are one volume, the folder. Raises InputError.
+    Folders are searched for images, see `images_below`; a file that is named is always tried.
+    Names of manifests are theirs, after the manifest's folder where there are several sources.
+    Patients are those of manifests or of DICOM files, as pseudonyms unless `keep_identifiers`.
+    `series`: DICOM files of a folder are one volume, the folder. Raises InputError.
     """
     inputs: list[Input] = []
     for source in sources:
-        if source.is_dir():
-            files = sorted(Path(f, name) for f, _, names in os.walk(source) for name in names)
-            images = [path for path in files if is_image(path)]
+        if os.path.isdir(source):
+            images = sorted(images_below(source))
             if not images:
                 raise InputError(f"{source}: no images in this folder")
             if series:
@@ -100,6 +108,8 @@ def find_inputs(
         elif source.suffix.lower() == ".csv":
             rows = read_manifest(source).rows
             found = [(row.name, row.path, row.known_patient) for row in rows]
+            if len(sources) > 1:
+                found = [_below(source.parent, *row) for row in found]
         elif source.name.upper() == "DICOMDIR":
             from a2bgan.data.dicom import read_dicomdir  # pydicom takes a while
 
@@ -108,6 +118,13 @@ def find_inputs(
             found = [(str(source), source, "")]
         inputs += [Input(n, path, identify(path, who, keep_identifiers)) for n, path, who in found]
     return inputs
+
+
+def _below(folder: Path, name: str, path: Path, patient: str) -> tuple[str, Path, str]:
+    """A manifest's row by a name, and by a patient who is but a volume's name, that no other
+    manifest has."""
+    whose = str(folder / patient) if patient == volume_of(name) else patient
+    return str(folder / name), path, whose
 
 
 def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:

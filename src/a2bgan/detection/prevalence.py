@@ -43,7 +43,9 @@ def estimate_diseased_share(
     ``TPR = Phi((separation + Phi^-1(FPR)) / spread)``, the usual one in radiology (Dorfman and Alf
     1969). The estimate is the posterior mean of the share given the histogram of places, with every
     share equally likely beforehand. The interval is the percentile bootstrap over patients of both
-    sets.
+    sets. An image that scores the same as healthy ones may have any place among them; where such
+    ties leave places open, the interval is no narrower than the posterior's, because resamples of
+    ties are all alike.
 
     What it cannot see: disease that scores like health. Where scores hardly separate (an AUROC
     below 0.85), the share comes out too small; nothing diseased comes out as a few per cent.
@@ -60,7 +62,7 @@ def estimate_diseased_share(
     healthy, mixed = np.asarray(healthy, np.float64), np.asarray(mixed, np.float64)
     if not len(healthy) or not len(mixed):
         raise ValueError("both sets need images")
-    share = _fit(healthy, mixed)
+    posterior, tied = _posterior(healthy, mixed)
     rng = np.random.default_rng(seed)
     groups = [
         _images_by_patient(len(scores), patients)
@@ -72,23 +74,35 @@ def estimate_diseased_share(
             scores[np.concatenate([group[i] for i in rng.integers(len(group), size=len(group))])]
             for scores, group in zip((healthy, mixed), groups, strict=True)
         )
-        shares.append(_fit(h, m))
+        shares.append(float(_posterior(h, m)[0] @ _SHARES))
     low, high = np.quantile(shares, [0.025, 0.975])
-    return DiseasedShare(share, (float(low), float(high)))
+    if tied:
+        ends = np.searchsorted(np.cumsum(posterior), [0.025, 0.975])
+        low, high = min(low, _SHARES[ends[0]]), max(high, _SHARES[ends[1]])
+    return DiseasedShare(float(posterior @ _SHARES), (float(low), float(high)))
 
 
-def _fit(healthy: NDArray[Any], mixed: NDArray[Any]) -> float:
-    ordered = np.sort(healthy)
-    above = (
-        len(healthy)
-        - (np.searchsorted(ordered, mixed, "left") + np.searchsorted(ordered, mixed, "right")) / 2
+def _posterior(healthy: NDArray[Any], mixed: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """Probability of each of _SHARES, and whether ties leave open in which cell any image is."""
+    ordered, n = np.sort(healthy), len(healthy)
+    edges = np.linspace(0, 1, _CELLS + 1)
+    above, not_below = (n - np.searchsorted(ordered, mixed, side) for side in ("right", "left"))
+    # A tied image's place is anywhere from above those that score the same to below them.
+    start, end = above / (n + 1), (not_below + 1) / (n + 1)
+    cell = np.searchsorted(edges, (above + 0.5) / (n + 1), "right") - 1
+    spread = (above < not_below) & (
+        np.searchsorted(edges, start, "right") < np.searchsorted(edges, end, "left")
     )
-    places = (above + 0.5) / (len(healthy) + 1)
     log_cells, prior = _grid()
-    counts = np.histogram(places, np.linspace(0, 1, _CELLS + 1))[0]
-    log_posterior = log_cells @ counts + prior
-    weights = np.exp(log_posterior - log_posterior.max())
-    return float((weights.sum(axis=1) * _SHARES).sum() / weights.sum())
+    log_posterior = log_cells @ np.bincount(cell[~spread], minlength=_CELLS) + prior
+    if spread.any():
+        ranges, counts = np.unique(np.stack([start, end])[:, spread], axis=1, return_counts=True)
+        low, high = ranges
+        covered = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
+        part = np.clip(covered, 0, None) / (high - low)
+        log_posterior = log_posterior + np.log(np.exp(log_cells) @ part) @ counts
+    weights = np.exp(log_posterior - log_posterior.max()).sum(axis=1)
+    return weights / weights.sum(), bool(spread.any())
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.detect import Detection, batch_size_for, detect_batches
 from a2bgan.detection.patient_scores import DEFAULT
@@ -141,6 +142,6 @@ def read_selection(run: RunFolder) -> dict[str, Any] | None:
 
 
 def write_selection(run: RunFolder, pick: Pick, **details: Any) -> None:
-    """Write ``selection.json``: the pick and whatever else is known of it."""
+    """Write ``selection.json``, whole or as it was: the pick and whatever else is known of it."""
     text = json.dumps({"pick": asdict(pick), **details}, indent=2)
-    run.selection_file.write_text(text + "\n")
+    write_atomically(run.selection_file, text + "\n")

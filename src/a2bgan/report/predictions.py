@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,8 @@ from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import write_triptych
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
 
@@ -40,11 +43,13 @@ class Written:
 class _Scored:
     """A row of the table that has a score.
 
+    patient: "" where nobody knows whose it is; person: what tells patients apart all the same.
     images: (3, n) score, mean and standard deviation of the image or of each slice.
     """
 
     name: str
     patient: str
+    person: str
     score: float
     images: np.ndarray
     picture: str
@@ -79,8 +84,9 @@ def write_predictions(
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for p in predictions:
+                shown, patient = escaped(p.input.name), escaped(p.input.patient_id)
                 if p.score is None or p.image is None:
-                    rows.append((p.input.name, p.input.patient_id, p.error))
+                    rows.append((shown, patient, escaped(p.error)))
                 else:
                     picture = ""
                     name = free_name(p.input.name, taken)
@@ -92,12 +98,12 @@ def write_predictions(
                     images = p.slices
                     if images is None:
                         images = np.vstack([[p.score], *intensities(p.image[None])])
-                    person = p.input.patient_id
-                    rows.append(_Scored(p.input.name, person, p.score, images, picture))
+                    person = p.input.person
+                    rows.append(_Scored(shown, patient, person, p.score, images, picture))
                 table.writerow(_cells(rows[-1], None, rate))
         scored = [row for row in rows if isinstance(row, _Scored)]
         failures = [(row[0], row[2]) for row in rows if not isinstance(row, _Scored)]
-        people = [row.patient or row.name for row in scored]
+        people = [row.person for row in scored]
         flagged = 0
         sentences: list[str] = []
         if calibration is not None and scored:
@@ -165,9 +171,15 @@ def _cells(
     return (row.name, row.patient, f"{row.score:.6f}", p, flagged, "", row.picture)
 
 
+def escaped(text: str) -> str:
+    """A name as UTF-8 can hold it: Python reads bytes of others as surrogates, shown as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def free_name(name: str, taken: set[str]) -> str:
-    """The file's own name without suffix; a number is added where two share it."""
-    path = Path(name)
+    """The file's own name without suffix, in UTF-8; a number is added where two share it."""
+    # Not `escaped`: a backslash separates folders on some systems.
+    path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
     suffix = image_suffix(path)
     # 1.2.840.113 has no suffix.
     stem = path.name[: -len(suffix)] if suffix in READERS else path.name

@@ -30,7 +30,7 @@ from a2bgan.detection.conformal import p_values
 from a2bgan.detection.patient_scores import DEFAULT
 from a2bgan.detection.predict import Input, Model, predict
 from a2bgan.errors import InputError
-from a2bgan.report.predictions import Written
+from a2bgan.report.predictions import Written, escaped
 
 LISTED_FAILURES = 1000
 
@@ -110,7 +110,7 @@ def score_in_parts(
         with _claimed(parts / "table.lock", wait=True):
             if table.exists() and table.stat().st_mtime >= started:
                 return None
-            return _write_table(files, table, calibration, rate)
+            return _write_table(files, inputs, table, calibration, rate)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
 
@@ -161,7 +161,9 @@ def _score(model: Model, inputs: Sequence[Input]) -> Any:
         mean = deviation = None
         if p.image is not None:
             (mean,), (deviation,) = intensities(p.image[None])
-        found = (p.input.name, p.input.patient_id, p.score, mean, deviation, p.error)
+        texts = (p.input.name, p.input.patient_id, p.error)
+        name, patient, error = map(escaped, texts)
+        found = (name, patient, p.score, mean, deviation, error)
         for column, value in zip(rows.values(), found, strict=True):
             column.append(value)
     return pa.table(rows, schema=_schema())
@@ -190,9 +192,14 @@ def _write_whole(file: Path, table: Any) -> None:
 
 
 def _write_table(
-    files: Iterable[Path], out: Path, calibration: Calibration | None, rate: float
+    files: Iterable[Path],
+    inputs: Sequence[Input],
+    out: Path,
+    calibration: Calibration | None,
+    rate: float,
 ) -> Written:
-    """Join the parts, with p-values and flags, which depend on all images of a patient."""
+    """Join the parts, which are of all inputs in order, with p-values and flags, which depend on
+    all images of a patient."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -203,10 +210,10 @@ def _write_table(
     good = pc.is_valid(table["score"]).to_numpy()
     scored = table.filter(pa.array(good))
     scores, means, deviations = (scored[n].to_numpy() for n in ("score", "mean", "deviation"))
-    # An image whose patient is unknown is a patient of its own.
-    names = pc.if_else(pc.equal(scored["patient_id"], ""), scored["path"], scored["patient_id"])
-    people = names.combine_chunks().dictionary_encode()
-    who, patients = people.indices.to_numpy(), len(people.dictionary)
+    number: dict[str, int] = {}
+    people = (inputs[k].person for k in np.flatnonzero(good).tolist())
+    who = np.fromiter((number.setdefault(person, len(number)) for person in people), np.int64)
+    patients = len(number)
     flagged, sentences = 0, list[str]()
     if calibration is not None and len(scores):
         highest = np.full(patients, -np.inf)

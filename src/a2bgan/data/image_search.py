@@ -1,0 +1,38 @@
+"""Which images there are below a folder; the same for training and for scoring."""
+
+import os
+from collections import deque
+from pathlib import Path
+
+from a2bgan.data.readers import is_hidden, is_image
+from a2bgan.errors import InputError
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and its sub-folders, in no particular order.
+
+    Hidden files and folders are passed over. Links to folders are followed, each folder once, under
+    its own name where it has one here. Raises InputError for a folder that cannot be read.
+    """
+    found: list[Path] = []
+    seen = set[str]()
+    waiting = deque([str(folder)])
+    while waiting:
+        for place, folders, files in os.walk(waiting.popleft(), onerror=_refuse):
+            real = os.path.realpath(place)
+            if real in seen:  # a link leads here, or back to where the search came from
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not is_hidden(name)]
+            # os.walk does not follow them: what they lead to may still come under its own name.
+            below = (os.path.join(place, name) for name in sorted(folders))
+            waiting.extend(path for path in below if os.path.islink(path))
+            found += [path for name in files if is_image(path := Path(place, name))]
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    shown = str(error.filename)
+    shown = shown if shown.isprintable() else repr(shown)
+    raise InputError(f"{shown}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,55 @@
+"""Labels and failures of an evaluation, by the masks that there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from a2bgan.data.manifest import open_data, read_manifest
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.volume_rows import expand_volumes
+from a2bgan.detection.evaluate import evaluate, with_evaluated_labels
+from a2bgan.detection.trained import load_trained
+from a2bgan.training.run_folder import RunFolder
+
+
+def test_a_slice_is_abnormal_however_small_its_lesion(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(100, 900, (64, 64, 12)).astype(np.int16)
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[30, 30, 4] = 1  # less than half a pixel at 32 x 32
+    mask[10:40, 10:40, 7] = 2
+    for name, values in (("head", voxels), ("mask", mask)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "m.csv").write_text("path,split,label,mask\nhead.nii.gz,test,1,mask.nii.gz\n")
+    labels = {}
+    for size in (32, 64):
+        config = DataConfig(size=size, skip_empty=0)
+        rows = expand_volumes(read_manifest(tmp_path / "m.csv"), config).rows
+        labelled, masks, failures = with_evaluated_labels(rows, config)
+        assert not failures
+        labels[size] = [k for k, row in enumerate(labelled) if row.label]
+        assert masks[7].any()
+        assert masks[4].any() == (size == 64)
+    assert labels == {32: [4, 7], 64: [4, 7]}
+
+
+def test_masks_that_cannot_be_read_are_counted_apart(
+    run: Path, tiny_set: Path, make_texture: Callable[[int], np.ndarray]
+) -> None:
+    rows = open_data(tiny_set).split("test")
+    masked = [row for row in rows if row.mask is not None]
+    masked[0].mask.write_bytes(b"no mask")
+    (tiny_set / rows[0].name).write_bytes(b"no image")
+    Image.fromarray(make_texture(0)).save(tiny_set / masked[1].name)
+    found = evaluate(load_trained(RunFolder.open(run)), open_data(tiny_set))
+    assert (found.metrics["n_failed"], found.metrics["n_masks_failed"]) == (1, 1)
+    assert [failure.name for failure in found.failures] == [rows[0].name]
+    (failure,) = found.mask_failures
+    assert failure.name == masked[0].name
+    assert failure.reason.startswith("mask: not a PNG")
+    # The image itself counts, its mask does not.
+    assert masked[0].name in [row.name for row in found.rows]
+    assert len(found.rows) == len(rows) - 1
+    assert found.metrics["pixel_auroc"] is not None

@@ -1,0 +1,110 @@
+"""What is found to score: names, patients, and paths that no system takes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from a2bgan.data.manifest import open_data
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.readers import dicom_of, is_dicom, is_volume
+from a2bgan.detection.predict import find_inputs, predict
+from a2bgan.detection.trained import Pick
+from a2bgan.errors import InputError
+
+TOO_LONG = "x" * 300
+
+
+class Unused:
+    """A model of which only the configuration is needed, where no image can be read."""
+
+    pick = Pick("none", "ema", "mean", "none")
+    data = DataConfig(size=32)
+    batch_size = 4
+    fingerprint = ""
+
+    def detect(self, batches):
+        for _ in batches:
+            raise AssertionError("an image was read")
+        yield from ()
+
+
+def write_set(folder: Path, names: tuple[str, ...] = ("img0.png", "img1.png")) -> Path:
+    folder.mkdir()
+    for name in names:
+        image = np.random.default_rng(len(name)).integers(0, 255, (40, 40), dtype=np.uint8)
+        Image.fromarray(image).save(folder / name)
+    lines = ["path,split,patient_id", *(f"{name},test," for name in names)]
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def test_images_of_two_manifests_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = write_set(tmp_path / "A"), write_set(tmp_path / "B")
+    found = find_inputs([one, two])
+    assert [item.name for item in found] == [str(item.path) for item in found]
+    assert {item.patient_id for item in found} == {""}
+    assert len({item.person for item in found}) == 4
+    monkeypatch.chdir(tmp_path)
+    mixed = find_inputs([Path("A/manifest.csv"), Path("B")])
+    assert [item.name for item in mixed] == ["A/img0.png", "A/img1.png", "B/img0.png", "B/img1.png"]
+    # The same files by another way are the same people; one manifest alone keeps its names.
+    assert {item.person for item in mixed} == {item.person for item in found}
+    assert [item.name for item in find_inputs([one])] == ["img0.png", "img1.png"]
+
+
+def test_volumes_of_two_manifests_are_two_patients(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        rows = "".join(f"head.nii.gz#axial-000{k},test\n" for k in range(2))
+        (tmp_path / name / "manifest.csv").write_text("path,split\n" + rows)
+    found = find_inputs([tmp_path / "A/manifest.csv", tmp_path / "B/manifest.csv"])
+    first, second, third, fourth = (item.person for item in found)
+    assert first == second != third == fourth
+
+
+def test_a_path_that_no_system_takes_is_a_row_with_its_error(tmp_path: Path) -> None:
+    named = [tmp_path / f"{TOO_LONG}.png", tmp_path / TOO_LONG, tmp_path / f"{TOO_LONG}.nii"]
+    (tmp_path / "m.csv").write_text(f"path,split\n{TOO_LONG}.png,test\n{TOO_LONG}.dcm,test\n")
+    found = find_inputs([*named, tmp_path / "m.csv"])
+    errors = [p.error for p in predict(Unused(), found)]
+    assert errors[0] == errors[1] == errors[3] == errors[4]
+    assert errors[0] == "cannot be read (File name too long)"
+    assert errors[2] != ""
+    with pytest.raises(InputError, match="File name too long"):
+        open_data(tmp_path / TOO_LONG)
+
+
+def test_forbidden_paths_raise_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, **_: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "series").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        patch.setattr(os, "listdir", refuse)
+        patch.setattr(os, "scandir", refuse)
+        for path in (tmp_path / "series", tmp_path / "series/a", tmp_path / "a.png"):
+            assert dicom_of(path) == path
+            assert not is_dicom(path)
+            assert not is_volume(path)
+            (item,) = find_inputs([path])
+            (prediction,) = predict(Unused(), [item])
+            assert prediction.error == "no permission to read the file"
+
+
+def test_hidden_files_are_no_part_of_a_series(
+    tmp_path: Path, write_dicom: Callable[..., Path]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 4000, (40, 40), dtype=np.uint16)
+    written = write_dicom(tmp_path / "series/a.dcm", image)
+    (tmp_path / "series/._a.dcm").write_bytes(b"x")
+    assert dicom_of(tmp_path / "series") == written
+    (item,) = find_inputs([tmp_path / "series"], series=True)
+    assert item.path == tmp_path / "series"
+    assert item.patient_id.startswith("PSN-")
