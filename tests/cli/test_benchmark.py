@@ -59,10 +59,13 @@ def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_pa
     assert str(tmp_path) not in (out / "benchmark.md").read_text()
 
 
-def test_a_test_image_that_cannot_be_read_is_a_note_and_no_failure(tiny_set, tmp_path, a2bgan):
+def test_test_images_and_masks_that_cannot_be_read_are_notes_and_no_failure(
+    tiny_set, tmp_path, a2bgan
+):
     with (tiny_set / "manifest.csv").open() as file:
-        broken = [row["path"] for row in csv.DictReader(file) if row["split"] == "test"][:2]
-    for name in broken:
+        tested = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    masks = [row["mask"] for row in tested[2:] if row["mask"]]
+    for name in (tested[0]["path"], tested[1]["path"], *masks[:3]):
         (tiny_set / name).write_bytes(b"no image")
     out = tmp_path / "bench"
     result = a2bgan(
@@ -72,15 +75,22 @@ def test_a_test_image_that_cannot_be_read_is_a_note_and_no_failure(tiny_set, tmp
     assert result.exit_code == 0, result.output
     with (out / "benchmark.csv").open(newline="") as file:
         ours = next(row for row in csv.DictReader(file) if row["method"] == "A2B-GAN")
-    assert ours["note"] == "2 test images or masks left out"
+    assert ours["note"] == "2 test images left out; 3 masks left out"
 
 
-def test_no_result_of_evaluate_is_a_failure(tiny_set, tmp_path, a2bgan):
+def test_a_damaged_result_is_measured_again_and_no_result_of_evaluate_is_a_failure(
+    tiny_set, tmp_path, a2bgan
+):
     common = ("benchmark", "--data", tiny_set, "--out", tmp_path, *OPTIONS, "--methods", "a2bgan")
     assert a2bgan(*common, "--seeds", 1).exit_code == 0
-    # Measures of other images are there, and the new ones cannot be written.
     run = tmp_path / "runs/a2bgan/0"
+    text = (run / "benchmark.json").read_text()
+    (run / "benchmark.json").write_text(text[:50])
+    again = a2bgan(*common, "--seeds", 1)
+    assert again.exit_code == 0, again.output
     measured = json.loads((run / "benchmark.json").read_text())
+    assert measured["auroc"] == json.loads(text)["auroc"]
+    # Measures of other images are there, and the new ones cannot be written.
     (run / "benchmark.json").write_text(json.dumps(measured | {"manifest_sha256": "0" * 64}))
     (run / "benchmark-scores.csv").unlink()
     (run / "benchmark-scores.csv").mkdir()
@@ -104,6 +114,35 @@ def test_the_command_is_recorded_with_all_that_figures_depend_on(
     for part in ("--out DIR", "--jobs 2", "--backbone-weights FILE", "--keep-identifiers"):
         assert f" {part}" in command
     assert "secret" not in command and str(tmp_path) not in command
+
+
+@pytest.mark.parametrize(
+    ("own", "jobs", "given"),
+    [("3", 2, "3"), (None, 2, "4"), ("", 2, "4"), ("3", 1, "3"), (None, 1, None)],
+)
+def test_threads_are_the_user_s_or_a_share_and_are_recorded(
+    tiny_set, tmp_path, a2bgan, monkeypatch, own, jobs, given
+):
+    seen = []
+
+    def run(children, *arguments):
+        seen.append(children.environment.get("OMP_NUM_THREADS"))
+        return "not trained"
+
+    monkeypatch.setattr("a2bgan.cli.benchmark.Children.run", run)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    out = tmp_path / "b"
+    out.mkdir()
+    a2bgan(
+        "benchmark", "--data", tiny_set, "--out", out, *OPTIONS, "--methods", "a2bgan",
+        "--seeds", 2, "--jobs", jobs,
+    )  # fmt: skip
+    assert seen == [given, given]
+    prefix = f"`OMP_NUM_THREADS={given} a2bgan" if given else "`a2bgan"
+    assert (out / "benchmark.md").read_text().startswith(prefix)
 
 
 def test_runs_with_other_settings_are_not_mixed_in(tiny_set, tmp_path, a2bgan, says):

@@ -44,6 +44,82 @@ def test_other_rules(copy, phantoms, a2bgan, says, tmp_path):
     assert selection(copy)["pick"]["rule"] == "labels"
 
 
+def labels_file(file, phantoms, change):
+    """The phantoms' manifest with each row changed; rows that become None are left out."""
+    with phantoms.open(newline="") as source:
+        rows = [changed for row in csv.DictReader(source) if (changed := change(row))]
+    with file.open("w", newline="") as target:
+        table = csv.DictWriter(target, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return file
+
+
+def flipped(row):
+    return row if row["split"] == "test" else row | {"label": str(1 - int(row["label"]))}
+
+
+def test_labels_of_what_was_learned_from_are_not_selected_by(
+    copy, phantoms, a2bgan, says, tmp_path
+):
+    file, chosen = tmp_path / "labels.csv", []
+    for change in (dict, flipped, lambda row: row if row["split"] == "test" else None):
+        labels_file(file, phantoms, change)
+        result = a2bgan("select", copy, "--by", "labels", "--labels", file)
+        assert result.exit_code == 0, result.output
+        chosen.append(selection(copy))
+        said = "12 of 24 labelled images left out: of the run's healthy or mixed set"
+        assert (said in result.output) == (len(chosen) < 3)
+        assert ("left out" in result.output) == (len(chosen) < 3)
+    assert chosen[0] == chosen[1] == chosen[2]
+
+    labels_file(file, phantoms, lambda row: row if row["split"] != "test" else None)
+    line = says(a2bgan("select", copy, "--by", "labels", "--labels", file))
+    assert "all 12 labelled images are of the run's healthy or mixed set" in line
+    assert "such as its test images" in line
+
+
+def test_other_images_of_patients_that_were_learned_from_are_not_selected_by(
+    copy, phantoms, a2bgan, tmp_path
+):
+    mixed = next(row for row in open_data(phantoms, keep_identifiers=True).split("mixed"))
+    pseudonym = next(row for row in open_data(phantoms).split("healthy")).patient_id
+    whose = iter((mixed.patient_id, pseudonym, "somebody else"))
+
+    def given_away(row):
+        if row["split"] != "test":
+            return None
+        # Another name for the same thing: what counts is the run's split.
+        return row | {"patient_id": next(whose, row["patient_id"]), "split": "extra"}
+
+    file = labels_file(tmp_path / "labels.csv", phantoms, given_away)
+    result = a2bgan("select", copy, "--by", "labels", "--labels", file)
+    assert result.exit_code == 0, result.output
+    assert "2 of 12 labelled images left out" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--labels", "x.csv"), "--labels goes with --by labels"),
+        (("--by", "last", "--labels", "x.csv"), "--labels goes with --by labels"),
+        (("--compare", "--labels", "x.csv"), "--labels goes with --by labels"),
+        (("--by", "last", "--data", "x.csv"), "--data goes with --compare"),
+        (("--by", "last", "--random-features"), "--random-features goes with --by fid or"),
+        (("--by", "aucp", "--inception", "x.pth"), "--inception goes with --by fid or --compare"),
+        (("--by", "last", "--compare"), "--compare shows every rule: leave out --by"),
+        (
+            ("--by", "fid", "--inception", "x.pth", "--random-features"),
+            "give either --inception or --random-features",
+        ),
+    ],
+)
+def test_no_option_is_passed_over(copy, a2bgan, says, options, message):
+    before = selection(copy)
+    assert message in says(a2bgan("select", copy, *options))
+    assert selection(copy) == before
+
+
 def test_compare_rules_is_analysis_alone(copy, a2bgan):
     before = selection(copy)
     result = a2bgan("select", copy, "--compare", "--random-features")

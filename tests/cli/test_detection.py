@@ -34,6 +34,40 @@ def test_evaluate_says_what_it_cannot(run, tiny_set, a2bgan, says, tmp_path):
     assert "no checkpoint '9'" in says(a2bgan("evaluate", run, "--checkpoint", "9"))
 
 
+def test_where_measures_cannot_be_written_is_said_before_anything_is_scored(
+    run, a2bgan, says, tmp_path, monkeypatch
+):
+    (tmp_path / "folder" / "e-scores.csv").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("a2bgan.cli.detection._open", None)
+        for parent in ("no", "file"):
+            line = says(a2bgan("evaluate", run, "--out", tmp_path / parent / "e.json"))
+            assert f"(no folder {tmp_path / parent}); make it, or choose another --out" in line
+        line = says(a2bgan("evaluate", run, "--out", tmp_path / "folder"))
+        assert "(a folder); give --out a file in it" in line
+    assert not (tmp_path / "folder-scores.csv").exists()
+    # What only writing shows is a line too.
+    line = says(a2bgan("evaluate", run, "--out", tmp_path / "folder" / "e.json"))
+    assert "cannot be written with its scores" in line
+    assert not (tmp_path / "folder" / "e.json").exists()
+
+
+def test_images_and_masks_that_cannot_be_read_are_said_apart(run, tiny_set, a2bgan, tmp_path):
+    tested = [row for row in open_data(tiny_set).split("test") if row.mask]
+    tested[0].path.write_bytes(b"no image")
+    for row in tested[1:3]:
+        row.mask.write_bytes(b"no mask")
+    out = tmp_path / "metrics.json"
+    result = a2bgan("evaluate", run, "--data", tiny_set, "--out", out)
+    assert result.exit_code == 1
+    assert "1 image left out of the evaluation" in result.output
+    assert "2 masks could not be read: left out of the pixel measures" in result.output
+    metrics = json.loads(out.read_text())
+    assert (metrics["n_failed"], metrics["n_masks_failed"]) == (1, 2)
+    assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 5)
+
+
 def test_one_class_only_has_no_auroc(run, tiny_set, a2bgan, tmp_path):
     text = (tiny_set / "manifest.csv").read_text().splitlines()
     kept = [row for row in text if ",test,1" not in row]
@@ -132,10 +166,14 @@ def test_what_was_named_and_does_not_exist_is_said_before_anything_is_written(
 
 
 def test_a_figure_that_cannot_be_written_is_one_line(run, a2bgan, says, tmp_path, monkeypatch):
-    away = tmp_path / "no" / "fig.png"
-    assert f"{away}: cannot be written" in says(a2bgan("figure", run, "--out", away, "--count", 1))
-    # An ending is looked at before anything is scored.
+    # It is looked at before anything is scored.
     monkeypatch.setattr("a2bgan.cli.detection._open", None)
+    away = tmp_path / "no" / "fig.png"
+    line = says(a2bgan("figure", run, "--out", away))
+    assert line.startswith(f"{away}: cannot be written (no folder {away.parent}); make it, or ")
+    (tmp_path / "folder.png").mkdir()
+    line = says(a2bgan("figure", run, "--out", tmp_path / "folder.png"))
+    assert "(a folder); give --out a file in it" in line
     for name in ("fig.bmp", "fig"):
         line = says(a2bgan("figure", run, "--out", name))
         assert line == f"--out {name}: use .png, .pdf or .svg"

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -188,6 +189,27 @@ def test_patients_are_selected_by_and_evaluated(
     rows = read_manifest(trained / "manifest.csv", heads_of(trained)).split("test")
     assert metrics["n_abnormal"] < sum(row.label == 1 for row in rows)
     assert metrics["pixel_auroc"] is not None
+
+
+def test_volumes_and_verdicts_on_their_slices_are_labels_to_select_by(
+    trained: Path, heads: Path, a2bgan: Callable[..., Result], tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    whole = a2bgan("select", run, "--by", "labels", "--labels", heads / "manifest.csv")
+    assert whole.exit_code == 0, whole.output
+    assert re.search(r"\d+ of \d+ labelled images left out: of the run's", whole.output)
+    assert "cannot" not in whole.output
+    chosen = json.loads((run / "selection.json").read_text())
+    # Verdicts of the reading room name slices, and lie far from the volumes.
+    slices = read_manifest(trained / "manifest.csv", heads_of(trained)).split("test")
+    file = tmp_path / "verdicts.csv"
+    lines = [f"{row.name},test,{row.label},{row.patient_id}" for row in slices]
+    file.write_text("\n".join(["path,split,label,patient_id", *lines]) + "\n")
+    verdicts = a2bgan("select", run, "--by", "labels", "--labels", file)
+    assert verdicts.exit_code == 0, verdicts.output
+    assert "left out" not in verdicts.output
+    again = json.loads((run / "selection.json").read_text())
+    assert (again["pick"], again["auroc"]) == (chosen["pick"], chosen["auroc"])
 
 
 def heads_of(run: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from a2bgan.data.check import check_data, contact_sheet
 from a2bgan.data.manifest import Manifest, open_data
@@ -211,6 +211,19 @@ def test_contact_sheet(tmp_path: Path, depth: int, channels: int) -> None:
     # Text above each row.
     assert (pixels[:24] < 100).any()
     assert (pixels[122:144] < 100).any()
+
+
+def test_a_contact_sheet_says_how_many_of_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda draw, place, text, *style: said.append(text)
+    )
+    images = np.zeros((1300, 1, 8, 8), dtype=np.uint8)
+    sets = {"healthy": images, "mixed": images[:12], "test": images[:1]}
+    contact_sheet(sets, tmp_path / "sheet.png")
+    assert said == ["healthy: 12 of 1,300 images", "mixed: 12 images", "test: 1 image"]
 
 
 def test_contact_sheets_that_cannot_be_made(tmp_path: Path) -> None:

@@ -161,8 +161,10 @@ def benchmark(
                 )
             trainings[name, seed] = Training(run, opening, manifest, name, seeded)
 
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    command = _command(data, methods, seeds, minutes, set_ or [], jobs, where)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if not threads and jobs > 1 and not translating:  # translators are trained one after the other
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    command = _command(data, methods, seeds, minutes, set_ or [], jobs, where, threads)
     command += " --random-features" if random_features else ""
     files = {"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips}
     command += "".join(f" --{name} FILE" for name, file in files.items() if file is not None)
@@ -209,12 +211,15 @@ def benchmark(
 
 
 class Children:
-    """Commands in processes of their own, whose memory can be told; ended with this one."""
+    """Commands in processes of their own, whose memory can be told; ended with this one.
 
-    def __init__(self, threads: int | None) -> None:
+    threads: their OMP_NUM_THREADS; "" for this process's own.
+    """
+
+    def __init__(self, threads: str = "") -> None:
         self.environment = dict(os.environ)
-        if threads is not None:
-            self.environment["OMP_NUM_THREADS"] = str(threads)
+        if threads:
+            self.environment["OMP_NUM_THREADS"] = threads
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
 
@@ -304,13 +309,18 @@ class Training:
 
         if not metrics.exists():
             return False
-        known, pick = json.loads(metrics.read_text()), read_pick(self.run)
-        if known["manifest_sha256"] != self.manifest.sha256:
+        names = ("manifest_sha256", "checkpoint", "weights", "score", "selected_by")
+        try:
+            known = json.loads(metrics.read_text())
+            sha256, *measured = (known[name] for name in names)
+        except (ValueError, KeyError, TypeError):  # damaged, or cut off where a process was killed
+            return False
+        pick = read_pick(self.run)
+        if sha256 != self.manifest.sha256:
             return False
         if pick is None:
             return bool(known["selected_by"] == "last")
-        measured = (known["checkpoint"], known["weights"], known["score"], known["selected_by"])
-        return measured == (pick.checkpoint, pick.version, pick.score, pick.rule)
+        return measured == [pick.checkpoint, pick.version, pick.score, pick.rule]
 
 
 def without_paths(text: str, out: Path, data: str) -> str:
@@ -330,11 +340,11 @@ def _command(
     settings: list[str],
     jobs: int,
     where: str | None,
+    threads: str,
 ) -> str:
-    """The command as it was given, without where data and results lie, and the threads it had: a
-    training by the clock depends on them."""
+    """The command as it was given, without where data and results lie, and the threads that each
+    training had, "" for what there were: a training by the clock depends on them."""
     shown = data if data == "phantom" else Path(data).resolve().name
-    threads = os.environ.get("OMP_NUM_THREADS")
     parts = [f"OMP_NUM_THREADS={threads}"] if threads else []
     parts += [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds} --out DIR"]
     if minutes is not None:

@@ -38,7 +38,7 @@ def benchmark_translation(
     )
 
     rows = []
-    with Children(None) as children:
+    with Children() as children:
         try:
             for name in facts:
                 found = [
@@ -89,10 +89,13 @@ def _measured(
     run = training.run
     file = run.path / "translation.json"
     if file.exists():
-        known: dict[str, Any] = json.loads(file.read_text())
         of = (training.manifest.sha256, network.label, lpips is not None)
-        if (known["manifest_sha256"], known["features"], "lpips" in known) == of:
-            return known
+        try:
+            known: dict[str, Any] = json.loads(file.read_text())
+            if (known["manifest_sha256"], known["features"], "lpips" in known) == of:
+                return known
+        except (ValueError, KeyError, TypeError):
+            pass  # damaged, or cut off where a process was killed: measured anew
     if failure := training.train(children):  # where it is over, nothing happens
         return failure
     try:

@@ -12,15 +12,17 @@ LISTED = 10
 """Failures listed one by one; the rest are counted."""
 
 
-def list_failures(failures: Sequence[tuple[str, str]], consequence: str) -> None:
+def list_failures(
+    failures: Sequence[tuple[str, str]], consequence: str, what: str = "image"
+) -> None:
     """One line for each (name, reason), and a count."""
     for name, reason in failures[:LISTED]:
         errors.print(f"[yellow]{escape(name)}[/]: {escape(reason)}", soft_wrap=True)
     if len(failures) > LISTED:
         errors.print(f"... and {len(failures) - LISTED} more")
     if failures:
-        noun = "image" if len(failures) == 1 else "images"
-        errors.print(f"[yellow]{len(failures)} {noun} {consequence}[/]")
+        noun = what if len(failures) == 1 else f"{what}s"
+        errors.print(f"[yellow]{len(failures)} {noun} {consequence}[/]", soft_wrap=True)
 
 
 def say_written(path: object, made: str = "") -> None:

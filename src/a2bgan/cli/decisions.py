@@ -1,5 +1,6 @@
 """`a2bgan select` and `a2bgan calibrate`: decisions that need no labels."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from a2bgan.cli.data_options import open_chosen
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from a2bgan.data.manifest import Row
     from a2bgan.detection.fid import FeatureNetwork
     from a2bgan.detection.selection import Selection
     from a2bgan.training.run_folder import RunFolder
@@ -43,7 +45,8 @@ def select(
         Path | None,
         typer.Option(
             help="Manifest of 10 to 50 labelled images, for --by labels; its paths count from its "
-            "own folder or from that of the run's images."
+            "own folder or from that of the run's images. Images of the run's healthy and mixed "
+            "sets and of their patients are left out."
         ),
     ] = None,
     inception: Annotated[
@@ -64,10 +67,21 @@ def select(
     from a2bgan.training.run_folder import RunFolder
 
     folder = RunFolder.open(run)
+    rule = Rule(folder.config().selection.by) if by is None else by
+    if compare and by is not None:
+        raise InputError("--compare shows every rule: leave out --by")
+    if labels is not None and (compare or rule is not Rule.LABELS):
+        raise InputError("--labels goes with --by labels")
+    if data is not None and not compare:
+        raise InputError("--data goes with --compare")
+    if not compare and rule is not Rule.FID and (random_features or inception is not None):
+        option = "--random-features" if random_features else "--inception"
+        raise InputError(f"{option} goes with --by fid or --compare")
+    if random_features and inception is not None:
+        raise InputError("give either --inception or --random-features")
     if compare:
         _compare(folder, data, inception, random_features)
         return
-    rule = Rule(folder.config().selection.by) if by is None else by
     decide(folder, rule, labels=labels, inception=inception, random_features=random_features)
     if folder.calibration_file.exists():
         set_threshold(folder)
@@ -158,7 +172,6 @@ def _select(
     inception: Path | None,
     random_features: bool,
 ) -> "Selection":
-    from a2bgan.data.manifest import read_manifest
     from a2bgan.detection import selection
     from a2bgan.detection.held_out import load_both, load_labelled
 
@@ -168,11 +181,7 @@ def _select(
     if rule is Rule.LABELS:
         if labels is None:
             raise InputError("--by labels needs --labels: a manifest of a few labelled images")
-        rows = read_manifest(labels).rows
-        if not any(row.path.is_file() for row in rows):
-            # An export of the reading room lies where the browser put it, far from the images.
-            rows = read_manifest(labels, run.image_root()).rows
-        labelled, values = load_labelled(rows, config.data)
+        labelled, values = load_labelled(_rows_to_select_by(run, labels), config.data)
         list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
         return selection.select_by_labels(run, labelled, values)
     if rule is Rule.FID:
@@ -185,6 +194,34 @@ def _select(
             "images are few, --set holdout.at_most=null; or --by last"
         )
     return selection.select_by_aucp(run, selection.Validator(run, healthy, mixed))
+
+
+def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
+    """The labelled rows that the run has not learned from; says how many others there are."""
+    from a2bgan.data.manifest import read_manifest
+    from a2bgan.data.slice_names import volume_of
+    from a2bgan.data.volume_rows import expand_volumes
+    from a2bgan.detection.held_out import without_learned
+
+    manifest = read_manifest(labels)
+    if not any(Path(volume_of(row.path)).exists() for row in manifest.rows):
+        # An export of the reading room lies where the browser put it, far from the images.
+        manifest = read_manifest(labels, run.image_root())
+    labelled = tuple(row for row in manifest.rows if row.label is not None)
+    rows = expand_volumes(replace(manifest, rows=labelled), run.config().data).rows
+    kept = without_learned(run, rows)
+    if rows and not kept:
+        raise InputError(
+            f"{labels}: all {len(rows)} labelled images are of the run's healthy or mixed set or "
+            "of their patients; give labels of other images, such as its test images"
+        )
+    if left_out := len(rows) - len(kept):
+        errors.print(
+            f"{left_out} of {len(rows)} labelled images left out: of the run's healthy or mixed "
+            "set or of their patients",
+            soft_wrap=True,
+        )
+    return kept
 
 
 def _feature_network(

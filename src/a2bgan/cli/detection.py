@@ -14,6 +14,7 @@ from a2bgan.cli.data_options import (
     open_chosen,
     require_sources,
 )
+from a2bgan.cli.out_file import require_place
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from a2bgan.data.manifest import Manifest
     from a2bgan.detection.calibration import Calibration
+    from a2bgan.detection.evaluate import Evaluation
     from a2bgan.detection.exported import Exported
     from a2bgan.detection.predict import Prediction
     from a2bgan.detection.trained import Pick, Trained
@@ -69,23 +71,29 @@ def evaluate(
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
-    """Measure detection and localisation on labelled images; repeated runs one by one and all."""
+    """Measure detection and localisation on labelled images; repeated runs one by one and all.
+    What the measures are: docs/decisions.md"""
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
     from a2bgan.training.run_folder import RunFolder
 
+    if out is not None:
+        require_place(out)
     folders = RunFolder.open_all(run)
     found, failed = [], False
     for folder in folders:
         trained, manifest = _open(folder, data, checkpoint, score, where, keep_identifiers)
         result = measure(trained, manifest, split=split)
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
-        failed = failed or bool(result.failures)
+        list_failures(
+            [(f.name, f.reason) for f in result.mask_failures],
+            "could not be read: left out of the pixel measures",
+            "mask",
+        )
+        failed = failed or bool(result.failures or result.mask_failures)
         found.append(result)
         target = folder.path / "metrics.json" if out is None or len(folders) > 1 else out
-        # Measures last: where they are there, so are the scores that they are of.
-        result.write_scores(target.with_name(f"{target.stem}-scores.csv"))
-        _write_metrics(result.metrics, target)
+        _write_metrics(result.metrics, target, result)
     metrics = found[0].metrics
     if len(found) > 1:
         metrics = summarise(found)
@@ -220,7 +228,7 @@ def _open_model(
     """A run's method, or an exported one, and the calibration that belongs to it."""
     from dataclasses import replace
 
-    from a2bgan.detection.calibration import read_calibration
+    from a2bgan.detection.calibration import read_calibration, same_scores
     from a2bgan.detection.exported import SUFFIXES, load_exported, runtime_of
     from a2bgan.detection.trained import load_trained, read_pick
     from a2bgan.training.checkpoint import find_checkpoint
@@ -249,7 +257,7 @@ def _open_model(
         exported = load_exported(file)
         last = find_checkpoint(folder.checkpoints).name
         picked = read_pick(folder) or replace(exported.pick, checkpoint=last)
-        if replace(exported.pick, rule=picked.rule) != picked:
+        if not same_scores(exported.pick, picked):
             raise InputError(
                 f"{file}: of another checkpoint or score than the run's; "
                 f"`a2bgan export {path} --format {runtime}` makes it anew"
@@ -305,6 +313,7 @@ def figure(
 
     if out.suffix.lower() not in FORMATS:  # before minutes are spent on scores
         raise InputError(f"--out {out}: use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    require_place(out)
     trained, manifest = _open(RunFolder.open(run), data, checkpoint, score)
     write_run_figure(
         trained,
@@ -337,8 +346,19 @@ def _open(
     return load_trained(run, checkpoint, score), manifest
 
 
-def _write_metrics(metrics: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(metrics, indent=2) + "\n")
+def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | None" = None) -> None:
+    """Write measures and, beside them, the scores of the one result that they are of."""
+    from a2bgan.data.atomic_folder import write_atomically
+
+    try:
+        if result is not None:
+            # Measures last: where they are there, so are their scores.
+            result.write_scores(path.with_name(f"{path.stem}-scores.csv"))
+        write_atomically(path, json.dumps(metrics, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written with its scores ({error.strerror}); choose another --out"
+        ) from None
     say_written(path)
 
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from a2bgan.cli.console import output, say_written
 from a2bgan.cli.data_options import open_chosen
+from a2bgan.cli.out_file import require_place
 
 
 def report(
@@ -31,6 +32,7 @@ def report(
 
     target = run / "report.html" if out is None else out
     folder = RunFolder.open(run)
+    require_place(target)
     manifest = None if data is None else open_chosen(data, folder.config().data)
     write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
     say_written(target)

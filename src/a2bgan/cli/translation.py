@@ -9,6 +9,7 @@ import typer
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import require_sources
 from a2bgan.cli.detection import CheckpointOption, RunArgument
+from a2bgan.cli.out_file import require_place
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def fid(
     from a2bgan.training.run_folder import RunFolder
 
     require_sources([images, reference])
+    if out is not None:
+        require_place(out)
     failures: list[tuple[str, str]] = []
     if RunFolder(images).config_file.is_file():
         folder = RunFolder.open(images)

@@ -146,10 +146,9 @@ def contact_sheet(images_by_split: Mapping[str, np.ndarray], path: Path) -> None
     draw = ImageDraw.Draw(sheet)
     for line, (split, images) in enumerate(shown.items()):
         top = gap + line * row_height
-        draw.text(
-            (gap, top), f"{split}: {len(images):,} images", "black", ImageFont.load_default(14)
-        )
         count = min(len(images), SAMPLES_PER_SPLIT)
+        said = _caption(split, count, len(images))
+        draw.text((gap, top), said, "black", ImageFont.load_default(14))
         for column, k in enumerate(np.linspace(0, len(images) - 1, count).round().astype(int)):
             picture = _to_picture(images[k]).resize((tile, tile), Image.Resampling.BICUBIC)
             sheet.paste(picture, (gap + column * (tile + gap), top + caption))
@@ -157,6 +156,12 @@ def contact_sheet(images_by_split: Mapping[str, np.ndarray], path: Path) -> None
         sheet.save(path, format="PNG")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _caption(split: str, shown: int, there: int) -> str:
+    if shown < there:
+        return f"{split}: {shown} of {there:,} images"
+    return f"{split}: {_images(there)}"
 
 
 def _for_split(progress: Callable[[str, int, int], None], split: str) -> Callable[[int, int], None]:

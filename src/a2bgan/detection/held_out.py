@@ -1,14 +1,17 @@
 """The held-out images of a run, loaded: what decisions without labels are made with."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.holdout import Holdout, Part
-from a2bgan.data.manifest import Row
+from a2bgan.data.manifest import Row, identify
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.training.run_folder import RunFolder
 
@@ -57,6 +60,33 @@ def load_labelled(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.
     rows = [row for row in rows if row.label is not None]
     loaded, index = _load(rows, config)
     return loaded, np.array([rows[i].label for i in index], dtype=np.int64)
+
+
+def without_learned(run: RunFolder, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose image and patient are neither in the run's healthy nor in its mixed set.
+
+    An image is the file (of a slice its volume), whatever it is called; a patient the same under
+    identifier and pseudonym.
+    """
+    manifest = run.manifest()
+    learned = [*manifest.split("healthy"), *manifest.split("mixed")]
+    files = {_file(row) for row in learned}
+    patients = {pseudonym(known) for row in learned if (known := _known_patient(row))}
+    return [
+        row
+        for row in rows
+        if _file(row) not in files
+        and identify(Path(volume_of(row.path)), _known_patient(row)) not in patients
+    ]
+
+
+def _file(row: Row) -> str:
+    return os.path.realpath(volume_of(row.path))
+
+
+def _known_patient(row: Row) -> str:
+    """Empty where nobody knows whose image it is: a slice has its volume's name then."""
+    return "" if row.patient_id == volume_of(row.name) else row.known_patient
 
 
 def _load(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.ndarray]:

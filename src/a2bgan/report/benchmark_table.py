@@ -147,8 +147,9 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
             line.append(f"{_mean_resource(row, 'peak_gpu_memory') / 1e9:.2f}")
         line.append(f"{row.mean('images_per_second'):.0f}")
         notes = {r.metrics["note"] for r in row.repeats if r.metrics.get("note")}
-        left_out = {r.metrics.get("n_failed", 0) for r in row.repeats} - {0}
-        notes |= {f"{count} test images or masks left out" for count in left_out}
+        for counted, what in (("n_failed", "test images"), ("n_masks_failed", "masks")):
+            left_out = {r.metrics.get(counted, 0) for r in row.repeats} - {0}
+            notes |= {f"{count} {what} left out" for count in left_out}
         notes |= {f"failed: {row.failure}"} if row.failure else set()
         if row is trivial:
             notes.add(f"{left.matched:.0%} of the abnormal have normal images like them")

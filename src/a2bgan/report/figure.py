@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
+from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, to_rgb
 
 FORMATS = (".png", ".pdf", ".svg")
 """What a figure can be written as."""
@@ -92,7 +92,7 @@ def write_figure(
 
     rows = max(len(lane) for lane in lanes)
     with_twin = lanes[0][0].twin is not None
-    columns = ["input", map_name(with_twin).lower()]
+    columns = ["input", MAP_NAME.lower()]
     if with_twin:
         columns.insert(1, "healthy twin")
     lane_width = len(columns) * _PANEL + (len(columns) - 1) * _GAP

@@ -31,7 +31,7 @@ from a2bgan.detection.shortcuts import audit_shortcuts
 from a2bgan.detection.trained import Trained, load_trained, read_selection
 from a2bgan.errors import InputError
 from a2bgan.report import charts
-from a2bgan.report.pictures import colour_bar, map_name, map_unit, paint_map, to_rgb
+from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, to_rgb
 from a2bgan.report.run_figure import write_run_figure
 from a2bgan.report.thresholds import say_too_few
 from a2bgan.training.run_folder import RunFolder
@@ -100,7 +100,7 @@ def write_report(
         "colour_scale": _png_uri(np.rot90(colour_bar(), -1)),
         "vmax": f"{trained.method.map_scale:.3g}",
         "makes_map": facts.makes_map,
-        "map_name": map_name(facts.makes_twin),
+        "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
         "localisation": _localisation(trained, manifest, tested),
         "selection_chart": _selection(run, trained),
@@ -227,6 +227,7 @@ def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         "twin_psnr_inside": "error of the healthy twin inside lesions (PSNR, dB)",
         "twin_psnr_outside": "error of the healthy twin elsewhere (PSNR, dB)",
         "n_failed": "images left out, unreadable",
+        "n_masks_failed": "masks left out, unreadable",
     }
     table = []
     for key, name in names.items():

@@ -22,6 +22,9 @@ _DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen o
 OPAQUE_FROM = 0.5
 """Share of the scale at which the colour hides the input entirely."""
 
+MAP_NAME = "Anomaly map"
+"""What a map is called: no plain difference, for it may be smoothed, closed or weighed."""
+
 _PANEL = 320  # least height of a panel in pixels; smaller images are enlarged by a whole factor
 _MARGIN = 16
 _HEADER = 44
@@ -125,7 +128,7 @@ def draw_triptych(
     if twin is not None:
         panels["Healthy twin"] = to_rgb(twin)
     if anomaly_map is not None:
-        panels[map_name(twin is not None)] = paint_map(image, anomaly_map, vmax)
+        panels[MAP_NAME] = paint_map(image, anomaly_map, vmax)
     factor = math.ceil(_PANEL / image.shape[1])
     height, width = (side * factor for side in image.shape[1:])
     bar_left = len(panels) * (width + _MARGIN) + _MARGIN
@@ -148,11 +151,6 @@ def draw_triptych(
     if anomaly_map is not None:
         _draw_colour_bar(canvas, bar_left, _HEADER, height, vmax, map_unit(twin is not None))
     return canvas
-
-
-def map_name(with_twin: bool) -> str:
-    """What a map is called."""
-    return "Anomaly map"
 
 
 def map_unit(with_twin: bool) -> str:

@@ -28,7 +28,7 @@ from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import Input, Prediction, find_inputs, predict
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import map_name, map_unit
+from a2bgan.report.pictures import MAP_NAME, map_unit
 from a2bgan.training.checkpoint import find_checkpoint
 from a2bgan.training.run_folder import RunFolder
 
@@ -148,7 +148,7 @@ def open_cases(
         facts, data = method.facts, trained.config.data
         pictures = Pictures(
             data.size, data.channels, facts.makes_twin, facts.makes_map,
-            float(method.map_scale), map_name(facts.makes_twin), map_unit(facts.makes_twin),
+            float(method.map_scale), MAP_NAME, map_unit(facts.makes_twin),
         )  # fmt: skip
         write_cases(folder, pictures, len(inputs), _read(trained, inputs, watch))
     return Cases(folder)
