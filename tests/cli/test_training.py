@@ -142,3 +142,43 @@ def test_the_paper_s_rule_without_its_weights_is_said(phantoms, a2bgan, small, t
     assert "nothing selected: FID needs Inception weights: fetch weights-inception" in result.output
     assert not (tmp_path / "run" / "selection.json").exists()
     assert a2bgan("evaluate", tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--preset", "ganomaly", "--set", "data.size=100"),
+        ("--set", "train.accelerator=warp"),
+        ("--preset", "padim", "--set", "method.backbone_weights=none.pth"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_run_behind(options, phantoms, a2bgan, says, tmp_path):
+    says(a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_patience_without_anything_held_out_is_said_before_training(
+    phantoms, a2bgan, small, tmp_path
+):
+    settings = [
+        part for s in ("selection.patience=2", "holdout.at_most=0.1") for part in ("--set", s)
+    ]
+    result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small, *settings)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    words = "(holdout.at_most): selection.patience will not end the training"
+    assert words in said
+    assert said.index(words) < said.index("6 steps in")
+
+
+def test_a_training_that_was_all_warm_up_is_no_success(phantoms, a2bgan, small, run, tmp_path):
+    out = tmp_path / "run"
+    settings = ("--set", "train.steps=1", "--set", "method.discriminator.warmup_steps=5")
+    result = a2bgan("train", "--data", phantoms, "--out", out, *small, *settings)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "warning: nothing that finds anomalies has been trained" in said
+    assert "train.steps=N or train.minutes=N" in said
+    assert a2bgan("evaluate", out).exit_code == 0
+    trained = a2bgan("train", "--out", shutil.copytree(run, tmp_path / "trained"), "--resume")
+    assert "nothing that finds anomalies" not in trained.output

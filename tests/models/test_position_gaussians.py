@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from a2bgan.errors import InputError
 from a2bgan.models import position_gaussians
 from a2bgan.models.position_gaussians import PositionGaussians
 
@@ -58,3 +59,11 @@ def test_another_takes_what_was_saved_whatever_its_size():
     other.load_state_dict(gaussians.state_dict())
     x = stream(2, 1)
     assert torch.equal(other.distances(x), gaussians.distances(x))
+
+
+def test_a_regularisation_that_rounding_swallows_is_named():
+    gaussians = PositionGaussians(1e-12)
+    gaussians.update(1000 * stream(3, 0))
+    with pytest.raises(InputError, match=r"method\.regularisation=1e-12: too small") as error:
+        gaussians.close()
+    assert "\n" not in str(error.value)

@@ -4,6 +4,9 @@ import json
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from a2bgan.errors import InputError
 from a2bgan.training import checkpoint as module
@@ -149,3 +152,46 @@ def test_damaged_or_foreign_weights_are_named(tmp_path):
     (path / "optimizers.safetensors").unlink()
     with pytest.raises(InputError, match="optimiser state cannot be loaded"):
         load_optimizers(path, make(steps=0))
+
+
+def half_precision(seed: int = 0) -> Method:
+    """ALAD as on a GPU in precision 16-mixed; Fabric itself refuses that on a CPU."""
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))
+    settings = ("data.size=32", "method.width=4", "method.latent=4", f"train.seed={seed}")
+    method = load_config("alad", None, settings).build_method()
+    method.prepare(Fabric(accelerator="cpu", devices=1, plugins=plugin))
+    return method
+
+
+def test_the_scale_of_losses_is_kept_and_old_checkpoints_are_without(tmp_path):
+    method, other = half_precision(), half_precision(1)
+    assert make().scaler is None
+    method.scaler.load_state_dict(
+        method.scaler.state_dict() | {"scale": 256.0, "_growth_tracker": 9}
+    )
+    path = save_checkpoint(tmp_path, method, Position(1, 0))
+    load_optimizers(path, other)
+    assert other.scaler.state_dict() == method.scaler.state_dict()
+    assert other.scaler.get_scale() == 256
+    file = path / "optimizers.safetensors"
+    with safe_open(file, "pt") as opened:
+        metadata = {"groups": opened.metadata()["groups"]}
+    save_file(load_file(file), file, metadata)
+    old = half_precision()
+    load_optimizers(path, old)
+    assert old.scaler.get_scale() == 1024
+
+
+def test_optimizers_of_one_backward_pass_step_by_one_scale():
+    """One whose gradients overflow makes the next scale smaller, not the others' steps larger."""
+    method = half_precision()
+    weights = [next(method.networks[name].parameters()) for name in ("generator", "encoder")]
+    before = [weight.detach().clone() for weight in weights]
+    loss = weights[0].sum() * torch.tensor(1e38) + weights[1].square().sum()
+    method._descend("generator", loss, "encoder")
+    assert torch.equal(weights[0], before[0])
+    # Adam's own state says which gradients it was given.
+    momentum = method.optimizers["encoder"].state[weights[1]]["exp_avg"]
+    beta = method.optimizers["encoder"].param_groups[0]["betas"][0]
+    torch.testing.assert_close(momentum, (1 - beta) * 2 * before[1])
+    assert method.scaler.get_scale() == 512

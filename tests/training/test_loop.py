@@ -20,7 +20,8 @@ from a2bgan.errors import InputError
 from a2bgan.training import loop
 from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints, load_weights
 from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
+from a2bgan.training.loop import refuse_impossible, train
+from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.run_folder import RunFolder
 
 SMALL = (
@@ -239,6 +240,42 @@ def test_sets_smaller_than_a_batch(tmp_path):
 def test_losses_that_are_no_longer_finite_end_the_run_in_words(tmp_path):
     with pytest.raises(InputError, match="no longer finite; start a new run with lower"):
         run_training(tmp_path / "run", "train.steps=60", "method.translator.learning_rate=1e30")
+
+
+@pytest.mark.parametrize(("every", "steps"), [(3, 60), (100, 4)])
+def test_weights_that_are_no_longer_finite_are_never_written(every, steps, tmp_path, monkeypatch):
+    """At a checkpoint between two reports, and at the end."""
+    original = A2BGAN.step
+
+    def step(self, healthy, mixed, moment):
+        report = original(self, healthy, mixed, moment)
+        if moment.step == 3:
+            next(self.networks["translator"].parameters()).data[0] = torch.nan
+        return report
+
+    monkeypatch.setattr(A2BGAN, "step", step)
+    settings = (f"train.steps={steps}", f"train.checkpoint_every={every}", "train.log_every=100")
+    words = (
+        r"step \d: weights of the translator(, .*)? no longer finite; start a new run with lower"
+    )
+    with pytest.raises(InputError, match=words):
+        run_training(tmp_path / "run", *settings)
+    names = [path.name for path in list_checkpoints(tmp_path / "run/checkpoints")]
+    assert names == ["step-00000003"] * (every == 3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "words"),
+    [
+        ("ganomaly", "data.size=100", "100"),
+        ("fast", "train.accelerator=warp", "train.accelerator, devices, nodes or precision: "),
+        ("padim", "method.backbone_weights=/none.pth", "none.pth: weights cannot be read"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_without_images(preset, setting, words):
+    refuse_impossible(load_config("fast", None, SMALL))
+    with pytest.raises(InputError, match=words):
+        refuse_impossible(load_config(preset, None, [setting]))
 
 
 @pytest.mark.parametrize(

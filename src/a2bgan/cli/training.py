@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from a2bgan.data.manifest import Manifest
+    from a2bgan.detection.held_out import HeldOut
     from a2bgan.training.config import Config, TrainConfig
     from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
@@ -41,7 +42,7 @@ def train(
     ] = None,
     preset: Annotated[
         str,
-        typer.Option(help="Settings to start from: fast, paper, xray, ...; see `a2bgan methods`."),
+        typer.Option(help="Settings to start from, such as fast; `a2bgan methods` lists all."),
     ] = "fast",
     config: Annotated[
         Path | None, typer.Option(help="YAML file with settings that change the preset's.")
@@ -68,6 +69,7 @@ def train(
     from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
     new = (data, preset, config, set_ or [])
     chosen = (where, keep_identifiers)
     if seeds > 1 and not _alone(load_config(preset, config, set_ or []).train):
@@ -131,7 +133,6 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     from a2bgan.training.loop import train as train_loop
     from a2bgan.training.step_profile import StepProfile
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
     config = run.config()
     healthy, mixed = (load_part(run, split, "training") for split in ("healthy", "mixed"))
     held_b, held_a = load_both(run, "selection")
@@ -145,13 +146,15 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     if _leads():
         output.print(
             f"{len(healthy)} healthy and {len(mixed)} mixed images; held out: {len(held_b)} and "
-            f"{len(held_a)} to select by, {len(strangers)} healthy for the threshold -> {run.path}",
+            f"{len(held_a)} to select by, {_counted(strangers)} for the threshold -> {run.path}",
             markup=False,
             soft_wrap=True,
         )
     validator = None
     if len(held_b) and len(held_a):
         validator = Validator(run, held_b, held_a, config.selection.patience)
+    elif config.selection.patience is not None and _leads():
+        _warn_nothing_held_out(run, "to select by", "selection.patience will not end the training")
     profiling = StepProfile(run.profile) if profile and _leads() else nullcontext()
     # Only the leading process's loop reports.
     with profiling as profiled, _progress(config) as watch:
@@ -197,6 +200,22 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         set_threshold(run)
     else:
         _warn_nothing_held_out(run, "for the threshold", "there are no p-values and no flags")
+    if not outcome.method.ready:
+        errors.print(
+            "[yellow]warning:[/] nothing that finds anomalies has been trained: the first steps, "
+            f"of a warm-up, took all of the training ({steps} steps), and what was selected is by "
+            "chance; train longer: --set train.steps=N or train.minutes=N",
+            soft_wrap=True,
+        )
+
+
+def _counted(healthy: "HeldOut") -> str:
+    """How many healthy images there are, and of how many patients where that is another number."""
+    patients = len(set(healthy.patients.tolist()))
+    if patients == len(healthy):
+        return f"{patients} healthy"
+    kind = "slices" if healthy.slices else "images"
+    return f"{len(healthy)} healthy {kind} of {patients} patient{'s' * (patients != 1)}"
 
 
 def _warn_nothing_held_out(run: "RunFolder", purpose: str, consequence: str) -> None:
@@ -257,6 +276,7 @@ def _open_run(
 ) -> "RunFolder":
     from a2bgan.data.manifest import open_data, require_training_sets
     from a2bgan.training.config import load_config
+    from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
 
     if overwrite:
@@ -286,6 +306,7 @@ def _open_run(
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
     resolved = load_config(preset, config, settings)
     RunFolder.refuse_occupied(out, overwrite=overwrite)
+    refuse_impossible(resolved)  # before images are prepared, and an old run is deleted
     manifest = open_chosen(data, resolved.data, where, keep_identifiers)
     require_training_sets(manifest)
     return _create_run(out, resolved, manifest, overwrite)

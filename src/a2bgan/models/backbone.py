@@ -90,14 +90,13 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps (N, channels, h, w), one for each stride, of images (N, 1 or 3, H, W).
 
-        Images are in [-1, 1].
+        Images are in [-1, 1]. Maps have the images' precision, under autocast too.
         """
         side = self.input_size
         if x.shape[-2:] != (side, side):
             x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
         x = ((x + 1) / 2 - self.mean) / self.std
-        found: list[Tensor] = self.features(x)
-        return found
+        return [found.to(x.dtype) for found in self.features(x)]
 
 
 def on_the_first_grid(features: Sequence[Tensor], mode: str) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from a2bgan.errors import InputError
 from a2bgan.models.fitted import Fitted
 
 CHUNK = 2**22
@@ -66,7 +67,10 @@ class PositionGaussians(Fitted):
 
     @torch.no_grad()
     def close(self) -> None:
-        """Turn the sums into inverses of regularised covariances (equation 1), in float64."""
+        """Turn the sums into inverses of regularised covariances (equation 1), in float64.
+
+        Raises InputError if the regularisation is too small for there to be inverses.
+        """
         d = self.mean.shape[1]
         lower, whole = _lower(d), _whole(d)
         ridge = self.regularisation * torch.eye(d, dtype=torch.float64)
@@ -74,7 +78,14 @@ class PositionGaussians(Fitted):
         for part in self._chunks():
             sums = self.triangles[part].cpu().double()
             covariance = sums.index_select(1, whole).view(-1, d, d) / denominator + ridge
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+            triangle, failed = torch.linalg.cholesky_ex(covariance)
+            # The sums are float32: what is added must be more than their rounding.
+            if failed.any() or not triangle.isfinite().all():
+                raise InputError(
+                    f"method.regularisation={self.regularisation:g}: too small to invert the "
+                    f"covariances of {d} channels from {int(self.count)} images; PaDiM's is 0.01"
+                )
+            inverse = torch.cholesky_inverse(triangle)
             inverse = inverse.flatten(1).index_select(1, lower).float()
             self.triangles[part] = inverse.to(self.triangles.device)
 

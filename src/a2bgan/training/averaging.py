@@ -8,16 +8,18 @@ SHARE = 0.1
 
 
 @torch.no_grad()
-def average_weights(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+def average_weights(average: nn.Module, network: nn.Module, decay: float, update: int) -> None:
     """Move an exponential moving average of a network's weights towards them; copy its buffers.
 
     Args:
         average: the same network, changed in place.
-        network: as it is after step number ``step``, counted from 0.
+        network: as it is after its update number ``update``, counted from 0. Where it learns only
+            in every k-th step, that is the step's number divided by k: steps in which it stays as
+            it is are not averaged over.
         decay: in [0, 1). A short training would average over its untrained beginning: the average
             reaches back over at most `SHARE` of the steps so far.
     """
-    newest = max(1 - decay, 1 / (1 + SHARE * step))
+    newest = max(1 - decay, 1 / (1 + SHARE * update))
     torch._foreach_lerp_([*average.parameters()], [*network.parameters()], newest)
     for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(buffer)

@@ -43,7 +43,11 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
         for name, network in method.networks.items():
             save_file(_contiguous(network.state_dict()), temporary / f"{name}.safetensors")
         tensors, groups = _optimizer_tensors(method)
-        save_file(tensors, temporary / "optimizers.safetensors", {"groups": json.dumps(groups)})
+        states = {"groups": groups}
+        if method.scaler is not None:
+            states["scaler"] = method.scaler.state_dict()
+        metadata = {name: json.dumps(state) for name, state in states.items()}
+        save_file(tensors, temporary / "optimizers.safetensors", metadata)
         progress = {
             "step": position.step,
             "seconds": round(position.seconds, 3),
@@ -115,12 +119,16 @@ def load_weights(checkpoint: Path, method: Method) -> None:
 
 
 def load_optimizers(checkpoint: Path, method: Method) -> None:
-    """Put a checkpoint's optimiser state back; the method must have been prepared."""
+    """Put a checkpoint's optimiser state back, and the scale of losses if it holds one.
+
+    The method must have been prepared.
+    """
     file = checkpoint / "optimizers.safetensors"
     states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in method.optimizers}
     try:
         with safe_open(file, "pt") as opened:
-            groups = json.loads(opened.metadata()["groups"])
+            metadata = opened.metadata()
+            groups = json.loads(metadata["groups"])
             for key in opened.keys():  # noqa: SIM118 (not a dictionary)
                 name, parameter, field = key.split("/")
                 states[name].setdefault(int(parameter), {})[field] = opened.get_tensor(key)
@@ -135,6 +143,8 @@ def load_optimizers(checkpoint: Path, method: Method) -> None:
                 if tensor.shape == like.shape:
                     fields[field] = torch.empty_like(like).copy_(tensor)
         optimizer.load_state_dict({"state": states[name], "param_groups": groups[name]})
+    if method.scaler is not None and "scaler" in metadata:  # older checkpoints are without
+        method.scaler.load_state_dict(json.loads(metadata["scaler"]))
 
 
 def _optimizer_tensors(method: Method) -> tuple[dict[str, Tensor], dict[str, Any]]:

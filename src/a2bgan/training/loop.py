@@ -75,8 +75,10 @@ def train(
 
     Everything random is a function of the seed and the step, so a run that was killed and resumed
     ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
-    SIGTERM end it after the current step, with a checkpoint. Raises InputError when the run folder
-    cannot be written, a checkpoint cannot be read, or the losses are no longer finite.
+    SIGTERM end it after the current step, with a checkpoint; a pass, which has none before its end,
+    they end without one, as KeyboardInterrupt, unless all images have been looked at. Raises
+    InputError when the run folder cannot be written, a checkpoint cannot be read, or losses or
+    weights are no longer finite: no such weights are ever written.
     """
     settings = config.train
     fabric = _launch(settings)
@@ -99,10 +101,12 @@ def train(
         return bool(fabric.broadcast(ended))
 
     if isinstance(method, PassMethod):
+        stopped = False
         if position.step == 0:
-            position = _one_pass(method, healthy, settings.batch_size, fabric, run, watch)
-        enough(position)
-        return Outcome(method, position, interrupted=False)
+            position, stopped = _one_pass(method, healthy, settings.batch_size, fabric, run, watch)
+        if not stopped:
+            enough(position)
+        return Outcome(method, position, stopped)
     assert isinstance(method, StepMethod)
     batches_b, batches_a = (
         RandomBatches(
@@ -163,11 +167,13 @@ def train(
                 write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             if step % settings.checkpoint_every == 0 and not over:
                 position = Position(step, now - started)
+                _stop_if_weights_are_not_finite(method, step, fabric)
                 if fabric.is_global_zero:
                     save_checkpoint(run.checkpoints, method, position)
                 ended = enough(position)
 
         position = Position(step, time.monotonic() - started)
+        _stop_if_weights_are_not_finite(method, step, fabric)
         if fabric.is_global_zero:
             write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             save_checkpoint(run.checkpoints, method, position)
@@ -187,8 +193,11 @@ def _one_pass(
     fabric: Fabric,
     run: RunFolder,
     watch: Callable[[Report], None],
-) -> Position:
-    """Show a method every image of B once, in order, and write the one checkpoint it leaves."""
+) -> tuple[Position, bool]:
+    """Show a method every image of B once, in order, and write the one checkpoint it leaves.
+
+    Also returns whether it was interrupted when only the end of it was left to do.
+    """
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: --set train.devices=1")
     started = time.monotonic()
@@ -205,22 +214,43 @@ def _one_pass(
         run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
         save_checkpoint(run.checkpoints, method, position)
         run.note_resources(position.seconds)
-    return position
+        return position, interrupted.is_set()
+
+
+def refuse_impossible(config: Config) -> None:
+    """Raises InputError where `train` would before its first step, whatever the images are.
+
+    A size that the method does not take, devices or pretrained weights that are not there.
+    """
+    with _machine_in_words():
+        _fabric(config.train)
+    config.build_method().require()
 
 
 def _launch(settings: TrainConfig) -> Fabric:
-    try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            precision=_precision(settings),  # type: ignore[arg-type]
-        )
+    with _machine_in_words():
+        fabric = _fabric(settings)
         fabric.launch()
+    return fabric
+
+
+def _fabric(settings: TrainConfig) -> Fabric:
+    return Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        precision=_precision(settings),  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def _machine_in_words() -> Iterator[None]:
+    """What Fabric says of a machine that is not as the settings say, as InputError."""
+    try:
+        yield
     except (TypeError, ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"train.accelerator, devices, nodes or precision: {reason}") from None
-    return fabric
 
 
 def _precision(settings: TrainConfig) -> str:
@@ -264,8 +294,24 @@ def _averages(sums: dict[str, list[Tensor]], fabric: Fabric) -> dict[str, float]
     return dict(zip(sums, everywhere.tolist(), strict=True))
 
 
+def _stop_if_weights_are_not_finite(method: Method, step: int, fabric: Fabric) -> None:
+    """Before they become a checkpoint, which ``resume`` would go on from; on all processes."""
+    broken: list[str] = []
+    if fabric.is_global_zero:  # which writes
+        broken = [
+            f"weights of the {name}"
+            for name, network in method.networks.items()
+            if not all(tensor.isfinite().all() for tensor in network.state_dict().values())
+        ]
+    _stop_if_any(fabric.broadcast(broken), step)
+
+
 def _stop_if_not_finite(averages: dict[str, float], step: int) -> None:
-    broken = [name for name, number in averages.items() if not np.isfinite(number)]
+    _stop_if_any([name for name, number in averages.items() if not np.isfinite(number)], step)
+
+
+def _stop_if_any(broken: list[str], step: int) -> None:
+    """Raises InputError if losses or weights are named: they are no longer finite."""
     if broken:
         raise InputError(
             f"step {step}: {', '.join(broken)} no longer finite; start a new run with lower "

@@ -394,3 +394,31 @@ def test_gradient_penalties_work_in_mixed_precision():
     report = method.step(b, a, moment(0))
     assert all(torch.isfinite(number) for number in report.values())
     assert float(report["d_gradient_penalty"]) > 0
+
+
+def test_the_average_counts_the_steps_in_which_the_translator_learns():
+    settings = ("warmup_steps=0", "steps=2")
+    method = make("fast", *(f"method.discriminator.{s}" for s in settings))
+    average = copy.deepcopy(method.networks["translator_ema"])
+    # The first is all there is; update 10 reaches back over 2 updates, a tenth of 21 steps.
+    for step, newest in ((1, 1), (21, 0.5)):
+        method.step(*batches(step), moment(step))
+        weights = method.networks["translator"].parameters()
+        for p, q in zip(average.parameters(), weights, strict=True):
+            p.data = (1 - newest) * p.data + newest * q.data
+    found = method.networks["translator_ema"].parameters()
+    for p, q in zip(average.parameters(), found, strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_the_reader_s_verdicts_are_log_odds_whatever_the_game_is():
+    made = [
+        make("fast", f"method.loss.adversarial={kind}", "method.map_evidence=true")
+        for kind in ("logistic", "hinge")
+    ]
+    for step in range(3):
+        logistic, hinge = (m.step(*batches(step), moment(step)) for m in made)
+        assert hinge["d_reader"] == logistic["d_reader"]
+        assert hinge["d_texture"] != logistic["d_texture"]
+    pairs = zip(*(m.networks[READER].parameters() for m in made), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)

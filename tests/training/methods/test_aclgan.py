@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import Moment
 
@@ -130,3 +131,26 @@ def test_twins_change_where_the_mask_is_and_each_image_is_judged_by_itself():
     torch.testing.assert_close(together.mask, mask[:, 0].detach())
     expected = (found.intermediate * mask + x * (1 - mask)).detach()
     torch.testing.assert_close(together.twin, expected)
+
+
+@pytest.mark.parametrize("preset", ["aclgan", "councilgan"])
+@pytest.mark.parametrize(("size", "most"), [(32, 5), (36, 6), (64, 6)])
+def test_more_scales_than_an_image_has_are_refused(preset, size, most):
+    def build(scales):
+        settings = (f"data.size={size}", f"method.discriminator.scales={scales}")
+        return load_config(preset, None, [*SMALL, *settings]).build_method()
+
+    judge = next(n for name, n in build(most).networks.items() if name.startswith("discriminator"))
+    assert (
+        len(judge(torch.zeros(1, judge.scales[0][0].convolution.in_channels, size, size))) == most
+    )
+    with pytest.raises(
+        InputError, match=rf"scales={most + 1}: images of {size} x {size} .* {most}"
+    ):
+        build(most + 1)
+
+
+def test_bounds_of_masks_are_in_order():
+    bounds = ("method.loss.focus_lower=0.6", "method.loss.focus_upper=0.5")
+    with pytest.raises(InputError, match=r"focus_lower \(0.6\) must not be above focus_upper"):
+        load_config("aclgan", None, bounds)

@@ -175,3 +175,13 @@ def test_killed_and_resumed_bit_for_bit(tmp_path):
         for key, tensor in network.state_dict().items():
             assert torch.equal(tensor, resumed.networks[name].state_dict()[key]), (name, key)
     assert (whole.history.council != 1).any()
+
+
+def test_remembered_losses_are_those_of_all_processes(monkeypatch):
+    """Else each would weigh the council's loss its own way."""
+    method = make("councilgan")
+    monkeypatch.setattr(method.fabric, "all_reduce", lambda loss: torch.full_like(loss, 7.0))
+    method.step(*(part.float() for part in batches(0)), moment(0, 0.5))
+    assert (method.history.adversarial[:, 0] == 7).all()
+    assert (method.history.council[:, 0] == 7).all()
+    assert (method.history.council[:, 1:] == 1).all()

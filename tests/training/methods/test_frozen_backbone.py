@@ -1,7 +1,9 @@
 """What PaDiM and PatchCore share; and each against its formula, written out in float64."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,13 +14,13 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from a2bgan.detection.detect import all_scores
+from a2bgan.detection.detect import all_scores, detect
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
-from a2bgan.training.checkpoint import find_checkpoint
+from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
-from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod
+from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod, moved
 from a2bgan.training.methods.patchcore import PatchCore, reweighting
 from a2bgan.training.run_folder import RunFolder
 
@@ -92,6 +94,44 @@ def test_lesions_score_higher_and_are_where_the_map_says(method):
 
 def test_pictures_have_a_scale_that_healthy_maps_do_not_reach(method):
     assert method.find(to_unit(squares(2, 10))).anomaly_map.max() < method.map_scale
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_a_tiny_set_have_a_scale_too(name):
+    """PatchCore then holds every patch of its images, none of which is far from the memory."""
+    method = fitted(name, *(["method.coreset=1000"] if name == "patchcore" else []), count=5)
+    assert method.map_scale > method.find(to_unit(squares(0, 5))).anomaly_map.max()
+    # Another batch size, and with it another last batch, leaves the scale as it is.
+    other = small_config(name, *(["method.coreset=1000"] if name == "patchcore" else []))
+    other = other.build_method()
+    other.prepare(Fabric(accelerator="cpu", devices=1))
+    for part in to_unit(squares(0, 5)).split(4):
+        other.absorb(part)
+    other.finish()
+    assert other.map_scale == pytest.approx(method.map_scale, rel=1e-3)
+    # Images that are all the same grey.
+    method = small_config(name).build_method()
+    method.prepare(Fabric(accelerator="cpu", devices=1))
+    method.absorb(torch.zeros(5, 1, 32, 32))
+    method.finish()
+    assert method.map_scale > 0
+
+
+def test_images_are_moved_and_their_edges_repeated():
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    expected = torch.tensor([[0.0, 0, 1], [0, 0, 1], [3, 3, 4]])
+    assert torch.equal(moved(image, 1)[0, 0], expected)
+
+
+def test_half_precision_is_for_convolutions_alone(method):
+    images = squares(4, 6, lesion=True)
+    whole, half = (
+        next(iter(detect(method, images, method.facts.score, half=half))) for half in (False, True)
+    )
+    assert half.scores.dtype == half.anomaly_map.dtype == torch.float32
+    torch.testing.assert_close(half.scores, whole.scores, rtol=0.05, atol=0)
+    scale = whole.anomaly_map.max().item()
+    torch.testing.assert_close(half.anomaly_map, whole.anomaly_map, rtol=0, atol=0.05 * scale)
 
 
 def features(method: FrozenBackboneMethod, x: Tensor, pooled: bool) -> list[np.ndarray]:
@@ -208,6 +248,8 @@ def test_without_weights_nothing_is_done_in_silence(name, monkeypatch):
     method = config.build_method()
     assert method.note is None
     with pytest.raises(InputError, match="random_features=true"):
+        method.require()
+    with pytest.raises(InputError, match="random_features=true"):
         method.prepare(Fabric(accelerator="cpu", devices=1))
     assert small_config(name).build_method().note == "random features"
 
@@ -249,3 +291,30 @@ def test_results_say_that_features_were_random(tmp_path, phantoms, a2bgan):
     memory = load_file(find_checkpoint(run / "checkpoints") / "memory.safetensors")
     assert memory["mean"].shape == (16 * 16, 20)
     shutil.rmtree(run)
+
+
+@pytest.mark.parametrize("when", ["absorb", "finish"])
+def test_an_interrupted_pass_leaves_what_is_whole_and_nothing_else(when, tmp_path, monkeypatch):
+    config = small_config("padim")
+    run = RunFolder.create(tmp_path / "run", config)
+    original = getattr(FrozenBackboneMethod, when)
+
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self, *arguments)
+
+    monkeypatch.setattr(FrozenBackboneMethod, when, interrupted)
+    validated = []
+    sets = squares(0, 12), squares(1, 9)
+    if when == "absorb":
+        with pytest.raises(KeyboardInterrupt):
+            train(config, *sets, run)
+        assert list_checkpoints(run.checkpoints) == []
+    else:
+        outcome = train(config, *sets, run, validate=lambda *of: validated.append(of) or False)
+        assert outcome.interrupted
+        assert validated == []
+        assert len(list_checkpoints(run.checkpoints)) == 1
+    monkeypatch.undo()
+    assert not train(config, *sets, run, resume=True).interrupted
+    assert len(list_checkpoints(run.checkpoints)) == 1

@@ -127,6 +127,9 @@ class A2BGANConfig(MethodConfig):
 TEXTURE, READER = "discriminator_texture", "discriminator_reader"
 """The discriminators that see texture."""
 
+READER_LOSS: losses.Adversarial = "logistic"
+"""The second's, whatever the game's is: the map's evidence needs log odds."""
+
 REFERENCE_STEPS = 100
 """At least so many batches of B say what healthy texture is, without a warm-up too."""
 
@@ -284,7 +287,8 @@ class A2BGAN(StepMethod):
         """Equation 9 for the discriminators of texture, where there are any.
 
         One plays against G and sees what D sees; the reader never sees a translation, for a score
-        that stays what it is while the game goes on.
+        that stays what it is while the game goes on. It plays no game, so its loss is always the
+        logistic one, by which its verdicts are log odds.
         """
         if self.texture is None or self.reader is None:
             return {}
@@ -295,15 +299,13 @@ class A2BGAN(StepMethod):
         if fake is not None and not self.config.discriminator.replay:
             of_others = energies[-len(fake) :]
         report = {}
-        for name, judge, others in (
-            (TEXTURE, self.texture, of_others),
-            (READER, self.reader, of_mixed),
+        for name, judge, others, kind in (
+            (TEXTURE, self.texture, of_others, self.config.loss.adversarial),
+            (READER, self.reader, of_mixed, READER_LOSS),
         ):
             if not self.ready or step < REFERENCE_STEPS:
                 self.networks[name].refer_to(of_healthy, self.fabric.all_reduce)  # type: ignore[operator]
-            loss = losses.discriminator_adversarial(
-                self.config.loss.adversarial, *_verdicts(judge, of_healthy, others)
-            )
+            loss = losses.discriminator_adversarial(kind, *_verdicts(judge, of_healthy, others))
             self._descend(name, loss)
             report[f"d_{name.removeprefix('discriminator_')}"] = loss.detach()
         return report
@@ -361,7 +363,8 @@ class A2BGAN(StepMethod):
             judge.requires_grad_(True)
         if "translator_ema" in self.networks:
             ema, raw = self.networks["translator_ema"], self.networks["translator"]
-            average_weights(ema, raw, self.config.translator.ema, step)
+            update = step // self.config.discriminator.steps
+            average_weights(ema, raw, self.config.translator.ema, update)
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
@@ -418,7 +421,7 @@ class A2BGAN(StepMethod):
     def _doubts(self, x: Tensor, judge: str) -> Tensor:
         """What a discriminator says of places of images, (N, 1, h, w), high for unhealthy.
 
-        By the logistic loss these are log odds of A against B.
+        The reader's, and by the logistic loss the other's, are log odds of A against B.
         """
         seen = self._energies(x) if judge == READER else x
         doubts: Tensor = -self.networks[judge](seen).float()

@@ -21,20 +21,16 @@ are those of the released configuration (male to female). Preset `aclgan` is nar
 the mask lower.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
-from a2bgan.models.style_translator import (
-    MultiScaleDiscriminator,
-    StyleTranslator,
-    scale_depth,
-)
+from a2bgan.models.style_translator import MultiScaleDiscriminator, StyleTranslator
 from a2bgan.training import losses
 from a2bgan.training.methods.councilgan import (
     MultiScaleDiscriminatorConfig,
@@ -63,6 +59,15 @@ class ACLGANLossConfig(Section):
     focus_lower: float = Field(ge=0, le=1, description="least share of an image in its mask")
     focus_upper: float = Field(ge=0, le=1, description="largest share")
 
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.focus_lower > self.focus_upper:
+            raise ValueError(
+                f"focus_lower ({self.focus_lower:g}) must not be above focus_upper "
+                f"({self.focus_upper:g})"
+            )
+        return self
+
 
 class ACLGANConfig(MethodConfig):
     """Section ``method`` for ACL-GAN."""
@@ -85,6 +90,8 @@ class ACLGAN(StepMethod):
         config: section ``method`` of the configuration.
         channels: of the images, 1 or 3.
         size: side of the images in pixels.
+
+    Raises InputError if the discriminators have more scales than that size.
     """
 
     Config: ClassVar[type[MethodConfig]] = ACLGANConfig
@@ -99,7 +106,7 @@ class ACLGAN(StepMethod):
     def __init__(self, config: ACLGANConfig, channels: int, size: int) -> None:
         g, d = config.translator, config.discriminator
         self.config = config
-        depth = scale_depth(size, d.depth, d.scales)
+        depth = d.depth_for(size)
         self.networks: dict[str, nn.Module] = {
             f"translator_{to}": StyleTranslator(
                 channels, g.width, g.blocks, g.style, g.hidden, "acl", "reflect"

@@ -149,11 +149,7 @@ class ALAD(StepMethod):
             "cycle_zz": F.softplus(-d_zz(z, e(fake), noise)).mean(),
         }
         # g_xz reaches G alone and e_xz E alone: one backward pass serves both optimisers.
-        for name in ("generator", "encoder"):
-            self.optimizers[name].zero_grad()
-        self.fabric.backward(torch.stack([*terms.values()]).sum())
-        for name in ("generator", "encoder"):
-            self.optimizers[name].step()
+        self._descend("generator", torch.stack([*terms.values()]).sum(), "encoder")
         for name in DISCRIMINATORS:
             self.called[name].requires_grad_(True)
         return {name: term.detach() for name, term in terms.items()}

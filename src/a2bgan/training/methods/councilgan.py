@@ -29,6 +29,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.errors import InputError
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
 from a2bgan.models.style_translator import (
@@ -68,6 +69,19 @@ class MultiScaleDiscriminatorConfig(Section):
     width: int = Field(ge=2)
     depth: int = Field(ge=1, description="strided convolutions; fewer for small images")
     scales: int = Field(ge=1, description="sizes that an image is looked at in")
+
+    def depth_for(self, size: int) -> int:
+        """``depth``, or as many as fit into the smallest scale of ``size`` pixels a side.
+
+        Raises InputError where that scale is a single pixel, into which none fits.
+        """
+        most = (size - 1).bit_length()
+        if self.scales > most:
+            raise InputError(
+                f"method.discriminator.scales={self.scales}: images of {size} x {size} pixels can "
+                f"be halved for {most} at most; set as many or fewer"
+            )
+        return scale_depth(size, self.depth, self.scales)
 
 
 class CouncilGANLossConfig(Section):
@@ -116,6 +130,8 @@ class CouncilGAN(StepMethod):
         config: section ``method`` of the configuration.
         channels: of the images, 1 or 3.
         size: side of the images in pixels.
+
+    Raises InputError if the discriminators have more scales than that size.
     """
 
     Config: ClassVar[type[MethodConfig]] = CouncilGANConfig
@@ -131,7 +147,7 @@ class CouncilGAN(StepMethod):
         g, d = config.translator, config.discriminator
         self.config = config
         self.members = range(config.members)
-        depth = scale_depth(size, d.depth, d.scales)
+        depth = d.depth_for(size)
         self.networks: dict[str, nn.Module] = {}
         for i in self.members:
             translator = StyleTranslator(
@@ -224,11 +240,11 @@ class CouncilGAN(StepMethod):
         terms = {"adversarial": losses.least_squares(self.wrapped[judges[0]](found.healthy), 1)}
         total = w.adversarial * terms["adversarial"]
         place = step % REMEMBERED
-        self.history.adversarial[i, place] = terms["adversarial"].detach()
+        self.history.adversarial[i, place] = self._everywhere(terms["adversarial"])
         if in_council:
             pair = _beside(found.healthy, mixed)
             terms["council"] = losses.least_squares(self.wrapped[judges[1]](pair), 1)
-            self.history.council[i, place] = terms["council"].detach()
+            self.history.council[i, place] = self._everywhere(terms["council"])
             match = self.history.adversarial[i].mean() / self.history.council[i].mean()
             total = total + w.council * match * terms["council"]
         if in_focus:
@@ -246,6 +262,11 @@ class CouncilGAN(StepMethod):
             self.networks[name].requires_grad_(True)
         report = {f"g_{name}": term.detach() for name, term in terms.items()}
         return report | {"mask_mean": found.masks.detach().mean()}
+
+    def _everywhere(self, loss: Tensor) -> Tensor:
+        """A loss (), detached, averaged over all processes: they must weigh the council alike."""
+        averaged: Any = self.fabric.all_reduce(loss.detach())
+        return averaged  # type: ignore[no-any-return]
 
     @property
     def versions(self) -> tuple[str, ...]:

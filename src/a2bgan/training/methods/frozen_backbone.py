@@ -1,6 +1,7 @@
 """What methods share that look once at a frozen backbone's features of healthy images."""
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -11,19 +12,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from a2bgan.models.backbone import Backbone
+from a2bgan.models.coreset import Reservoir
 from a2bgan.models.fitted import Fitted
 from a2bgan.models.pretrained import load_pretrained
 from a2bgan.models.smoothing import gaussian_smooth
-from a2bgan.training.methods.method import MethodConfig, PassMethod
+from a2bgan.training.methods.method import Finding, MethodConfig, PassMethod
 
 SMOOTHING = 4.0
 """Sigma of the Gaussian that smooths maps, in pixels of the backbone's input (both papers)."""
 
 BRIGHTEST = 3.0
-"""The brightest colour of pictures, in multiples of the highest value of the last healthy maps.
+"""The brightest colour of pictures, in multiples of the highest value of some healthy maps.
 
 Distances are never near 0: with less, the colours would hide healthy images too.
 """
+
+SHOWN = 16
+"""So many healthy images, drawn from all, say how high healthy maps are."""
+
+LEAST_SCALE = 1e-3
+"""Of pictures, which divide by it: where healthy images are all alike, their maps are 0."""
 
 
 class FrozenBackboneConfig(MethodConfig):
@@ -58,12 +66,16 @@ class FrozenBackboneMethod(PassMethod):
         self._weights = config.backbone_weights
         self._random = config.random_features
         self._memory = memory
+        self._shown = Reservoir(SHOWN, seed=0)
         self.networks = {"backbone": self.backbone, "memory": memory}
         self.optimizers = {}
 
-    def prepare(self, fabric: Fabric) -> None:
+    def require(self) -> None:
         if not self._random:
             load_pretrained(self.backbone, self._weights)
+
+    def prepare(self, fabric: Fabric) -> None:
+        self.require()
         for network in self.networks.values():
             network.to(fabric.device)
 
@@ -78,14 +90,26 @@ class FrozenBackboneMethod(PassMethod):
     @torch.no_grad()
     def absorb(self, healthy: Tensor) -> None:
         self._learn(healthy)
-        self._latest = healthy
+        self._image_shape = healthy.shape[1:]
+        self._shown.add(healthy.flatten(1))
 
     def finish(self) -> None:
         self._close()
-        maps = self.find(self._latest).anomaly_map
+        shown = self._shown.points.view(-1, *self._image_shape).to(self.device)
+        # Moved by half a step of the features' grid: the memory may hold the images as they are.
+        step = max(1, self.strides[0] * shown.shape[-1] // self.backbone.input_size // 2)
+        maps = self.find(moved(shown, step)).anomaly_map
         assert maps is not None
-        self._memory.map_scale.fill_(BRIGHTEST * maps.max())
-        del self._latest
+        self._memory.map_scale.copy_(BRIGHTEST * maps.max()).clamp_(min=LEAST_SCALE)
+        self._shown = Reservoir(SHOWN, seed=0)
+
+    @torch.no_grad()
+    def find(self, x: Tensor, version: str | None = None) -> Finding:
+        features, kind = self.backbone(x), x.device.type
+        # Under autocast (`detect` with ``half``) only convolutions: distances need their digits.
+        halved = torch.is_autocast_enabled(kind)  # else nothing, which exports need not know of
+        with torch.autocast(kind, enabled=False) if halved else nullcontext():
+            return self._compare(features, x.shape[-1])
 
     @abstractmethod
     def _learn(self, healthy: Tensor) -> None:
@@ -95,11 +119,22 @@ class FrozenBackboneMethod(PassMethod):
     def _close(self) -> None:
         """Learn what takes all images."""
 
+    @abstractmethod
+    def _compare(self, features: list[Tensor], side: int) -> Finding:
+        """What is not healthy in images, from the backbone's stages; maps are (N, side, side)."""
+
     def _smooth(self, distances: Tensor) -> Tensor:
         """Distances (N, h, w) on the features' grid to smooth maps (N, S, S) of the input."""
         side = self.backbone.input_size
         maps = functional.interpolate(distances[:, None], (side, side), mode="bilinear")
         return gaussian_smooth(maps[:, 0], SMOOTHING)
+
+
+def moved(images: Tensor, step: int) -> Tensor:
+    """Images (N, C, H, W) moved down and to the right by ``step`` pixels, their edges repeated."""
+    height, width = images.shape[-2:]
+    padded = functional.pad(images, (step, 0, step, 0), mode="replicate")
+    return padded[..., :height, :width]
 
 
 def resized(maps: Tensor, side: int) -> Tensor:

@@ -141,6 +141,9 @@ class Method(ABC):
         Raises InputError if the method cannot take that size.
         """
 
+    def require(self) -> None:  # noqa: B027 (most need nothing)
+        """Raises InputError if something `prepare` needs (pretrained weights) is not there."""
+
     @abstractmethod
     def prepare(self, fabric: Fabric) -> None:
         """Put the networks on the device and make the optimisers; called once before training.
@@ -157,6 +160,11 @@ class Method(ABC):
     def ready(self) -> bool:
         """False while what finds anomalies has not been trained at all, as in a warm-up."""
         return True
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What scales losses so that gradients fit into float16; None in any other precision."""
+        return None
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -192,6 +200,12 @@ class StepMethod(Method):
     backend: str | None = None
     """Of torch.compile, for the networks that learn; None: they are not compiled. It counts when
     `prepare` is called."""
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        if not self.optimizers:  # not prepared
+            return None
+        return getattr(self.fabric.strategy.precision, "scaler", None)
 
     @property
     def mixed_per_healthy(self) -> int:
@@ -250,8 +264,23 @@ class StepMethod(Method):
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.fabric.backward(loss)
-        for optimizer in optimizers:
-            optimizer.step()
+        self._step_together(name, *others)
+
+    def _step_together(self, *names: str) -> None:
+        """A step of the optimisers of networks whose gradients come from one backward pass.
+
+        Fabric's own steps each end with another scale of losses (in precision 16-mixed), by which
+        the next optimiser's gradients would be divided, though they were made with the old one.
+        """
+        scaler = self.scaler
+        for name in names:
+            optimizer: Any = self.optimizers[name]
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer.optimizer)  # as Fabric does, but for the new scale
+        if scaler is not None:
+            scaler.update()
 
 
 class PassMethod(Method):

@@ -79,21 +79,20 @@ class PaDiM(FrozenBackboneMethod):
         self.gaussians.register_buffer("chosen", chosen)
 
     def _learn(self, healthy: Tensor) -> None:
-        self.gaussians.update(self._embed(healthy))
+        self.gaussians.update(self._embed(self.backbone(healthy)))
 
     def _close(self) -> None:
         self.gaussians.close()
 
-    @torch.no_grad()
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        maps = self._smooth(self.gaussians.distances(self._embed(x)))
-        return Finding(resized(maps, x.shape[-1]), scores={"max": maps.amax((1, 2))})
+    def _compare(self, features: list[Tensor], side: int) -> Finding:
+        maps = self._smooth(self.gaussians.distances(self._embed(features)))
+        return Finding(resized(maps, side), scores={"max": maps.amax((1, 2))})
 
-    def _embed(self, x: Tensor) -> Tensor:
+    def _embed(self, stages: list[Tensor]) -> Tensor:
         """The chosen channels of three stages, (N, channels, h, w)."""
         chosen = self.gaussians.get_buffer("chosen")
         parts, first = [], 0
-        for features in self.backbone(x):
+        for features in stages:
             # Before resizing: all channels on the first's grid would be gigabytes.
             own = chosen[(chosen >= first) & (chosen < first + features.shape[1])]
             parts.append(features[:, own - first])

@@ -81,7 +81,7 @@ class PatchCore(FrozenBackboneMethod):
         self._reservoir = Reservoir(config.reservoir, self._seed)
 
     def _learn(self, healthy: Tensor) -> None:
-        self._reservoir.add(self._embed(healthy).flatten(0, 2))
+        self._reservoir.add(self._embed(self.backbone(healthy)).flatten(0, 2))
 
     def _close(self) -> None:
         points = self._reservoir.points
@@ -92,15 +92,14 @@ class PatchCore(FrozenBackboneMethod):
         self.bank.fill(points[chosen].to(self.bank.patches.device))
         self._reservoir = Reservoir(self.config.reservoir, self._seed)
 
-    @torch.no_grad()
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
+    def _compare(self, features: list[Tensor], side: int) -> Finding:
         distances, scores = [], []
-        for patches in self._embed(x):  # each image by itself: results depend on no other
+        for patches in self._embed(features):  # each image by itself: results depend on no other
             flat = patches.flatten(0, 1)
             nearest, numbers = (found[:, 0] for found in self.bank.nearest(flat))
             distances.append(nearest.view(patches.shape[:2]))
             scores.append(self._score(flat, nearest, numbers))
-        maps = resized(self._smooth(torch.stack(distances)), x.shape[-1])
+        maps = resized(self._smooth(torch.stack(distances)), side)
         return Finding(maps, scores={"reweighted-max": torch.stack(scores)})
 
     def _score(self, patches: Tensor, nearest: Tensor, numbers: Tensor) -> Tensor:
@@ -111,9 +110,9 @@ class PatchCore(FrozenBackboneMethod):
         gaps = torch.linalg.vector_norm(patches[top] - self.bank.patches[around[0]], dim=1)
         return nearest[top] * reweighting(nearest[top], gaps)
 
-    def _embed(self, x: Tensor) -> Tensor:
+    def _embed(self, stages: list[Tensor]) -> Tensor:
         """Patch features (N, h, w, D): 3 x 3 averages of two stages, joined."""
-        averaged = [functional.avg_pool2d(f, 3, 1, 1) for f in self.backbone(x)]
+        averaged = [functional.avg_pool2d(f, 3, 1, 1) for f in stages]
         return on_the_first_grid(averaged, "bilinear").permute(0, 2, 3, 1).contiguous()
 
 
