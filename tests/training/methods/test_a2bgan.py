@@ -231,10 +231,18 @@ def test_rates_are_constant_then_fall_to_zero():
         assert list(found) == [pytest.approx(wanted)]
 
 
-def test_the_average_follows_the_translator():
-    method = make("fast", "method.discriminator.warmup_steps=0", "method.translator.ema=0.9")
+@pytest.mark.parametrize(
+    ("settings", "newest_at"),
+    [
+        (("method.translator.ema=0.9",), {0: 1, 10: 0.5, 90: 0.1, 900: 0.1}),
+        # G learns in every second step: update 10 reaches back over 2 updates, a tenth of 21 steps.
+        (("method.discriminator.steps=2",), {1: 1, 21: 0.5}),
+    ],
+)
+def test_the_average_follows_the_translator(settings, newest_at):
+    method = make("fast", "method.discriminator.warmup_steps=0", *settings)
     average = copy.deepcopy(method.networks["translator_ema"])
-    for step, newest in ((0, 1), (10, 0.5), (90, 0.1), (900, 0.1)):
+    for step, newest in newest_at.items():
         method.step(*batches(step), moment(step))
         weights = method.networks["translator"].parameters()
         for p, q in zip(average.parameters(), weights, strict=True):
@@ -394,21 +402,6 @@ def test_gradient_penalties_work_in_mixed_precision():
     report = method.step(b, a, moment(0))
     assert all(torch.isfinite(number) for number in report.values())
     assert float(report["d_gradient_penalty"]) > 0
-
-
-def test_the_average_counts_the_steps_in_which_the_translator_learns():
-    settings = ("warmup_steps=0", "steps=2")
-    method = make("fast", *(f"method.discriminator.{s}" for s in settings))
-    average = copy.deepcopy(method.networks["translator_ema"])
-    # The first is all there is; update 10 reaches back over 2 updates, a tenth of 21 steps.
-    for step, newest in ((1, 1), (21, 0.5)):
-        method.step(*batches(step), moment(step))
-        weights = method.networks["translator"].parameters()
-        for p, q in zip(average.parameters(), weights, strict=True):
-            p.data = (1 - newest) * p.data + newest * q.data
-    found = method.networks["translator_ema"].parameters()
-    for p, q in zip(average.parameters(), found, strict=True):
-        torch.testing.assert_close(p, q)
 
 
 def test_the_reader_s_verdicts_are_log_odds_whatever_the_game_is():
