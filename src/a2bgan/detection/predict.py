@@ -159,10 +159,11 @@ def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Predictio
 
     for found in _judged(model, batches()):
         while waiting[0][1]:
-            yield _refused(*waiting.popleft())
+            item, reason = waiting.popleft()
+            yield Prediction(item, error=reason)
         yield replace(found, input=waiting.popleft()[0])
     for item, reason in waiting:
-        yield _refused(item, reason)
+        yield Prediction(item, error=reason)
 
 
 def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]:
@@ -176,10 +177,6 @@ def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]
                 None if batch.twin is None else to_intensities(batch.twin[k]),
                 None if batch.anomaly_map is None else batch.anomaly_map[k].numpy(),
             )
-
-
-def _refused(item: Input, reason: str) -> Prediction:
-    return Prediction(item, error=reason)
 
 
 def _read_ahead(
