@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 
 import pytest
 from PIL import Image
@@ -19,6 +21,17 @@ def test_translate_writes_images_of_the_same_size(run, phantoms, tmp_path, a2bga
         with Image.open(tmp_path / "out" / good[column]) as image:
             assert image.size == (64, 64)
     assert "not a PNG" in bad["error"] and not bad["translated"]
+
+
+def test_translate_takes_names_that_are_not_utf8(run, phantoms, tmp_path, a2bgan):
+    first = sorted((phantoms.parent / "images").iterdir())[0]
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe4.png")
+    shutil.copy(first, odd)
+    assert a2bgan("translate", run, odd, "--out", tmp_path / "out").exit_code == 0
+    with (tmp_path / "out/translations.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"].endswith(r"\udce4.png")
+    assert (tmp_path / "out" / row["translated"]).is_file()
 
 
 def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says, monkeypatch):

@@ -148,7 +148,7 @@ class StyleTranslator(nn.Module):
         if decoder == "council":
             layers += [convolution(width, width, 1, 1, "none") for _ in range(2)]
         head = 1 if decoder == "council" else 7
-        layers.append(convolution(width, out, head, 1, "none", nn.Tanh()))
+        layers.append(convolution(width, out, head, 1, "none", nn.Identity()))
         self.layers = nn.ModuleList(layers)
         self.adaptive = [int(getattr(layer, "adaptive", 0)) for layer in layers]
         self.perceptron = nn.Sequential(
@@ -182,6 +182,8 @@ class StyleTranslator(nn.Module):
         numbers = self.perceptron(style).split(self.adaptive, dim=1)
         for layer, own in zip(self.layers, numbers, strict=True):
             content = layer(content, own) if own.shape[1] else layer(content)
+        # In bfloat16 tanh is flat but for its middle: most of a mask would have no gradient.
+        content = torch.tanh(content.to(torch.promote_types(content.dtype, torch.float32)))
         images, masks = content[:, : -self.images], content[:, -self.images :]
         masks = (torch.tanh(10 * masks) + 1) / 2 if self.decoder == "council" else (masks + 1) / 2
         healthy = x

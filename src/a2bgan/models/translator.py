@@ -85,7 +85,7 @@ class Translator(nn.Module):
             *up(4 * width, 2 * width),
             *up(2 * width, width),
         )
-        biased = intermediate == "residual" or mask_start is not None
+        biased = intermediate == "residual" or (mask == "learned" and mask_start is not None)
         self.head = nn.Conv2d(width, channels + (mask == "learned"), 7, 1, 3, bias=biased)
         self._initialise_head(mask_start)
 

@@ -11,7 +11,7 @@ from a2bgan.data.originals import write_original
 from a2bgan.detection.translate import Translated
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.predictions import free_name
+from a2bgan.report.predictions import escaped, free_name, no_formula
 
 COLUMNS = ("path", "translated", "mask", "difference", "mean_change", "error")
 
@@ -24,7 +24,7 @@ def write_translations(found: Iterable[Translated], out: Path) -> tuple[int, lis
     (name, reason). Raises InputError if `out` cannot be written.
     """
     written, failures = 0, []
-    taken = set[str]()
+    taken = dict[str, int]()
     try:
         for name in ("translated", "differences"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,10 @@ def write_translations(found: Iterable[Translated], out: Path) -> tuple[int, lis
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for image in found:
+                shown = escaped(image.input.name)
                 if image.colours is None or image.change is None:
-                    failures.append((image.input.name, image.error))
-                    table.writerow((image.input.name, "", "", "", "", image.error))
+                    failures.append((shown, escaped(image.error)))
+                    table.writerow((no_formula(shown), "", "", "", "", failures[-1][1]))
                     continue
                 stem = free_name(image.input.name, taken)
                 target = write_original(
@@ -49,7 +50,7 @@ def write_translations(found: Iterable[Translated], out: Path) -> tuple[int, lis
                 _save_grey(out / difference, image.change / DIFFERENCE_SCALE)
                 mean = f"{image.change.mean():.6f}"
                 place = f"translated/{target.name}"
-                table.writerow((image.input.name, place, mask, difference, mean, ""))
+                table.writerow((no_formula(shown), place, mask, difference, mean, ""))
                 written += 1
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None

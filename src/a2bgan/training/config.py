@@ -28,7 +28,11 @@ DEFAULT_PRESET = "fast"
 
 
 class TrainConfig(BaseModel):
-    """Section ``train``: how long, how much at once, and what is kept."""
+    """Section ``train``: how long, how much at once, and what is kept.
+
+    Of methods that look at every image once (PaDiM, PatchCore) only ``batch_size``, ``accelerator``
+    and ``devices`` count.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

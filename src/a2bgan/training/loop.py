@@ -108,15 +108,17 @@ def train(
             enough(position)
         return Outcome(method, position, stopped)
     assert isinstance(method, StepMethod)
+    drawn = settings.batch_size * method.batches_per_step
+    passes_per_step = drawn * fabric.world_size / min(len(healthy), len(mixed))
     batches_b, batches_a = (
         RandomBatches(
             images,
-            settings.batch_size * times,
+            drawn,
             seed=2 * settings.seed + number,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        for number, (images, times) in enumerate(((healthy, 1), (mixed, method.mixed_per_healthy)))
+        for number, images in enumerate((healthy, mixed))
     )
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
@@ -133,7 +135,7 @@ def train(
             if ended or _anyone(interrupted, fabric):
                 break
 
-            # One batch of each set, each image with its own random change.
+            # Of each set, each image with its own random change.
             generator.manual_seed(_step_seed(settings.seed, step, fabric.global_rank))
             b, a = (
                 augment(batch(step).to(fabric.device), settings.augment, generator).contiguous(
@@ -141,7 +143,7 @@ def train(
                 )
                 for batch in (batches_b, batches_a)
             )
-            numbers = method.step(b, a, Moment(step, fraction, generator))
+            numbers = method.step(b, a, Moment(step, fraction, generator, step * passes_per_step))
             for name, value in numbers.items():
                 sums[name].append(value)
             step += 1
@@ -211,6 +213,7 @@ def _one_pass(
             watch(Report(number + 1, (number + 1) / len(starts), rate, {}, None))
         method.finish()
         position = Position(len(starts), time.monotonic() - started)
+        _stop_if_weights_are_not_finite(method, position.step, fabric)
         run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
         save_checkpoint(run.checkpoints, method, position)
         run.note_resources(position.seconds)

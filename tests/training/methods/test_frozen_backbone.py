@@ -21,6 +21,7 @@ from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod, moved
+from a2bgan.training.methods.padim import PaDiM
 from a2bgan.training.methods.patchcore import PatchCore, reweighting
 from a2bgan.training.run_folder import RunFolder
 
@@ -150,6 +151,17 @@ def smoothed(distances: np.ndarray) -> np.ndarray:
         torch.from_numpy(distances)[:, None], (64, 64), mode="bilinear", align_corners=False
     )
     return np.stack([gaussian_filter(m, 4, mode="mirror") for m in large[:, 0].numpy()])
+
+
+def test_what_is_not_finite_is_never_written(tmp_path, monkeypatch):
+    def close(self):
+        self.gaussians.mean[0] = torch.nan
+
+    monkeypatch.setattr(PaDiM, "_close", close)
+    run = RunFolder.create(tmp_path / "run", small_config("padim"))
+    with pytest.raises(InputError, match="no longer finite"):
+        train(run.config(), squares(0, 6), squares(1, 6), run)
+    assert not list_checkpoints(run.checkpoints)
 
 
 def test_padim_is_its_equations_written_out():

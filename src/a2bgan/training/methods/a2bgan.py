@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.closing import close_gaps
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
+from a2bgan.models.frozen import frozen
 from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.models.texture import TextureDiscriminator, over_pixels
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
@@ -20,6 +21,7 @@ from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
 from a2bgan.training.methods.method import (
     AdamBetas,
+    DecayFrom,
     Facts,
     Finding,
     MethodConfig,
@@ -38,7 +40,9 @@ class TranslatorConfig(Section):
     blocks: int = Field(ge=0)
     upsampling: Upsampling
     intermediate: Intermediate
-    mask: Mask
+    mask: Mask = Field(
+        description="none: x' = b; reconstruction, focus and mask_start then do nothing"
+    )
     mask_start: float | None = Field(gt=0, lt=1)
     learning_rate: float = Field(gt=0)
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
@@ -60,8 +64,8 @@ class DiscriminatorConfig(Section):
     texture_width: int = Field(
         0, ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
     )
-    reader_decay: float = Field(
-        0, ge=0, description="of the weights of the one that reads texture, decoupled, times rate"
+    reader_passes: float | None = Field(
+        None, gt=0, description="through the smaller set, after which the reader learns no more"
     )
 
 
@@ -100,9 +104,7 @@ class A2BGANConfig(MethodConfig):
         False, description="the map counts as far as texture speaks for A; not the paper's"
     )
     adam_betas: AdamBetas
-    decay_from: float = Field(
-        ge=0, le=1, description="share of training after which rates fall linearly to zero"
-    )
+    decay_from: DecayFrom
 
     @model_validator(mode="after")
     def _someone_reads_texture(self) -> Self:
@@ -191,41 +193,45 @@ class A2BGAN(StepMethod):
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
         self.texture: nn.Module | None = wrapped.get(TEXTURE)
         self.reader: nn.Module | None = wrapped.get(READER)
-        if READER in self.optimizers:
-            # Decoupled (Loshchilov and Hutter 2019): it sees few images often.
-            decay = self.config.discriminator.reader_decay
-            for group in self.optimizers[READER].param_groups:
-                group |= {"weight_decay": decay, "decoupled_weight_decay": True}
 
     @property
-    def mixed_per_healthy(self) -> int:
+    def batches_per_step(self) -> int:
         return self.config.candidates
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
 
-        The translations of one forward pass serve both: G does not change in between.
+        The translations of one forward pass serve both: G does not change in between. Of all the
+        images the reader learns, and of A it chooses what G gets; D learns of the first batches.
         """
         d = self.config.discriminator
-        mixed, candidates = mixed[: len(healthy)], mixed
+        n = len(mixed) // self.config.candidates
+        energies = []
+        if self.reader is not None:
+            read = healthy if self._read_share(moment) < 1 else healthy[:n]
+            of_all = self._energies(torch.cat([read, mixed]))
+            energies = [of_all[: len(read)], of_all[len(read) :]]
+        candidates = mixed
+        healthy, mixed = healthy[:n], mixed[:n]
         warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE and not self.ready
         certain = warming and self._is_certain(healthy, mixed, moment.step)
         warming = warming and not certain
         # A G step at once makes the method `ready`, so that the end of the warm-up is for good.
         translating = not warming and (certain or (moment.step + 1) % d.steps == 0)
-        self._set_learning_rates(warming, moment.fraction)
+        self._set_learning_rates(warming, moment)
 
         if warming:
             report = self._discriminator_step(healthy, [mixed], moment)
-            return report | self._texture_step(healthy, mixed, None, moment.step)
-        more = len(candidates) > len(mixed)
-        suspects = self._suspects(candidates, len(mixed)) if more else mixed
+            return report | self._texture_step(energies, n, None, moment)
+        suspects = mixed
+        if len(candidates) > n:
+            suspects = candidates[self._most_suspect(energies[1], n)]
         with torch.set_grad_enabled(translating):
             both = torch.cat([suspects, healthy])
             translation: Translation = self.translator(both)
         fake = translation.healthy[: len(suspects)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
-        report |= self._texture_step(healthy, mixed, fake, moment.step)
+        report |= self._texture_step(energies, n, fake, moment)
         if translating:
             report |= self._translator_step(both, len(suspects), translation, moment.step)
         return report
@@ -243,14 +249,14 @@ class A2BGAN(StepMethod):
         return bool(everywhere < CERTAIN)
 
     @torch.no_grad()
-    def _suspects(self, mixed: Tensor, n: int) -> Tensor:
-        """The n images of A that are least like B, by the reader, which learned A against B.
+    def _most_suspect(self, of_mixed: Tensor, n: int) -> Tensor:
+        """Rows (n,) of the images of A that are least like B, by the reader, of their energies.
 
         Where few of A are diseased G would otherwise see little but healthy images, and learn to
         leave all alone.
         """
-        verdicts = self.networks[READER](self._energies(mixed)).mean(dim=(1, 2, 3))
-        return mixed[verdicts.argsort()[:n]]
+        verdicts: Tensor = self.networks[READER](of_mixed).mean(dim=(1, 2, 3))
+        return verdicts.argsort()[:n]
 
     def _discriminator_step(
         self, healthy: Tensor, others: list[Tensor], moment: Moment
@@ -265,50 +271,53 @@ class A2BGAN(StepMethod):
             "d_adversarial": adversarial.detach(),
             "d_gap": (real_out.mean() - fake_out.mean()).detach(),
         }
-        # Not as Fabric wraps it: in mixed precision that lets no gradient out of a step.
-        bare = self.networks["discriminator"]
         if loss.gradient_penalty > 0:
-            mix = torch.rand(
-                len(healthy), 1, 1, 1, generator=moment.generator, device=healthy.device
+            penalty = self._gradient_penalty(
+                "discriminator", healthy, fake[-len(healthy) :], moment
             )
-            penalty = losses.gradient_penalty(bare, healthy, fake[-len(healthy) :], mix)
             total = total + loss.gradient_penalty * penalty
             report["d_gradient_penalty"] = penalty.detach()
         if loss.real_gradient_penalty > 0:
-            penalty = losses.real_gradient_penalty(bare, healthy)
+            penalty = losses.real_gradient_penalty(self.networks["discriminator"], healthy)
             total = total + loss.real_gradient_penalty / 2 * penalty
             report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)
         return report
 
     def _texture_step(
-        self, healthy: Tensor, mixed: Tensor, fake: Tensor | None, step: int
+        self, energies: list[Tensor], n: int, fake: Tensor | None, moment: Moment
     ) -> dict[str, Tensor]:
         """Equation 9 for the discriminators of texture, where there are any.
 
-        One plays against G and sees what D sees; the reader never sees a translation, for a score
-        that stays what it is while the game goes on. It plays no game, so its loss is always the
-        logistic one, by which its verdicts are log odds.
+        One plays against G and sees what D sees: the first n images of B and of A, and
+        translations. The reader sees all images and never a translation, for a score that stays
+        what it is while the game goes on. It plays no game, so its loss is always the logistic one,
+        by which its verdicts are log odds.
         """
         if self.texture is None or self.reader is None:
             return {}
-        images = [healthy, mixed] if fake is None else [healthy, mixed, fake]
-        energies = self._energies(torch.cat(images))
-        of_healthy, of_mixed = energies[: len(healthy)], energies[len(healthy) :][: len(mixed)]
-        of_others = energies[len(healthy) :]
-        if fake is not None and not self.config.discriminator.replay:
-            of_others = energies[-len(fake) :]
+        of_healthy, of_mixed = energies
+        others = [of_mixed[:n]] if fake is None or self.config.discriminator.replay else []
+        others += [] if fake is None else [self._energies(fake)]
+        kind = self.config.loss.adversarial
+        lessons = [(TEXTURE, self.texture, of_healthy[:n], torch.cat(others), kind)]
+        if self._read_share(moment) < 1:
+            lessons.append((READER, self.reader, of_healthy, of_mixed, READER_LOSS))
         report = {}
-        for name, judge, others, kind in (
-            (TEXTURE, self.texture, of_others, self.config.loss.adversarial),
-            (READER, self.reader, of_mixed, READER_LOSS),
-        ):
-            if not self.ready or step < REFERENCE_STEPS:
-                self.networks[name].refer_to(of_healthy, self.fabric.all_reduce)  # type: ignore[operator]
-            loss = losses.discriminator_adversarial(kind, *_verdicts(judge, of_healthy, others))
+        for name, judge, real, unreal, kind in lessons:
+            if not self.ready or moment.step < REFERENCE_STEPS:
+                self.networks[name].refer_to(real, self.fabric.all_reduce)  # type: ignore[operator]
+            loss = losses.discriminator_adversarial(kind, *_verdicts(judge, real, unreal))
             self._descend(name, loss)
             report[f"d_{name.removeprefix('discriminator_')}"] = loss.detach()
         return report
+
+    def _read_share(self, moment: Moment) -> float:
+        """How much of its learning the reader has behind it; few images it soon knows by heart."""
+        limit = self.config.discriminator.reader_passes
+        if limit is None:
+            return 0
+        return min(1, moment.passes / limit, moment.step / REFERENCE_STEPS)
 
     def _energies(self, x: Tensor) -> Tensor:
         """What the discriminators of texture look at; fixed filters, the same for both."""
@@ -323,44 +332,43 @@ class A2BGAN(StepMethod):
         twin, b, m = translation
         mixed, healthy = both[:n_mixed], both[n_mixed:]
         judges = [d for d in (self.discriminator, self.texture) if d is not None]
-        for judge in judges:
-            judge.requires_grad_(False)
-        verdicts = [self.discriminator(twin)]
-        if self.texture is not None:
-            verdicts.append(self.texture(self._energies(twin)))
-        adversarial = [
-            losses.translator_adversarial(w.adversarial, out[part])
-            for out in verdicts
-            for part in (slice(n_mixed), slice(n_mixed, None))
-        ]
-        terms = {
-            "adversarial": torch.stack(adversarial).sum(),
-            "identity": losses.identity(b[n_mixed:], healthy),
-            "reconstruction": losses.reconstruction(
-                mixed, masked_reconstruction(mixed, b[:n_mixed], m[:n_mixed])
-            ),
-            "focus_size": (
-                losses.mask_size(m[:n_mixed], w.focus_size_power)
-                + losses.mask_size(m[n_mixed:], w.focus_size_power)
+        with frozen(*judges):
+            verdicts = [self.discriminator(twin)]
+            if self.texture is not None:
+                verdicts.append(self.texture(self._energies(twin)))
+            adversarial = [
+                losses.translator_adversarial(w.adversarial, out[part])
+                for out in verdicts
+                for part in (slice(n_mixed), slice(n_mixed, None))
+            ]
+            terms = {
+                "adversarial": torch.stack(adversarial).sum(),
+                "identity": losses.identity(b[n_mixed:], healthy),
+                "reconstruction": losses.reconstruction(
+                    mixed, masked_reconstruction(mixed, b[:n_mixed], m[:n_mixed])
+                ),
+                "focus_size": (
+                    losses.mask_size(m[:n_mixed], w.focus_size_power)
+                    + losses.mask_size(m[n_mixed:], w.focus_size_power)
+                )
+                / 2,
+                "focus_indecision": (
+                    losses.mask_indecision(m[:n_mixed]) + losses.mask_indecision(m[n_mixed:])
+                )
+                / 2,
+                "change": losses.change(both, twin),
+            }
+            focus = (
+                w.focus_size * terms["focus_size"] + w.focus_indecision * terms["focus_indecision"]
             )
-            / 2,
-            "focus_indecision": (
-                losses.mask_indecision(m[:n_mixed]) + losses.mask_indecision(m[n_mixed:])
+            total = (
+                terms["adversarial"]
+                + w.identity * terms["identity"]
+                + w.reconstruction * terms["reconstruction"]
+                + w.focus * focus
+                + w.change * terms["change"]
             )
-            / 2,
-            "change": losses.change(both, twin),
-        }
-        focus = w.focus_size * terms["focus_size"] + w.focus_indecision * terms["focus_indecision"]
-        total = (
-            terms["adversarial"]
-            + w.identity * terms["identity"]
-            + w.reconstruction * terms["reconstruction"]
-            + w.focus * focus
-            + w.change * terms["change"]
-        )
-        self._descend("translator", total)
-        for judge in judges:
-            judge.requires_grad_(True)
+            self._descend("translator", total)
         if "translator_ema" in self.networks:
             ema, raw = self.networks["translator_ema"], self.networks["translator"]
             update = step // self.config.discriminator.steps
@@ -369,14 +377,15 @@ class A2BGAN(StepMethod):
             "mask_mean": m.detach().mean()
         }
 
-    def _set_learning_rates(self, warming: bool, fraction: float) -> None:
-        decay = linear_decay(fraction, self.config.decay_from)
+    def _set_learning_rates(self, warming: bool, moment: Moment) -> None:
+        decay = linear_decay(moment.fraction, self.config.decay_from)
         d = self.config.discriminator
         rate = d.warmup_learning_rate if warming else d.learning_rate * decay
         rates = dict.fromkeys(self._discriminators, rate)
         rates["translator"] = self.config.translator.learning_rate * decay
         if READER in rates:
-            rates[READER] = d.warmup_learning_rate * decay  # it must not wait for G
+            own = linear_decay(self._read_share(moment), self.config.decay_from)
+            rates[READER] = d.warmup_learning_rate * min(decay, own)  # it must not wait for G
         self._set_rates(rates)
 
     @property

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.style_translator import MultiScaleDiscriminator, StyleTranslator
 from a2bgan.training import losses
@@ -148,35 +149,33 @@ class ACLGAN(StepMethod):
             return report
 
         w = c.loss
-        judges = [name for name in self.networks if name.startswith("discriminator")]
-        for name in judges:
-            self.networks[name].requires_grad_(False)
-        (kept_b,) = to_b(healthy, [None])
-        judge_b, judge_a, judge_pair = (self.wrapped[name] for name in judges)
-        terms = {
-            "adversarial": losses.least_squares(judge_b(there.healthy), 1)
-            + losses.least_squares(judge_a(first.healthy), 1) / 2
-            + losses.least_squares(judge_a(back.healthy), 1) / 2,
-            "consistency": losses.least_squares(judge_pair(_pair(x, first.healthy)), 1)
-            + losses.least_squares(judge_pair(_pair(x, back.healthy)), 0),
-            "identity": losses.identity(kept_a[0].intermediate, x)
-            + losses.identity(kept_b.intermediate, healthy),
-        }
-        masks = [translation.masks for translation in (there, first, back)]
-        bounds = w.focus_lower, w.focus_upper
-        sizes = [losses.mask_outside(mask, *bounds) * mask[0].numel() for mask in masks]
-        undecided = [losses.mask_indecision(mask) for mask in masks]
-        terms["focus"] = (w.focus_bounds * sum(sizes) + sum(undecided)) / 3
-        self._descend(
-            "translator_b",
-            w.adversarial * terms["adversarial"]
-            + w.consistency * terms["consistency"]
-            + w.identity * terms["identity"]
-            + w.focus * terms["focus"],
-            "translator_a",
+        judge_b, judge_a, judge_pair = (
+            self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")
         )
-        for name in judges:
-            self.networks[name].requires_grad_(True)
+        with frozen(judge_b, judge_a, judge_pair):
+            (kept_b,) = to_b(healthy, [None])
+            terms = {
+                "adversarial": losses.least_squares(judge_b(there.healthy), 1)
+                + losses.least_squares(judge_a(first.healthy), 1) / 2
+                + losses.least_squares(judge_a(back.healthy), 1) / 2,
+                "consistency": losses.least_squares(judge_pair(_pair(x, first.healthy)), 1)
+                + losses.least_squares(judge_pair(_pair(x, back.healthy)), 0),
+                "identity": losses.identity(kept_a[0].intermediate, x)
+                + losses.identity(kept_b.intermediate, healthy),
+            }
+            masks = [translation.masks for translation in (there, first, back)]
+            bounds = w.focus_lower, w.focus_upper
+            sizes = [losses.mask_outside(mask, *bounds) * mask[0].numel() for mask in masks]
+            undecided = [losses.mask_indecision(mask) for mask in masks]
+            terms["focus"] = (w.focus_bounds * sum(sizes) + sum(undecided)) / 3
+            self._descend(
+                "translator_b",
+                w.adversarial * terms["adversarial"]
+                + w.consistency * terms["consistency"]
+                + w.identity * terms["identity"]
+                + w.focus * terms["focus"],
+                "translator_a",
+            )
         report |= {f"g_{name}": term.detach() for name, term in terms.items()}
         return report | {"mask_mean": there.masks.detach().mean()}
 

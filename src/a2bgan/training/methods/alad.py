@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a2bgan.models.blend import difference_map
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.pair_discriminators import (
     ImagePairDiscriminator,
@@ -138,20 +139,17 @@ class ALAD(StepMethod):
         True pairs (x, x) and (z, z) depend on neither, so their terms are left out.
         """
         g, e, d_xz, d_xx, d_zz = self.called.values()
-        for name in DISCRIMINATORS:
-            self.called[name].requires_grad_(False)
-        z = self._latent(x, noise)
-        fake, code = g(z), e(x)
-        terms = {
-            "g_xz": F.softplus(-d_xz(fake, z, noise)).mean(),
-            "e_xz": F.softplus(d_xz(x, code, noise)).mean(),
-            "cycle_xx": F.softplus(-d_xx(x, g(code), noise)[0]).mean(),
-            "cycle_zz": F.softplus(-d_zz(z, e(fake), noise)).mean(),
-        }
-        # g_xz reaches G alone and e_xz E alone: one backward pass serves both optimisers.
-        self._descend("generator", torch.stack([*terms.values()]).sum(), "encoder")
-        for name in DISCRIMINATORS:
-            self.called[name].requires_grad_(True)
+        with frozen(d_xz, d_xx, d_zz):
+            z = self._latent(x, noise)
+            fake, code = g(z), e(x)
+            terms = {
+                "g_xz": F.softplus(-d_xz(fake, z, noise)).mean(),
+                "e_xz": F.softplus(d_xz(x, code, noise)).mean(),
+                "cycle_xx": F.softplus(-d_xx(x, g(code), noise)[0]).mean(),
+                "cycle_zz": F.softplus(-d_zz(z, e(fake), noise)).mean(),
+            }
+            # g_xz reaches G alone and e_xz E alone: one backward pass serves both optimisers.
+            self._descend("generator", torch.stack([*terms.values()]).sum(), "encoder")
         return {name: term.detach() for name, term in terms.items()}
 
     def _latent(self, x: Tensor, noise: torch.Generator) -> Tensor:

@@ -23,11 +23,13 @@ from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import Discriminator, discriminator_depth
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.translator import Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.methods.method import (
     AdamBetas,
+    DecayFrom,
     Facts,
     Finding,
     MethodConfig,
@@ -65,9 +67,7 @@ class BrainomalyConfig(MethodConfig):
     gradient_penalty: float = Field(ge=0, description="lambda_gp")
     identity: float = Field(ge=0, description="lambda_id")
     adam_betas: AdamBetas
-    decay_from: float = Field(
-        ge=0, le=1, description="share of training after which rates fall linearly to zero"
-    )
+    decay_from: DecayFrom
 
 
 class Brainomaly(StepMethod):
@@ -126,10 +126,7 @@ class Brainomaly(StepMethod):
         out = self.discriminator(torch.cat([healthy, fake]))
         real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
         adversarial = losses.discriminator_adversarial("wgan-gp", real_out, fake_out)
-        mix = torch.rand(len(healthy), 1, 1, 1, generator=moment.generator, device=healthy.device)
-        # The bare network, in float32: Fabric's mixed precision lets no gradient out of a step.
-        critic = self.networks["discriminator"]
-        penalty = losses.gradient_penalty(critic, healthy, fake, mix)
+        penalty = self._gradient_penalty("discriminator", healthy, fake, moment)
         self._descend("discriminator", adversarial + self.config.gradient_penalty * penalty)
         return {"d_gap": -adversarial.detach(), "d_gradient_penalty": penalty.detach()}
 
@@ -137,11 +134,10 @@ class Brainomaly(StepMethod):
         self, healthy: Tensor, twins_a: Tensor, twins_b: Tensor
     ) -> dict[str, Tensor]:
         """G makes A look healthy and keeps B."""
-        self.discriminator.requires_grad_(False)
-        adversarial = losses.translator_adversarial("wgan-gp", self.discriminator(twins_a))
-        identity = losses.identity(twins_b, healthy)
-        self._descend("translator", adversarial + self.config.identity * identity)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):
+            adversarial = losses.translator_adversarial("wgan-gp", self.discriminator(twins_a))
+            identity = losses.identity(twins_b, healthy)
+            self._descend("translator", adversarial + self.config.identity * identity)
         return {"g_adversarial": adversarial.detach(), "g_identity": identity.detach()}
 
     @property

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from a2bgan.errors import InputError
 from a2bgan.models.blend import difference_map
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.style_translator import (
     MultiScaleDiscriminator,
@@ -234,32 +235,29 @@ class CouncilGAN(StepMethod):
     ) -> dict[str, Tensor]:
         """A member looks healthy, agrees with the others and keeps its masks small and decided."""
         w = self.config.loss
-        judges = [f"discriminator_{i}", f"discriminator_council_{i}"]
-        for name in judges:
-            self.networks[name].requires_grad_(False)
-        terms = {"adversarial": losses.least_squares(self.wrapped[judges[0]](found.healthy), 1)}
-        total = w.adversarial * terms["adversarial"]
-        place = step % REMEMBERED
-        self.history.adversarial[i, place] = self._everywhere(terms["adversarial"])
-        if in_council:
-            pair = _beside(found.healthy, mixed)
-            terms["council"] = losses.least_squares(self.wrapped[judges[1]](pair), 1)
-            self.history.council[i, place] = self._everywhere(terms["council"])
-            match = self.history.adversarial[i].mean() / self.history.council[i].mean()
-            total = total + w.council * match * terms["council"]
-        if in_focus:
-            terms["focus_size"] = found.masks.mean().square()
-            terms["focus_indecision"] = losses.mask_indecision(found.masks)
-            terms["focus_variation"] = losses.total_variation(found.masks)
-            total = (
-                total
-                + w.focus_size * terms["focus_size"]
-                + w.focus_indecision * terms["focus_indecision"]
-                + w.focus_variation * terms["focus_variation"]
-            )
-        self._descend(f"translator_{i}", total)
-        for name in judges:
-            self.networks[name].requires_grad_(True)
+        alone, council = (self.wrapped[f"discriminator{kind}_{i}"] for kind in ("", "_council"))
+        with frozen(alone, council):
+            terms = {"adversarial": losses.least_squares(alone(found.healthy), 1)}
+            total = w.adversarial * terms["adversarial"]
+            place = step % REMEMBERED
+            self.history.adversarial[i, place] = self._everywhere(terms["adversarial"])
+            if in_council:
+                pair = _beside(found.healthy, mixed)
+                terms["council"] = losses.least_squares(council(pair), 1)
+                self.history.council[i, place] = self._everywhere(terms["council"])
+                match = self.history.adversarial[i].mean() / self.history.council[i].mean()
+                total = total + w.council * match * terms["council"]
+            if in_focus:
+                terms["focus_size"] = found.masks.mean().square()
+                terms["focus_indecision"] = losses.mask_indecision(found.masks)
+                terms["focus_variation"] = losses.total_variation(found.masks)
+                total = (
+                    total
+                    + w.focus_size * terms["focus_size"]
+                    + w.focus_indecision * terms["focus_indecision"]
+                    + w.focus_variation * terms["focus_variation"]
+                )
+            self._descend(f"translator_{i}", total)
         report = {f"g_{name}": term.detach() for name, term in terms.items()}
         return report | {"mask_mean": found.masks.detach().mean()}
 

@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import difference_map
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.residual_gan import ResidualCritic, ResidualEncoder, ResidualGenerator
 from a2bgan.training import losses
@@ -128,20 +129,15 @@ class FAnoGAN(StepMethod):
             fake = self.generator(self._latent(healthy, moment))
         value, _ = self.critic(torch.cat([healthy, fake]))
         adversarial = losses.discriminator_adversarial("wgan-gp", value[:n], value[n:])
-        mix = torch.rand(n, 1, 1, 1, generator=moment.generator, device=healthy.device)
-        # Through the bare network, in float32: with mixed precision Fabric's lets only its own
-        # backward through, and norms of gradients want the digits.
-        critic = self.networks["critic"]
-        penalty = losses.gradient_penalty(lambda x: critic(x)[0], healthy, fake, mix)
+        penalty = self._gradient_penalty("critic", healthy, fake, moment, lambda out: out[0])
         self._descend("critic", adversarial + self.config.gan.gradient_penalty * penalty)
         return {"d_adversarial": adversarial.detach(), "d_gradient_penalty": penalty.detach()}
 
     def _generator_step(self, healthy: Tensor, moment: Moment) -> dict[str, Tensor]:
-        self.critic.requires_grad_(False)
-        value, _ = self.critic(self.generator(self._latent(healthy, moment)))
-        adversarial = losses.translator_adversarial("wgan-gp", value)
-        self._descend("generator", adversarial)
-        self.critic.requires_grad_(True)
+        with frozen(self.critic):
+            value, _ = self.critic(self.generator(self._latent(healthy, moment)))
+            adversarial = losses.translator_adversarial("wgan-gp", value)
+            self._descend("generator", adversarial)
         return {"g_adversarial": adversarial.detach()}
 
     def _encoder_step(self, healthy: Tensor) -> dict[str, Tensor]:

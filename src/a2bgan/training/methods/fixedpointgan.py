@@ -17,7 +17,7 @@ from torch import Tensor
 
 from a2bgan.models.translator import Intermediate
 from a2bgan.training.methods.brainomaly import DiscriminatorConfig, TranslatorConfig
-from a2bgan.training.methods.method import AdamBetas, Facts, MethodConfig
+from a2bgan.training.methods.method import AdamBetas, DecayFrom, Facts, MethodConfig
 from a2bgan.training.methods.stargan import StarGAN, StarGANLossConfig
 
 
@@ -35,9 +35,7 @@ class FixedPointGANConfig(MethodConfig):
     discriminator: DiscriminatorConfig
     loss: FixedPointGANLossConfig
     adam_betas: AdamBetas
-    decay_from: float = Field(
-        ge=0, le=1, description="share of training after which rates fall linearly to zero"
-    )
+    decay_from: DecayFrom
 
 
 class FixedPointGAN(StarGAN):

@@ -30,6 +30,7 @@ from a2bgan.models.encoder_decoder_encoder import (
     FeatureDiscriminator,
     Reconstruction,
 )
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.training import losses
 from a2bgan.training.methods.method import (
@@ -101,9 +102,8 @@ class GANomaly(StepMethod):
         found: Reconstruction = self.generator(healthy)
         real_logit, real_features = self.discriminator(healthy)
 
-        self.discriminator.requires_grad_(False)
-        _, features = self.discriminator(found.image)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):
+            _, features = self.discriminator(found.image)
         terms = {
             "adversarial": F.mse_loss(features, real_features.detach()),
             "contextual": F.l1_loss(found.image, healthy),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
+from a2bgan.training import losses
 
 Task = Literal["detection", "translation"]
 
@@ -84,11 +85,13 @@ class Moment:
     step: steps done before this one.
     fraction: of the whole training that is over, in [0, 1]; schedules follow it.
     generator: this step's random numbers, on the training device; a function of seed and step.
+    passes: how often all images of the smaller set have been drawn before this step.
     """
 
     step: int
     fraction: float
     generator: torch.Generator
+    passes: float = 0
 
 
 class Section(BaseModel):
@@ -105,6 +108,11 @@ class MethodConfig(Section):
 
 _AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 AdamBetas = tuple[_AdamBeta, _AdamBeta]
+
+DecayFrom = Annotated[
+    float,
+    Field(ge=0, le=1, description="share of training after which rates fall linearly to zero"),
+]
 
 
 def linear_decay(fraction: float, start: float) -> float:
@@ -208,15 +216,13 @@ class StepMethod(Method):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
     @property
-    def mixed_per_healthy(self) -> int:
-        """How many images of A a step is to be given for each of B."""
+    def batches_per_step(self) -> int:
+        """How many batches of each set a step is to be given, as one."""
         return 1
 
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
-        """One training step on batches of B (N, C, H, W) and of A, (N mixed_per_healthy, C, H, W).
-
-        Both in [-1, 1].
+        """One training step on images of B and of A, each (batches_per_step N, C, H, W) in [-1, 1].
 
         Returns what is worth plotting: detached scalars by name.
         """
@@ -245,6 +251,23 @@ class StepMethod(Method):
             else:
                 network.to(fabric.device).requires_grad_(False)
         return wrapped
+
+    def _gradient_penalty(
+        self,
+        judge: str,
+        real: Tensor,
+        fake: Tensor,
+        moment: Moment,
+        value: Callable[[Any], Tensor] = lambda out: out,
+    ) -> Tensor:
+        """Equation 4 at random places between real and fake images (N, C, H, W).
+
+        ``value`` takes the critic's value from what the network gives. Not as Fabric wraps it: in
+        mixed precision that lets no gradient out of a step, and norms want float32.
+        """
+        mix = torch.rand(len(real), 1, 1, 1, generator=moment.generator, device=real.device)
+        network = self.networks[judge]
+        return losses.gradient_penalty(lambda x: value(network(x)), real, fake, mix)
 
     def _compiled(self, network: nn.Module) -> Any:
         """A network to set up with Fabric, which compiles again what it has wrapped."""

@@ -99,9 +99,8 @@ class PUClassifier(StepMethod):
 
     def prepare(self, fabric: Fabric) -> None:
         rates = {"classifier": self.config.learning_rate}
-        self.classifier: Any = self._set_up(fabric, rates, self.config.adam_betas)["classifier"]
-        for group in self.optimizers["classifier"].param_groups:
-            group["weight_decay"] = self.config.weight_decay
+        wrapped = self._set_up(fabric, rates, self.config.adam_betas, self.config.weight_decay)
+        self.classifier: Any = wrapped["classifier"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step on B against A."""

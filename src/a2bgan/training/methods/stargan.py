@@ -30,12 +30,14 @@ from torch.nn import functional as F
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import discriminator_depth
 from a2bgan.models.domain_gan import DomainDiscriminator, DomainTranslator, Judgement
+from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
 from a2bgan.models.translator import Intermediate
 from a2bgan.training import losses
 from a2bgan.training.methods.brainomaly import DiscriminatorConfig, TranslatorConfig
 from a2bgan.training.methods.method import (
     AdamBetas,
+    DecayFrom,
     Facts,
     Finding,
     MethodConfig,
@@ -65,9 +67,7 @@ class StarGANConfig(MethodConfig):
     discriminator: DiscriminatorConfig
     loss: StarGANLossConfig
     adam_betas: AdamBetas
-    decay_from: float = Field(
-        ge=0, le=1, description="share of training after which rates fall linearly to zero"
-    )
+    decay_from: DecayFrom
 
 
 class StarGAN(StepMethod):
@@ -126,10 +126,9 @@ class StarGAN(StepMethod):
         report = self._discriminator_step(x, own, fake.detach(), moment)
         if not translating:
             return report
-        self.discriminator.requires_grad_(False)
-        terms, total = self._objective(x, own, wanted, fake)
-        self._descend("translator", total)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):
+            terms, total = self._objective(x, own, wanted, fake)
+            self._descend("translator", total)
         return report | {f"g_{name}": term.detach() for name, term in terms.items()}
 
     def _discriminator_step(
@@ -141,10 +140,7 @@ class StarGAN(StepMethod):
         real_out, fake_out = found.real[: len(x)], found.real[len(x) :]
         adversarial = losses.discriminator_adversarial("wgan-gp", real_out, fake_out)
         domain = _domain_loss(found.domain[: len(x)], own)
-        mix = torch.rand(len(x), 1, 1, 1, generator=moment.generator, device=x.device)
-        # The bare network, in float32: Fabric's mixed precision lets no gradient out of a step.
-        bare = self.networks["discriminator"]
-        penalty = losses.gradient_penalty(lambda at: bare(at).real, x, fake, mix)
+        penalty = self._gradient_penalty("discriminator", x, fake, moment, lambda out: out.real)
         total = adversarial + w.domain * domain + w.gradient_penalty * penalty
         self._descend("discriminator", total)
         return {
