@@ -173,3 +173,20 @@ def test_without_both_labels_there_is_nothing_to_compare(tiny_set, tmp_path, a2b
     manifest.write_text("\n".join(line.replace("test,1", "test,") for line in lines) + "\n")
     result = a2bgan("benchmark", "--data", tiny_set, "--out", tmp_path / "b")
     assert "test images with label 0 and with label 1" in says(result)
+
+
+@pytest.mark.parametrize("task", ["detection", "translation"])
+def test_brackets_in_a_failure_are_no_markup(tiny_set, tmp_path, a2bgan, monkeypatch, task):
+    monkeypatch.setattr("a2bgan.cli.benchmark.Children.run", lambda *_: "out[/b]: not trained")
+    out = tmp_path / "out[/b]"
+    out.mkdir(parents=True)  # the slash makes two folders of it
+    method = {"detection": "a2bgan,ganomaly", "translation": "a2bgan"}[task]
+    result = a2bgan(
+        "benchmark", "--task", task, "--data", tiny_set, "--out", out, *OPTIONS, "--methods",
+        method, "--seeds", 1, "--random-features",
+    )  # fmt: skip
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 1
+    assert result.output.count("out[/b]: not trained") >= len(method.split(","))
+    name = {"detection": "benchmark", "translation": "translation"}[task]
+    assert "[/b]: not trained" in (out / f"{name}.csv").read_text()

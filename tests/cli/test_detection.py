@@ -1,11 +1,16 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.cli.detection import _print_metrics
 from a2bgan.data.manifest import open_data
+from a2bgan.detection.evaluate import evaluate, summarise
+from a2bgan.detection.trained import load_trained
+from a2bgan.training.run_folder import RunFolder
 
 
 def read_scores(folder):
@@ -177,3 +182,37 @@ def test_a_figure_that_cannot_be_written_is_one_line(run, a2bgan, says, tmp_path
     for name in ("fig.bmp", "fig"):
         line = says(a2bgan("figure", run, "--out", name))
         assert line == f"--out {name}: use .png, .pdf or .svg"
+
+
+def test_what_was_written_into_a_searched_folder_is_not_scored(run, a2bgan, tmp_path):
+    new = tmp_path / "new"
+    (new / "old").mkdir(parents=True)
+    image = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    for name in ("a.png", "old/b.png"):
+        Image.fromarray(image).save(new / name)
+    for _ in range(2):
+        result = a2bgan("predict", run, new, "--out", new / "results")
+        assert result.exit_code == 0, result.output
+        assert "2 images scored" in result.output
+    assert len(list((new / "results/pictures").iterdir())) == 2
+    for _ in range(2):
+        result = a2bgan("translate", run, new, "--out", new / "results")
+        assert "2 images translated" in result.output
+
+
+def test_brackets_in_measures_are_no_markup(capsys):
+    _print_metrics({"split": "[/b]", "auroc": 0.5})
+    assert "[/b]" in capsys.readouterr().out
+
+
+def test_repeated_runs_with_a_map_and_without_are_summarised(run, phantoms):
+    found = evaluate(load_trained(RunFolder.open(run)), open_data(phantoms))
+    metrics = found.metrics | {"map_auroc": 0.75, "map_score": "mean"}
+    several = [replace(found, metrics=metrics), found, found]
+    without = {k: v for k, v in found.metrics.items() if not k.startswith("map_")}
+    several[1:] = [replace(found, metrics=without)] * 2
+    for order in (several, several[::-1]):
+        summary = summarise(order)
+        assert (summary["map_auroc"], summary["map_auroc_runs"]) == (0.75, 1)
+        assert "map_auroc_sd" not in summary and "auroc_runs" not in summary
+        assert summary["auroc_sd"] == 0

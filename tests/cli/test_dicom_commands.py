@@ -89,3 +89,12 @@ def test_where_without_data_and_without_tags(run, phantoms, a2bgan, says, tmp_pa
     assert "no DICOM keyword" in says(
         a2bgan("predict", run, phantoms, "--out", tmp_path / "o", "--where", "Mode=DX")
     )
+
+
+def test_brackets_in_the_folder_of_results_are_no_markup(run, write_dicom, a2bgan, tmp_path):
+    image = np.random.default_rng(0).integers(0, 4000, (40, 40), dtype=np.uint16)
+    file = write_dicom(tmp_path / "a.dcm", image)
+    folder = tmp_path / "out[/b]"
+    result = a2bgan("predict", run, file, "--out", tmp_path / "out", "--dicom-out", folder)
+    assert result.exit_code == 0, result.output
+    assert f"DICOM results of 1 images -> {folder}" in result.output

@@ -1,3 +1,9 @@
+import shutil
+
+from a2bgan.data.manifest import open_data
+from a2bgan.training.run_folder import RunFolder
+
+
 def test_report_is_written_into_the_run(run, a2bgan):
     result = a2bgan("report", run)
     assert result.exit_code == 0, result.output
@@ -19,3 +25,32 @@ def test_a_run_compared_with_itself_is_no_different(run, a2bgan, says, tiny_set)
     assert "p = 1 " in result.output
     split = ("--split", "extra")
     assert "no labelled images" in says(a2bgan("compare", run, run, *split))
+
+
+def test_a_report_of_a_run_whose_images_have_moved(
+    run, phantoms, tiny_set, a2bgan, says, tmp_path, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(
+        "a2bgan.report.html_report.write_report",
+        lambda folder, *_, manifest, **__: shown.append((folder.manifest(), manifest)),
+    )
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    old, new = (shutil.copytree(phantoms.parent, tmp_path / name) for name in ("old", "new"))
+    copy.keep_manifest(open_data(old / phantoms.name))
+    assert a2bgan("report", copy.path, "--data", tiny_set).exit_code == 0
+    assert copy.image_root() == old  # nothing has moved
+    shutil.rmtree(old)
+    assert "give --data" in says(a2bgan("report", copy.path, "--data", tiny_set))
+    result = a2bgan("report", copy.path, "--data", new / phantoms.name)
+    assert result.exit_code == 0, result.output
+    assert f"are now in {new}" in result.output.replace("\n", "")
+    assert shown[-1][0] == shown[-1][1] == open_data(new / phantoms.name)
+
+
+def test_a_run_on_arrays_has_no_report(run, phantoms, a2bgan, says, tmp_path):
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    copy.manifest_source_file.unlink()
+    for options in ((), ("--data", phantoms)):
+        line = says(a2bgan("report", copy.path, *options))
+        assert "trained on arrays" in line and "a2bgan evaluate" in line

@@ -7,6 +7,7 @@ import pytest
 
 from a2bgan.cli.training import _join_run
 from a2bgan.data.manifest import read_manifest
+from a2bgan.training.config import load_config, write_config
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -182,3 +183,23 @@ def test_a_training_that_was_all_warm_up_is_no_success(phantoms, a2bgan, small, 
     assert a2bgan("evaluate", out).exit_code == 0
     trained = a2bgan("train", "--out", shutil.copytree(run, tmp_path / "trained"), "--resume")
     assert "nothing that finds anomalies" not in trained.output
+
+
+def test_brackets_in_the_name_of_a_run_are_no_markup(
+    phantoms, a2bgan, small, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # without Inception nothing is selected
+    run = tmp_path / "out[/b]"
+    chosen = ("--set", "train.steps=2", "--set", "selection.by=fid")
+    result = a2bgan("train", "--data", phantoms, "--out", run, *small, *chosen)
+    assert result.exit_code == 0, result.output
+    assert f"then `a2bgan select {run}`" in result.output
+
+
+def test_a_method_without_steps_is_not_profiled(a2bgan, says, tmp_path):
+    command = ("train", "--data", "phantom", "--out", tmp_path / "run", "--profile")
+    line = says(a2bgan(*command, "--preset", "padim"))
+    assert line.startswith("PaDiM looks at every image once") and "leave out --profile" in line
+    write_config(load_config("patchcore"), tmp_path / "config.yaml")
+    line = says(a2bgan("train", "--out", tmp_path, "--resume", "--profile"))
+    assert line.startswith("PatchCore looks at")

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,7 +82,30 @@ def test_drift_is_named_and_sameness_is_not():
     assert "higher in the median" in sentence
     assert len(drift(calibration, people, scores + 1, same + 0.05, same - 0.05)) == 3
     assert drift(calibration, people[:10], scores[:10] + 1, same[:10] + 0.05, same[:10]) == []
-    assert drift(calibration, ["one"] * 60, scores + 1, same + 0.05, same) == []
+    three = np.repeat(["one", "two", "three"], 20)
+    (sentence,) = drift(calibration, three, scores + 1, same + 0.05, same)
+    assert "20 images each in the median, those of calibration 1, and the score" in sentence
+
+
+def test_another_number_of_images_a_patient_is_said():
+    def said(old: list[int], new: list[int]) -> list[str]:
+        """The sentences about patients with so many images each."""
+        who = np.repeat(np.arange(len(old)), old)
+        calibration = replace(
+            make(np.zeros(len(who)), patients=who), patient_scores=np.zeros(len(old))
+        )
+        zeros = np.zeros(sum(new))
+        return drift(calibration, np.repeat(np.arange(len(new)), new), zeros, zeros, zeros)
+
+    assert said([5] * 40, [5] * 30) == said([1, 1, 1, 9], [1, 1, 5]) == said([20], [22]) == []
+    (more,) = said([1] * 40, [5] * 30)
+    assert more.startswith("these patients have 5 images each in the median, those of calibration")
+    (fewer,) = said([5, 5, 4], [1])
+    assert "have 1 image each in the median, those of calibration 5" in fewer
+    # Older files do not say whose images are whose.
+    zeros = np.zeros(9)
+    unknown = replace(make(np.zeros(10)), patient_scores=np.zeros(5))
+    assert drift(unknown, np.zeros(9), zeros, zeros, zeros) == []
 
 
 @pytest.mark.parametrize("images", [1, 10])

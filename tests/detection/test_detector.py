@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from a2bgan import Detector
+from a2bgan.detection.trained import write_selection
 from a2bgan.errors import InputError
+from a2bgan.training.run_folder import RunFolder
 
 # Networks this small learn nothing in a few steps, which a Detector says.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -181,6 +184,20 @@ def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
     alone = make(settings={**SETTINGS, "holdout.fraction": 0}).fit(pictures(3, 0), pictures(3, 1))
     with pytest.raises(InputError, match="nothing was held out"):
         alone.p_value(x)
+
+
+def test_a_calibration_for_another_score_is_left_out(fitted, tmp_path):
+    fitted.save(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    picked = fitted.trained_.pick
+    write_selection(run, replace(picked, score="top-k" if picked.score != "top-k" else "mean"))
+    with pytest.warns(UserWarning, match="calibrated for another checkpoint or score"):
+        loaded = Detector.load(run.path)
+    assert loaded.calibration_ is None
+    with pytest.raises(InputError, match="no p-values"):
+        loaded.p_value(pictures(2, 2))
+    write_selection(run, picked)
+    assert Detector.load(run.path).calibration_ is not None
 
 
 def test_few_images_are_not_selected_by_and_still_calibrate(fitted):

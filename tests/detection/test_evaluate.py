@@ -53,3 +53,12 @@ def test_masks_that_cannot_be_read_are_counted_apart(
     assert masked[0].name in [row.name for row in found.rows]
     assert len(found.rows) == len(rows) - 1
     assert found.metrics["pixel_auroc"] is not None
+
+
+def test_normal_images_without_a_mask_file_share_one(tiny_set: Path) -> None:
+    rows = open_data(tiny_set).split("test")
+    labelled, masks, _ = with_evaluated_labels(rows, DataConfig(size=32))
+    normal = [mask for row, mask in zip(labelled, masks, strict=True) if row.label == 0]
+    assert len(normal) == 6 and len({id(mask) for mask in normal}) == 1
+    assert normal[0].shape == (32, 32) and not normal[0].any()
+    assert all(mask.any() for row, mask in zip(labelled, masks, strict=True) if row.label)

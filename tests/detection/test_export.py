@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from a2bgan.data.preprocessing import load_image
+from a2bgan.data.readers import ImageError
 from a2bgan.detection import export
 from a2bgan.detection.calibration import read_calibration
 from a2bgan.detection.detect import detect
@@ -152,6 +153,16 @@ def test_predict_says_what_it_cannot_score_with(files, run, phantoms, a2bgan, sa
     assert "a2bgan export" in line
     line = says(a2bgan("predict", files["torch"], phantoms, *out))
     assert ".pt2 files are for other programs; export with --format onnx or openvino" in line
+
+
+def test_brackets_in_a_reason_are_no_markup(run, a2bgan, says, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise ImageError("odd [/b]")
+
+    monkeypatch.setattr("a2bgan.data.preprocessing.load_image", refuse)
+    result = a2bgan("export", run, "--out", tmp_path / "m.onnx", "--data", tmp_path / "a[/b].png")
+    assert "2 images or more" in says(result)
+    assert "a[/b].png: odd [/b]" in result.output.replace("\n", "")
 
 
 def test_a_network_that_is_not_from_here_is_refused(tmp_path):

@@ -108,3 +108,21 @@ def test_hidden_files_are_no_part_of_a_series(
     (item,) = find_inputs([tmp_path / "series"], series=True)
     assert item.path == tmp_path / "series"
     assert item.patient_id.startswith("PSN-")
+
+
+def test_results_below_a_searched_folder_are_no_inputs(tmp_path: Path) -> None:
+    write_set(tmp_path / "new")
+    write_set(tmp_path / "new/results")
+    (tmp_path / "link").symlink_to(tmp_path / "new/results")
+    for results in (tmp_path / "new/results", tmp_path / "link"):
+        found = find_inputs([tmp_path / "new"], results=[results, tmp_path / "elsewhere"])
+        assert [item.path.parent for item in found] == [tmp_path / "new"] * 2
+        # What is named is taken.
+        assert len(find_inputs([tmp_path / "new/results"], results=[results])) == 2
+    assert len(find_inputs([tmp_path / "new"], results=[tmp_path])) == 4
+
+
+def test_what_may_pass_is_told_from_what_will_not(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"x")
+    found = find_inputs([tmp_path / "cut.png", tmp_path / "gone.png"])
+    assert [p.passing for p in predict(Unused(), found)] == [False, True]

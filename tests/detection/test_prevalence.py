@@ -80,6 +80,14 @@ def test_ties_of_mixed_images_alone_are_none():
     )
 
 
+@pytest.mark.parametrize("count", [5, 60])
+def test_scores_that_separate_wholly_leave_an_interval(count):
+    found = estimate_diseased_share(np.arange(50), 100 + np.arange(count), repeats=20)
+    low, high = found.interval
+    assert low < found.share < high
+    assert high > 0.99  # all are diseased
+
+
 def test_empty_sets():
     with pytest.raises(ValueError, match="both sets"):
         estimate_diseased_share([], [1.0])

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.uid import CTImageStorage, XRayAngiographicImageStorage
 
 from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
 from a2bgan.data.readers import read_picture
 from a2bgan.data.volumes import read_volume
 from a2bgan.detection.predict import Input, Prediction
+from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
 
 Write = Callable[..., Path]
@@ -255,6 +257,50 @@ def test_what_is_no_dicom_is_named(tmp_path: Path, write_dicom: Write, pixels: n
         "no SeriesInstanceUID, so nothing to refer to",
         "its header does not allow a DICOM result",
     ]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "kind", "keep"), [("PatientID", "FL", True), ("Laterality", "US", False)]
+)
+def test_a_text_stored_as_a_number_costs_one_image(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray, keyword: str, kind: str, keep: bool
+) -> None:
+    bad, good = (write_dicom(tmp_path / f"{name}.dcm", pixels) for name in ("bad", "good"))
+    dataset = pydicom.dcmread(bad)
+    dataset[keyword] = DataElement(keyword, kind, 7)
+    dataset.save_as(bad)
+    results, files = write_results([bad, good], tmp_path / "out", keep_identifiers=keep)
+    assert results.left_out == [(str(bad), "its header does not allow a DICOM result")]
+    assert results.written == 1
+    assert [file.name[:-9] for file in files] == ["capture", "map"]
+    of = {pydicom.dcmread(file).SeriesDescription for file in files}
+    assert len(of) == 2  # both are whole
+
+
+@pytest.mark.parametrize("error", [InputError("a font is missing"), MemoryError()])
+def test_what_is_not_the_headers_fault_is_not_laid_on_it(
+    tmp_path: Path,
+    write_dicom: Write,
+    pixels: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(DicomObjects, "_capture", fail)
+    scored = result_of(write_dicom(tmp_path / "a.dcm", pixels))
+    with pytest.raises(type(error)):
+        DicomObjects(CONFIG, vmax=0.3).make(scored)
+
+
+def test_results_do_not_go_among_those_of_others(tmp_path: Path) -> None:
+    old = tmp_path / "out" / "study-0001" / "capture-0002.dcm"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    with pytest.raises(InputError, match=r"out: is not empty: choose another --dicom-out"):
+        DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
+    assert old.exists()
 
 
 @pytest.mark.parametrize("square", ["crop", "pad", "stretch"])

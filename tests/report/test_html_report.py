@@ -3,10 +3,14 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from a2bgan.detection.trained import load_trained
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.trained import Pick, load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report
 from a2bgan.report.html_report import write_report
@@ -61,13 +65,14 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     assert len(page) < 3_000_000
 
 
-def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page):
+def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page, tmp_path):
     manifest = RunFolder.open(run).manifest()
     names = {row.name for row in manifest.rows} | {row.patient_id for row in manifest.rows}
     text = re.sub(r'"data:image[^"]*"', "", page)
     assert not [name for name in names if name in text]
     assert str(manifest.root) not in text
-    with (run / "report-key.csv").open(newline="") as file:
+    assert "report-key.csv" in text
+    with (tmp_path / "report-key.csv").open(newline="") as file:
         key = {row["name"]: row["patient_id"] for row in csv.DictReader(file)}
     assert len(key) == len(manifest.split("test"))
     assert set(key.values()) == {row.patient_id for row in manifest.split("test")}
@@ -89,7 +94,11 @@ def test_settings_that_are_files_are_shown_by_name(run, tmp_path, monkeypatch):
 
 
 def test_identifiers_are_shown_on_request(run, tmp_path):
-    write_report(RunFolder.open(run), tmp_path / "ids.html", show_ids=True)
+    (tmp_path / "ids.html").write_text("the one before")
+    with (tmp_path / "ids.html").open() as before:
+        write_report(RunFolder.open(run), tmp_path / "ids.html", show_ids=True)
+        assert before.read() == "the one before"  # for who reads it meanwhile
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.html"]  # no key
     page = (tmp_path / "ids.html").read_text("utf-8")
     assert any(r.patient_id in page for r in RunFolder.open(run).manifest().split("test"))
 
@@ -106,6 +115,8 @@ def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
     assert "Nothing was selected: this is the last checkpoint." in page
     assert "No threshold was set" in page
     assert "Detection on the labelled" not in page
+    assert "bare-key.csv" in page
+    assert (tmp_path / "bare-key.csv").stat().st_mode & 0o077 == 0
 
 
 def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
@@ -129,3 +140,35 @@ def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
 def test_a_place_that_cannot_be_written(run, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_report(RunFolder.open(run), tmp_path / "no" / "report.html")
+
+
+def test_a_key_is_whole_for_its_owner_alone_and_no_formula(tmp_path):
+    rows = [
+        Row(name, tmp_path / name, "test", None, patient, None, None)
+        for name, patient in (("=a.png", "-7"), ("b.png", "ann"), ("b2.png", "ann"))
+    ]
+    file = tmp_path / "b-key.csv"
+    file.write_text("an old key")
+    file.chmod(0o644)
+    names = html_report._Pseudonyms(Manifest(tuple(rows), tmp_path), show_ids=False)
+    with file.open() as before:
+        names.write_key(file)
+        assert before.read() == "an old key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open(newline="") as opened:
+        key = {row["name"]: (row["patient_id"], row["path"]) for row in csv.DictReader(opened)}
+    assert sorted(key.values()) == [("'-7", "'=a.png"), ("ann", "b.png"), ("ann", "b2.png")]
+    assert key[names[rows[2]]] == ("ann", "b2.png")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.005, "0.5%"), (0.025, "2.5%"), (0.07, "7%")])
+def test_rates_are_said_as_they_are(monkeypatch, rate, said):
+    monkeypatch.setattr(html_report, "read_selection", lambda _: None)
+    scores = np.linspace(0, 1, 999)
+    for count, words in ((999, f"at most {said} of healthy"), (5, f"at a rate of {said}: too few")):
+        few = [scores[:count]] * 4
+        pick = Pick("step-00000001", "ema", "mean", "aucp")
+        calibration = Calibration(pick, *few, np.arange(count))
+        _, second = html_report._summary(RunFolder(Path("run")), None, calibration, rate)
+        assert words in second

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.predict import Input, Prediction
 from a2bgan.detection.trained import Pick
-from a2bgan.report.predictions import write_predictions
+from a2bgan.report import predictions
+from a2bgan.report.predictions import free_name, write_predictions
 
 PICK = Pick("step-00000001", "ema", "mean", "aucp")
 
@@ -102,3 +104,39 @@ def test_names_that_are_not_utf8_are_written_escaped(tmp_path):
     assert pictures == ["pictures/b\N{REPLACEMENT CHARACTER}d.png",
                         "pictures/b\N{REPLACEMENT CHARACTER}d-2.png"]  # fmt: skip
     assert all((tmp_path / picture).stat().st_size > 1000 for picture in pictures)
+
+
+@pytest.mark.parametrize("scale", [None, calibration(np.linspace(0.01, 0.95, 39))])
+def test_no_name_and_no_patient_is_a_formula(tmp_path, scale):
+    given = [prediction("=1+1.png", "@ann", 0.2), prediction("-2.png", "+bob", None)]
+    write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    found = [(row["path"], row["patient_id"]) for row in rows(tmp_path)]
+    assert found == [("'=1+1.png", "'@ann"), ("'-2.png", "'+bob")]
+
+
+def test_names_of_files_are_free():
+    taken = dict[str, int]()
+    given = ["a/x.png", "x-2.png", "b/x.png", "c/x.png", "x-2.dcm", "x-3.png", "x.png", "1.2.840"]
+    assert [free_name(name, taken) for name in given] == [
+        "x", "x-2", "x-3", "x-4", "x-2-2", "x-3-2", "x-5", "1.2.840",
+    ]  # fmt: skip
+
+
+def test_many_equal_names_are_not_counted_through_anew():
+    class Counted(dict[str, int]):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.asked += 1
+            return super().__contains__(name)
+
+    taken = Counted()
+    names = [free_name(f"{k}/img.png", taken) for k in range(500)]
+    assert (names[-1], len(set(names))) == ("img-500", 500)
+    assert taken.asked <= 1000
+
+
+def test_without_files_there_are_no_names_of_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "free_name", None)
+    write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    assert len(rows(tmp_path)) == 1

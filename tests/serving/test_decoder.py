@@ -1,12 +1,15 @@
+import operator
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.preprocessing import load_image
+from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError
+from a2bgan.serving import decoder as decoder_module
 from a2bgan.serving.decoder import Decoder
 from a2bgan.training.run_folder import RunFolder
 
@@ -42,5 +45,51 @@ def test_a_reader_that_dies_or_hangs_costs_one_file(run, tmp_path, make_texture,
             decoder.load(good)
         decoder.seconds = 60
         np.testing.assert_array_equal(decoder.load(good), wanted)
+    finally:
+        decoder.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path, make_texture) -> Path:
+    path = tmp_path / "good.png"
+    Image.fromarray(make_texture(0)).save(path)
+    return path
+
+
+def test_a_reader_that_is_slow_to_start_is_ended(image, monkeypatch):
+    config = DataConfig(size=32)
+    decoder = Decoder(config, seconds=60)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(decoder_module, "SECONDS_TO_START", 0)
+            with pytest.raises(ImageError, match="does not start"):
+                decoder.load(image)
+        assert decoder._process is None and decoder._connection is None
+        np.testing.assert_array_equal(decoder.load(image), load_image(image, config))
+    finally:
+        decoder.close()
+
+
+def test_a_reader_that_ends_while_it_starts_leaves_nothing(image, monkeypatch):
+    monkeypatch.setattr(decoder_module, "_work", operator.is_)  # returns at once
+    decoder = Decoder(DataConfig(size=32), seconds=60)
+    with pytest.raises(ImageError, match="does not start"):
+        decoder.load(image)
+    assert decoder._process is None and decoder._connection is None
+    decoder.close()
+
+
+def test_a_reading_that_is_broken_off_does_not_answer_the_next(image, monkeypatch):
+    decoder = Decoder(DataConfig(size=32), seconds=60)
+
+    def broken_off(path: Path) -> bytes:
+        decoder._start()
+        raise KeyboardInterrupt
+
+    try:
+        monkeypatch.setattr(decoder, "_ask", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            decoder.load(image)
+        assert decoder._process is None
     finally:
         decoder.close()

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 import a2bgan.serving.dicom_queue as dicom_queue
 from a2bgan.errors import InputError
@@ -22,16 +20,7 @@ class Killed(BaseException):
     """The process ends here; nothing after it runs."""
 
 
-def results() -> dict[str, Dataset]:
-    made = {}
-    for kind in ("capture", "map"):
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SOPClassUID = SecondaryCaptureImageStorage
-        dataset.SOPInstanceUID, dataset.PatientComments = f"1.2.3.{len(made)}", kind
-        made[kind] = dataset
-    return made
+RESULTS = {"capture": b"a capture", "map": b"a map"}
 
 
 def accept(queue: Queue, content: bytes = b"an image") -> bool:
@@ -49,7 +38,7 @@ def go_through(queue: Queue, *, send: bool, fail: bool = False) -> None:
         if fail:
             queue.give_up(key)
         else:
-            queue.finish(key, results(), send=send)
+            queue.finish(key, RESULTS, send=send)
     for key in keys(queue, for_sending=True):
         for file in queue.files(key):
             file.unlink()
@@ -140,6 +129,14 @@ def test_paths_hold_nothing_from_the_network_and_are_for_their_owner(tmp_path):
     # Another queue has other keys: they cannot be looked up in a list of UIDs.
     (tmp_path / "other").mkdir()
     assert Queue(tmp_path / "other").key("1.2.3") != queue.key("1.2.3")
+
+
+def test_a_queue_that_others_could_read_is_made_the_owners(tmp_path):
+    for place in dicom_queue.PLACES:
+        (tmp_path / place).mkdir()
+        (tmp_path / place).chmod(0o755)
+    Queue(tmp_path).close()
+    assert all((tmp_path / place).stat().st_mode & 0o077 == 0 for place in dicom_queue.PLACES)
 
 
 def test_nothing_is_accepted_when_the_disk_is_nearly_full(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_the_manifest_is_kept_with_its_hash_and_its_folder(tiny_set, tmp_path):
     assert run.manifest() == manifest
     assert run.manifest_sha256() == manifest.sha256
     tiny_set.rename(tiny_set.with_name("moved"))
-    with pytest.raises(InputError, match="the images of this run are gone; give --data"):
+    with pytest.raises(InputError, match="gone; put them back, or give --data"):
         run.manifest()
 
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from a2bgan.cli.console import errors, output, say_written
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
@@ -79,7 +80,11 @@ def benchmark(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 3,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Training time of each; by default the presets' own."),
+        typer.Option(
+            min=0.01,
+            help="Training time of each; by default the presets' own. padim and patchcore look at "
+            "every image once, however long that takes.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -188,9 +193,8 @@ def benchmark(
                 failure = without_paths(failures[0], out, data) if failures else ""
                 rows.append(MethodRow(name, facts[name], repeats, failure))
                 said = failure or f"AUROC {rows[-1].auroc:.4f}"
-                errors.print(
-                    f"{facts[name].title} ({name}): {said}", soft_wrap=True, highlight=False
-                )
+                said = f"{facts[name].title} ({name}): {said}"
+                errors.print(said, soft_wrap=True, markup=False, highlight=False)
         except BaseException:
             # Otherwise leaving the block would first do all that is left.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -202,7 +206,7 @@ def benchmark(
     table = Table(*on_screen, box=None)
     for line in made.cells:
         cells = dict(zip(made.head, line, strict=True))
-        table.add_row(*(cells[name] for name in on_screen))
+        table.add_row(*(escape(cells[name]) for name in on_screen))
     output.print(table)
     for path in write_tables(out, made, command):
         say_written(path)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from a2bgan.cli.benchmark import Children, Training, without_paths
 from a2bgan.cli.console import errors, output, say_written
 from a2bgan.errors import InputError
@@ -51,7 +53,8 @@ def benchmark_translation(
                 repeats = [f for f in found if not isinstance(f, str)]
                 rows.append(TranslatorRow(name, facts[name], repeats, failure))
                 said = failure or f"FID {rows[-1].mean('fid'):.4f}"
-                errors.print(f"{facts[name].title} ({name}): {said}", soft_wrap=True)
+                said = f"{facts[name].title} ({name}): {said}"
+                errors.print(said, soft_wrap=True, markup=False)
         except BaseException:
             children.end()
             raise
@@ -60,7 +63,7 @@ def benchmark_translation(
     table = Table(*on_screen, box=None)
     for line in cells:
         of = dict(zip(head, line, strict=True))
-        table.add_row(*(of[column] for column in on_screen))
+        table.add_row(*(escape(of[column]) for column in on_screen))
     output.print(table)
     for path in write_translation_tables(out, rows, command, lpips is not None):
         say_written(path)

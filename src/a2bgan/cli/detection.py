@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import (
@@ -129,7 +130,7 @@ def predict(
     ] = 0.05,
     dicom_out: Annotated[
         Path | None,
-        typer.Option(help="Folder for DICOM results (captures and maps) of DICOM images."),
+        typer.Option(help="New or empty folder for DICOM results (captures, maps) of DICOM images."),
     ] = None,
     runtime: Annotated[
         Runtime | None,
@@ -156,7 +157,7 @@ def predict(
     from a2bgan.data.readers import is_volume
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection import predict as prediction
-    from a2bgan.report.predictions import write_predictions
+    from a2bgan.report.predictions import Written, write_predictions
     from a2bgan.report.scored_parts import Workers, score_in_parts
 
     workers = Workers.from_environment()
@@ -167,7 +168,10 @@ def predict(
     chosen = TagFilter(where) if where else None
     model, calibration = _open_model(run, checkpoint, score, runtime, half)
     found = prediction.find_inputs(
-        inputs, keep_identifiers=keep_identifiers, series=model.data.series == "volume"
+        inputs,
+        keep_identifiers=keep_identifiers,
+        series=model.data.series == "volume",
+        results=[out] if dicom_out is None else [out, dicom_out],
     )
     if chosen is not None:
         found, sentence = chosen.keep(found, lambda item: item.path)
@@ -176,6 +180,8 @@ def predict(
         raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
     own = checkpoint == "selected" and score is None
     calibration = _usable(calibration, model.pick, fpr, own=own)
+    written: Written
+    again = 0
     if in_parts:
         ended = score_in_parts(
             model, found, out, workers, part_size or PART_SIZE, calibration=calibration, rate=fpr
@@ -184,7 +190,7 @@ def predict(
             output.print("all parts are there; another process has written the table")
             return
         say_written(out / "scores.parquet", f"{ended.scored} images scored")
-        written = ended
+        written, again = ended, ended.again
     else:
         scale = model.map_scale if vmax is None else vmax
         scored: Iterable[Prediction] = prediction.predict(model, found)
@@ -205,9 +211,7 @@ def predict(
             vmax=scale,
         )
         if results is not None:
-            output.print(
-                f"DICOM results of {results.written} images -> {dicom_out}", soft_wrap=True
-            )
+            say_written(dicom_out, f"DICOM results of {results.written} images")
             list_failures(results.left_out, "without DICOM results")
         say_written(out / "scores.csv", f"{written.scored} images scored")
     if calibration is not None:
@@ -218,7 +222,14 @@ def predict(
     for sentence in written.drift:
         errors.print(f"[yellow]warning:[/] {sentence}; the threshold may not hold", soft_wrap=True)
     list_failures(written.failures, "could not be scored")
-    if written.failures:
+    if again:
+        errors.print(
+            f"{again} of them for a reason that may pass (missing, no memory, a failing disk); the "
+            "same command tries them again",
+            soft_wrap=True,
+        )
+    # In parts the table is whole; torchrun would take an error for a lost process.
+    if written.failures and not in_parts:
         raise typer.Exit(1)
 
 
@@ -374,5 +385,5 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
             shown = "not defined here"
         if (interval := metrics.get(f"{name}_ci")) is not None:
             shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f}, patients resampled)"
-        table.add_row(name, shown)
+        table.add_row(name, escape(shown))
     output.print(table)

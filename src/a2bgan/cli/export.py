@@ -103,7 +103,8 @@ def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "n
             try:
                 readable.append(load_image(item.path, trained.data))
             except ImageError as error:
-                errors.print(f"[yellow]{escape(item.name)}[/]: {error}", soft_wrap=True)
+                reason = escape(str(error))
+                errors.print(f"[yellow]{escape(item.name)}[/]: {reason}", soft_wrap=True)
         if len(readable) >= 2:
             return np.stack(readable)
     raise InputError("an exported file is checked on 2 images or more; give them with --data")

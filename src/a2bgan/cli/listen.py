@@ -112,7 +112,8 @@ def listen(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with node.listening(host, port):
-                output.print(f"{aet} listens on {host} port {port} (ends with Ctrl+C)")
+                said = f"{aet} listens on {host} port {port} (ends with Ctrl+C)"
+                output.print(said, markup=False)
                 for thread in threads:
                     thread.start()
                 while True:  # a wait without an end could sleep through a signal

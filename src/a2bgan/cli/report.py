@@ -1,14 +1,19 @@
 """`a2bgan report` and `a2bgan compare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import output, say_written
+from a2bgan.cli.console import errors, output, say_written
 from a2bgan.cli.data_options import open_chosen
 from a2bgan.cli.out_file import require_place
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.data.manifest import Manifest
+    from a2bgan.training.run_folder import RunFolder
 
 
 def report(
@@ -17,13 +22,22 @@ def report(
         Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data whose test split is shown; by default the run's own.")
+        str | None,
+        typer.Option(
+            help="Data whose test split is shown; by default the run's own. Where the run's own "
+            "images have moved, the same manifest at its new place."
+        ),
     ] = None,
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="False-alarm rate of the threshold shown.")
     ] = 0.05,
     show_ids: Annotated[
-        bool, typer.Option("--show-ids", help="Patient identifiers instead of pseudonyms.")
+        bool,
+        typer.Option(
+            "--show-ids",
+            help="The manifest's patient_id instead of numbers; without --keep-identifiers these "
+            "are pseudonyms too.",
+        ),
     ] = False,
 ) -> None:
     """Write one self-contained HTML file about a run, for people to read."""
@@ -33,9 +47,38 @@ def report(
     target = run / "report.html" if out is None else out
     folder = RunFolder.open(run)
     require_place(target)
-    manifest = None if data is None else open_chosen(data, folder.config().data)
+    if not folder.manifest_source_file.exists():
+        raise InputError(
+            f"{run}: trained on arrays, and a report shows what was learned from; measure it with "
+            f"`a2bgan evaluate {run} --data DATA`"
+        )
+    manifest = None if data is None else _shown_data(folder, data)
     write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
     say_written(target)
+
+
+def _shown_data(run: "RunFolder", data: str) -> "Manifest":
+    """The data to show; where the run's own images are gone, these are noted as their new place.
+
+    A report shows what the run learned from too, so other data cannot stand for it.
+    """
+    gone = not Path(run.noted_image_root()).is_dir()
+    where = run.manifest_where() or None if gone else None
+    manifest = open_chosen(data, run.config().data, where)
+    if not gone:
+        return manifest
+    if manifest.sha256 != run.manifest_sha256():
+        raise InputError(
+            f"{run.noted_image_root()}: the images that the run learned from are gone, and {data} "
+            "is another manifest; put them back, or give --data theirs where it is now"
+        )
+    run.keep_manifest(manifest)
+    errors.print(
+        f"the images of this run are now in {manifest.root}: noted in the run",
+        soft_wrap=True,
+        markup=False,
+    )
+    return manifest
 
 
 def compare(
@@ -50,7 +93,6 @@ def compare(
     from a2bgan.detection.delong import compare_aurocs
     from a2bgan.detection.evaluate import evaluate
     from a2bgan.detection.trained import load_trained
-    from a2bgan.errors import InputError
     from a2bgan.training.run_folder import RunFolder
 
     runs = [RunFolder.open_all(path) for path in (first, second)]

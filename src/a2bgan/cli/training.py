@@ -74,6 +74,9 @@ def train(
     chosen = (where, keep_identifiers)
     if seeds > 1 and not _alone(load_config(preset, config, set_ or []).train):
         raise InputError("--seeds is for one process: repeat the command with --set train.seed")
+    if profile:
+        new_one = None if resume else load_config(preset, config, set_ or [])
+        _refuse_profile(new_one or RunFolder.open_all(out)[0].config())
     if seeds == 1:
         run = _open_run(out, *new, resume, overwrite, *chosen)
         _train(run, resume, profile)
@@ -85,6 +88,18 @@ def train(
             _train(run, resume, profile)
     if _leads():
         output.print(f"next: a2bgan evaluate {out}", markup=False, soft_wrap=True)
+
+
+def _refuse_profile(config: "Config") -> None:
+    """Raise InputError for a method whose training has no steps."""
+    from a2bgan.training.methods import METHODS
+    from a2bgan.training.methods.method import PassMethod
+
+    if issubclass(METHODS[config.method.name], PassMethod):
+        raise InputError(
+            f"{config.facts.title} looks at every image once and takes no steps to profile: leave "
+            "out --profile"
+        )
 
 
 def _leads() -> bool:
@@ -192,7 +207,8 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
     except InputError as error:
         # Only what FID needs can be missing here.
         errors.print(
-            f"[yellow]nothing selected:[/] {escape(str(error))}; then `a2bgan select {run.path}`. "
+            f"[yellow]nothing selected:[/] {escape(str(error))}; then `a2bgan select "
+            f"{escape(str(run.path))}`. "
             "Until then the last checkpoint is used",
             soft_wrap=True,
         )
@@ -358,9 +374,10 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
             bar.update(task, completed=report.fraction, numbers=numbers)
             if not errors.is_terminal and int(10 * report.fraction) > tenths:
                 tenths = int(10 * report.fraction)
-                errors.print(f"{min(report.fraction, 1):4.0%}  {numbers}", soft_wrap=True)
+                line = f"{min(report.fraction, 1):4.0%}  {numbers}"
+                errors.print(line, soft_wrap=True, markup=False)
             if report.warning is not None and report.warning.split("(")[0] not in said:
                 said.add(report.warning.split("(")[0])
-                errors.print(f"[yellow]warning:[/] {report.warning}", soft_wrap=True)
+                errors.print(f"[yellow]warning:[/] {escape(report.warning)}", soft_wrap=True)
 
         yield watch

@@ -43,7 +43,7 @@ def translate(
     from a2bgan.training.run_folder import RunFolder
 
     require_sources(inputs)
-    found = find_inputs(inputs)
+    found = find_inputs(inputs, results=[out])
     trained = load_trained(RunFolder.open(run), checkpoint)
     translated = translate_images(trained, found)
     shown = track(translated, total=len(found), console=errors, description="translating")

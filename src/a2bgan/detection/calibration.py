@@ -30,6 +30,9 @@ DRIFT_AT = 0.01
 DRIFT_NEEDS = 20
 """Fewer patients than these are not tested for drift."""
 
+OTHER_COUNT = 0.1
+"""Share by which the median number of images of a patient may differ from calibration's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -136,18 +139,19 @@ def drift(
 
     Two-sample Kolmogorov-Smirnov tests of scores, brightness and contrast, each averaged over a
     patient's images, which are alike; Bonferroni corrected. Among many diseased the scores are
-    others too; brightness and contrast speak of the scanner.
-    Empty where nothing differs or there are fewer than `DRIFT_NEEDS` patients.
+    others too; brightness and contrast speak of the scanner. Fewer than `DRIFT_NEEDS` patients are
+    not tested. Whatever there are of them, another number of images a patient than in calibration
+    is said. Empty where nothing differs.
     """
     people, numbers = np.unique(np.asarray(patients), return_inverse=True)
+    found = _other_count(calibration, numbers)
     if len(people) < DRIFT_NEEDS:
-        return []
+        return found
     tests = {
         "scores": (scores, calibration.image_scores, "more disease, or another scanner"),
         "brightness": (means, calibration.means, "another scanner, exposure or preparation"),
         "contrast": (deviations, calibration.deviations, "another scanner or preparation"),
     }
-    found = []
     for name, (new, old, meaning) in tests.items():
         new, old = _means(numbers, new), _means(calibration.image_patients, old)
         result = ks_2samp(new, old)
@@ -159,6 +163,21 @@ def drift(
                 f"calibration ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
             )
     return found
+
+
+def _other_count(calibration: Calibration, numbers: NDArray[np.int64]) -> list[str]:
+    """A sentence where patients have other numbers of images, (N,) whose, than in calibration."""
+    counts = np.bincount(calibration.image_patients)
+    counts = counts[counts > 0]
+    if not len(numbers) or len(counts) != len(calibration.patient_scores):
+        return []  # older files do not say whose images are whose
+    new, old = float(np.median(np.bincount(numbers))), float(np.median(counts))
+    if abs(new - old) <= OTHER_COUNT * old:
+        return []
+    return [
+        f"these patients have {new:g} image{'s' * (new != 1)} each in the median, those of "
+        f"calibration {old:g}, and the score of a patient depends on how many there are"
+    ]
 
 
 def _means(groups: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,7 +66,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         trained_: the trained method, its configuration and what was selected.
         position_: steps and seconds of training after which the selected checkpoint was written.
         calibration_: scores of held-out healthy images, from which p-values come; None where
-            nothing was held out.
+            nothing was held out, or a loaded run was calibrated for another checkpoint or score.
 
     Parameters are checked in `fit`, which raises InputError (a ValueError) in one line.
     """
@@ -179,11 +179,14 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
         Holds for patients like those of the healthy set, see `a2bgan.detection.conformal`. With
         ``patients``, one for each image, or else the PatientID of DICOM files, a patient's p-value
-        is that of the highest score. Raises InputError if nothing was held out for calibration.
+        is that of the highest score. Raises InputError if there is no calibration.
         """
         check_is_fitted(self, "trained_")
         if self.calibration_ is None:
-            raise InputError("no p-values: nothing was held out for calibration")
+            raise InputError(
+                "no p-values: nothing was held out for calibration, or what a run was calibrated "
+                "for is no longer selected"
+            )
         pixels, known = self._preprocessed(images)
         people = _patients(patients, known, "images")
         return self.calibration_.p_values(people, self._score(pixels))
@@ -225,7 +228,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """A fitted detector from `save`, or from a run of `a2bgan train`. Raises InputError."""
+        """A fitted detector from `save`, or from a run of `a2bgan train`. Raises InputError.
+
+        A calibration for another checkpoint or score than the selected ones is left out, with a
+        warning.
+        """
         run = RunFolder.open(Path(folder))
         trained = load_trained(run)
         settings = _by_dotted_name(trained.config.model_dump(mode="json"))
@@ -234,7 +241,15 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         detector.trained_ = trained
         picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
         detector.position_ = read_position(picked)
-        detector.calibration_ = read_calibration(run)
+        calibration = read_calibration(run)
+        if calibration is not None and not calibration.applies_to(trained.pick):
+            warnings.warn(
+                f"{folder}: calibrated for another checkpoint or score, so there are no p-values; "
+                "`a2bgan calibrate` makes it anew",
+                stacklevel=2,
+            )
+            calibration = None
+        detector.calibration_ = calibration
         return detector
 
     def _config(self) -> Config:

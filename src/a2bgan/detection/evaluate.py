@@ -88,9 +88,8 @@ def evaluate(
 
     # Maps and twins are kept only where there is a mask to compare them with.
     masked = [i for i, mask in enumerate(masks) if mask is not None]
-    lesions = np.array([masks[i] for i in masked])
     facts = trained.method.facts
-    localising = bool(lesions.any()) and facts.makes_map
+    localising = facts.makes_map and any(mask.any() for mask in masks if mask is not None)
     twins = (
         _true_twins([rows[i] for i in masked], config, cache_dir)
         if localising and facts.makes_twin
@@ -146,16 +145,16 @@ def evaluate(
     if trained.method.note is not None:
         metrics["note"] = trained.method.note
     if localising:
-        measured = np.stack(maps)
+        lesions, measured = np.array([masks[i] for i in masked]), np.stack(maps)
         metrics["pixel_auroc"] = pixel_auroc(measured, lesions)
         metrics["pixel_ap"] = pixel_ap(measured, lesions)
         metrics["aupro"] = aupro(measured, lesions)
-    if twins is not None:
-        white = np.float32(np.iinfo(twins.dtype).max)
-        error = twin_error(
-            loaded.images[masked] / white, twins / white, np.stack(translated), lesions
-        )
-        metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
+        if twins is not None:
+            white = np.float32(np.iinfo(twins.dtype).max)
+            error = twin_error(
+                loaded.images[masked] / white, twins / white, np.stack(translated), lesions
+            )
+            metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
@@ -179,7 +178,8 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Metrics of repeated trainings on the same images: the mean of each, and its spread.
 
     ``auroc_ci`` is that of the mean AUROC, patients resampled; ``NAME_sd`` the standard deviation
-    over the runs. Raises InputError if the runs were not evaluated on the same images.
+    over the runs. What some runs do not have, such as the AUROC of a map, is of those that have it,
+    ``NAME_runs`` of them. Raises InputError if the runs were not evaluated on the same images.
     """
     first = evaluations[0]
     if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
@@ -187,17 +187,20 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     scores = np.stack([e.scores for e in evaluations])
     interval = bootstrap_auroc_interval(first.labels, scores, first.patients)
     summary: dict[str, Any] = {"n_runs": len(evaluations)}
-    for name, value in first.metrics.items():
-        values = [e.metrics[name] for e in evaluations]
+    for name in dict.fromkeys(name for e in evaluations for name in e.metrics):
+        values = [e.metrics[name] for e in evaluations if name in e.metrics]
         if name == "auroc_ci":
             summary[name] = None if interval is None else list(interval)
         elif name.endswith("_ci"):
             continue
         elif all(isinstance(v, float) for v in values):
             summary[name] = float(np.mean(values))
-            summary[f"{name}_sd"] = float(np.std(values, ddof=1))
+            if len(values) > 1:
+                summary[f"{name}_sd"] = float(np.std(values, ddof=1))
+            if len(values) < len(evaluations):
+                summary[f"{name}_runs"] = len(values)
         else:
-            summary[name] = value if all(v == value for v in values) else values
+            summary[name] = values[0] if all(v == values[0] for v in values) else values
     return summary
 
 
@@ -232,8 +235,11 @@ def with_evaluated_labels(
     or None where that is not known, and the masks that cannot be read.
 
     Slices without any lesion in their mask are normal, though their volume is not. That is looked
-    for before the mask is reduced to the size of training, at which small lesions vanish.
+    for before the mask is reduced to the size of training, at which small lesions vanish. Normal
+    images without a mask file share one of zeros, which is read-only.
     """
+    empty = np.zeros((config.size, config.size), dtype=bool)
+    empty.flags.writeable = False
     labelled: list[Row] = []
     masks: list[np.ndarray | None] = []
     failures: list[Failure] = []
@@ -248,7 +254,7 @@ def with_evaluated_labels(
             except ImageError as error:
                 failures.append(Failure(row.name, f"mask: {error}"))
         elif row.label == 0:
-            mask = np.zeros((config.size, config.size), dtype=bool)
+            mask = empty
         labelled.append(row)
         masks.append(mask)
     return labelled, masks, failures

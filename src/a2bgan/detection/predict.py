@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from a2bgan.data.image_search import images_below
 from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, is_dicom, is_volume
+from a2bgan.data.readers import ImageError, PassingImageError, is_dicom, is_volume
 from a2bgan.data.slice_names import volume_of
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick
@@ -71,7 +72,8 @@ class Prediction:
 
     image, twin: (C, H, W) in [0, 1]; anomaly_map: (H, W), 0 or more. None with an error; twin and
     map also where the method makes none. Of a volume they are those of one slice; slices: (3, n)
-    score, mean and standard deviation of each; volume_map: (X, Y, Z) along RAS+ axes.
+    score, mean and standard deviation of each; volume_map: (X, Y, Z) along RAS+ axes. passing: the
+    reason lies outside the file (see `PassingImageError`): another time it may be scored.
     """
 
     input: Input
@@ -82,10 +84,15 @@ class Prediction:
     error: str = ""
     slices: np.ndarray | None = None
     volume_map: np.ndarray | None = None
+    passing: bool = False
 
 
 def find_inputs(
-    sources: Sequence[Path], *, keep_identifiers: bool = False, series: bool = False
+    sources: Sequence[Path],
+    *,
+    keep_identifiers: bool = False,
+    series: bool = False,
+    results: Sequence[Path] = (),
 ) -> list[Input]:
     """What to score: files as they are given, images below folders, what a DICOMDIR lists, rows of
     manifests (.csv).
@@ -93,12 +100,14 @@ def find_inputs(
     Folders are searched for images, see `images_below`; a file that is named is always tried.
     Names of manifests are theirs, after the manifest's folder where there are several sources.
     Patients are those of manifests or of DICOM files, as pseudonyms unless `keep_identifiers`.
-    `series`: DICOM files of a folder are one volume, the folder. Raises InputError.
+    `series`: DICOM files of a folder are one volume, the folder. `results`: folders that results
+    are written to; where one lies below a folder that is searched, it is passed over. Raises
+    InputError.
     """
     inputs: list[Input] = []
     for source in sources:
         if os.path.isdir(source):
-            images = sorted(images_below(source))
+            images = sorted(_without(results, source, images_below(source)))
             if not images:
                 raise InputError(f"{source}: no images in this folder")
             if series:
@@ -118,6 +127,20 @@ def find_inputs(
             found = [(str(source), source, "")]
         inputs += [Input(n, path, identify(path, who, keep_identifiers)) for n, path, who in found]
     return inputs
+
+
+def _without(results: Sequence[Path], source: Path, images: Iterable[Path]) -> Iterator[Path]:
+    """The images that are in none of the folders of results below their source."""
+    searched = Path(os.path.realpath(source))
+    places = [Path(os.path.realpath(place)) for place in results]
+    places = [place for place in places if searched in place.parents]
+
+    @cache
+    def is_result(folder: Path) -> bool:
+        real = Path(os.path.realpath(folder))
+        return any(place in (real, *real.parents) for place in places)
+
+    return (path for path in images if not places or not is_result(path.parent))
 
 
 def _below(folder: Path, name: str, path: Path, patient: str) -> tuple[str, Path, str]:
@@ -146,24 +169,29 @@ def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
 
 
 def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
-    waiting: deque[tuple[Input, str]] = deque()
-    """What was read and not yet given back; with the reason why it cannot be judged, or ""."""
+    waiting: deque[tuple[Input, ImageError | None]] = deque()
+    """What was read and not yet given back; with the reason why it cannot be judged, or None."""
 
     def batches() -> Iterator[np.ndarray]:
         images_read = _read_ahead(inputs, model.data, model.batch_size)
         while group := list(islice(images_read, model.batch_size)):
-            waiting.extend((item, image if isinstance(image, str) else "") for item, image in group)
-            images = [image for _, image in group if not isinstance(image, str)]
+            for item, image in group:
+                waiting.append((item, image if isinstance(image, ImageError) else None))
+            images = [image for _, image in group if not isinstance(image, ImageError)]
             if images:
                 yield np.stack(images)
 
     for found in _judged(model, batches()):
-        while waiting[0][1]:
-            item, reason = waiting.popleft()
-            yield Prediction(item, error=reason)
+        while (reason := waiting[0][1]) is not None:
+            yield _failed(waiting.popleft()[0], reason)
         yield replace(found, input=waiting.popleft()[0])
-    for item, reason in waiting:
-        yield Prediction(item, error=reason)
+    for item, error in waiting:
+        assert error is not None
+        yield _failed(item, error)
+
+
+def _failed(item: Input, error: ImageError) -> Prediction:
+    return Prediction(item, error=str(error), passing=isinstance(error, PassingImageError))
 
 
 def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]:
@@ -181,14 +209,14 @@ def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]
 
 def _read_ahead(
     inputs: Iterable[Input], config: DataConfig, batch_size: int
-) -> Iterator[tuple[Input, np.ndarray | str]]:
+) -> Iterator[tuple[Input, np.ndarray | ImageError]]:
     """Each input with its preprocessed image, or with the reason why there is none."""
 
-    def read(item: Input) -> tuple[Input, np.ndarray | str]:
+    def read(item: Input) -> tuple[Input, np.ndarray | ImageError]:
         try:
             return item, load_image(item.path, config)
         except ImageError as error:
-            return item, str(error)
+            return item, error
 
     # Decoding and resizing release the interpreter lock.
     threads = os.cpu_count() or 1

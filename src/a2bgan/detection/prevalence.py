@@ -45,7 +45,8 @@ def estimate_diseased_share(
     share equally likely beforehand. The interval is the percentile bootstrap over patients of both
     sets. An image that scores the same as healthy ones may have any place among them; where such
     ties leave places open, the interval is no narrower than the posterior's, because resamples of
-    ties are all alike.
+    ties are all alike. So are those of sets that scores separate wholly: where the bootstrap's
+    interval has no width, it is widened to the posterior's too.
 
     What it cannot see: disease that scores like health. Where scores hardly separate (an AUROC
     below 0.85), the share comes out too small; nothing diseased comes out as a few per cent.
@@ -76,7 +77,7 @@ def estimate_diseased_share(
         )
         shares.append(float(_posterior(h, m)[0] @ _SHARES))
     low, high = np.quantile(shares, [0.025, 0.975])
-    if tied:
+    if tied or low == high:
         ends = np.searchsorted(np.cumsum(posterior), [0.025, 0.975])
         low, high = min(low, _SHARES[ends[0]]), max(high, _SHARES[ends[1]])
     return DiseasedShare(float(posterior @ _SHARES), (float(low), float(high)))

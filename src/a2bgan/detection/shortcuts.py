@@ -35,6 +35,9 @@ interval, and suspected when the AUROC is above this and its interval above 0.5.
 AUDITED = 500
 """Images of each set that are looked at, drawn at random where there are more."""
 
+SPARE = 50
+"""Images drawn besides, for those that cannot be read."""
+
 FEWEST_PATIENTS = 20
 """In each set; of fewer, chance separates some statistic well."""
 
@@ -212,10 +215,9 @@ class _Measured:
 
 
 def _measure(rows: Sequence[Row], config: DataConfig, cache_dir: Path | None) -> list[_Measured]:
+    rows = _drawn(rows)
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
-    places = np.arange(len(loaded.index))
-    if len(places) > AUDITED:
-        places = np.sort(np.random.default_rng(0).choice(places, AUDITED, replace=False))
+    places = range(min(len(loaded.index), AUDITED))
 
     def measure(place: int) -> _Measured | None:
         row = rows[loaded.index[place]]
@@ -234,7 +236,18 @@ def _measure(rows: Sequence[Row], config: DataConfig, cache_dir: Path | None) ->
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of damaged files
-        return [item for item in pool.map(measure, places.tolist()) if item is not None]
+        return [item for item in pool.map(measure, places) if item is not None]
+
+
+def _drawn(rows: Sequence[Row]) -> Sequence[Row]:
+    """AUDITED of the rows at random, in order, and SPARE others behind them."""
+    if len(rows) <= AUDITED:
+        return rows
+    rng = np.random.default_rng(0)
+    drawn = np.sort(rng.choice(len(rows), AUDITED, replace=False))
+    others = np.setdiff1d(np.arange(len(rows)), drawn)
+    spare = rng.choice(others, min(SPARE, len(others)), replace=False)
+    return [rows[i] for i in (*drawn.tolist(), *spare.tolist())]
 
 
 def _of_preprocessed(image: np.ndarray) -> np.ndarray:

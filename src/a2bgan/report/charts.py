@@ -63,8 +63,10 @@ def histogram_chart(scores: Mapping[str, NDArray[Any]], threshold: float | None)
 
 
 def selection_chart(candidates: Sequence[Candidate], pick: Pick) -> str:
-    """AUCp of the picked score and weights over training, with its standard error."""
-    line = [c for c in candidates if (c.version, c.score) == (pick.version, pick.score)]
+    """AUCp of the picked score, weights and patient score over training, with its standard
+    error."""
+    picked = (pick.version, pick.score, pick.patients)
+    line = [c for c in candidates if (c.version, c.score, c.patients) == picked]
     steps, values = [c.step for c in line], np.array([c.auroc for c in line])
     errors = np.array([c.error for c in line])
     figure, axes = _figure(7.2, 2.6)

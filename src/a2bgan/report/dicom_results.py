@@ -11,6 +11,7 @@ Every object says in itself that it is research and not for diagnosis.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ EXPECTED = (
 
 MANUFACTURER = "a2bgan"
 
+# Headers may hold anything, and texts of pydicom and highdicom quote what they hold.
+_UNFIT = "its header does not allow a DICOM result"
+
 
 @dataclass
 class _Series:
@@ -94,9 +98,9 @@ class DicomObjects:
     def make(self, prediction: Prediction) -> dict[str, Dataset]:
         """ "capture" and, of methods that make maps, "map". Raises ImageError."""
         grid, files = _files(prediction.input.path)
-        sources = [self._source(file, prediction) for file in files]
-        source = sources[0]
         try:
+            sources = [self._source(file, prediction) for file in files]
+            source = sources[0]
             series = self._series(source)
             series.count += 1
             capture = self._capture(prediction, sources, series)
@@ -110,9 +114,10 @@ class DicomObjects:
             else:
                 anomaly_map.PatientOrientation = source.get("PatientOrientation")
             return {"capture": capture, "map": anomaly_map}
+        except (ImageError, InputError, MemoryError):
+            raise
         except Exception:
-            # Headers may hold anything, and texts of pydicom and highdicom quote what they hold.
-            raise ImageError("its header does not allow a DICOM result") from None
+            raise ImageError(_UNFIT) from None
 
     def _series(self, source: Dataset) -> _Series:
         if self._secret is not None:
@@ -296,10 +301,24 @@ def _reference(source: Dataset, config: DataConfig) -> Dataset:
     return reference
 
 
+def encoded(dataset: Dataset) -> bytes:
+    """The content of its DICOM file. Raises ImageError where its elements do not allow that: a
+    source's are copied as they are, a name stored as a number among them."""
+    content = BytesIO()
+    try:
+        dataset.save_as(content)
+    except MemoryError:
+        raise
+    except Exception:
+        raise ImageError(_UNFIT) from None
+    return content.getvalue()
+
+
 class DicomResults:
     """Writes ``OUT/study-NNNN/capture-NNNN.dcm`` and ``map-NNNN.dcm``; made if it is missing.
 
-    Raises InputError if the folder cannot be written.
+    Studies are counted from 1, so OUT must be empty: results of others would stay among the new
+    ones. Raises InputError if it is not, or cannot be written.
     """
 
     def __init__(self, out: Path, objects: DicomObjects) -> None:
@@ -310,8 +329,11 @@ class DicomResults:
         self._folders: dict[str, Path] = {}
         try:
             out.mkdir(parents=True, exist_ok=True)
+            taken = any(out.iterdir())
         except OSError as error:
             raise InputError(f"{out}: cannot be created ({error.strerror})") from None
+        if taken:
+            raise InputError(f"{out}: is not empty: choose another --dicom-out, or empty it first")
 
     def passing(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """The same predictions, each written as it passes. What cannot be is in `left_out`."""
@@ -328,11 +350,12 @@ class DicomResults:
             yield prediction
 
     def _write(self, made: dict[str, Dataset]) -> None:
+        contents = {kind: encoded(dataset) for kind, dataset in made.items()}
         study = str(made["capture"].StudyInstanceUID)
         if study not in self._folders:
             self._folders[study] = self.out / f"study-{len(self._folders) + 1:04d}"
             self._folders[study].mkdir(exist_ok=True)
         number = int(made["capture"].InstanceNumber)
-        for kind, dataset in made.items():
-            dataset.save_as(self._folders[study] / f"{kind}-{number:04d}.dcm")
+        for kind, content in contents.items():
+            (self._folders[study] / f"{kind}-{number:04d}.dcm").write_bytes(content)
         self.written += 1

@@ -4,6 +4,8 @@ import base64
 import csv
 import io
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import load_images
 from a2bgan.data.holdout import Holdout
@@ -32,6 +35,7 @@ from a2bgan.detection.trained import Trained, load_trained, read_selection
 from a2bgan.errors import InputError
 from a2bgan.report import charts
 from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, to_rgb
+from a2bgan.report.predictions import escaped, no_formula
 from a2bgan.report.run_figure import write_run_figure
 from a2bgan.report.thresholds import say_too_few
 from a2bgan.training.run_folder import RunFolder
@@ -63,7 +67,8 @@ def write_report(
     """Write the report of a run: decisions, measures on labelled test images, cases and settings.
 
     Nothing in it refers to another file or to the network. Patients are called by pseudonyms, whose
-    key is written to the run folder, unless ``show_ids``; paths are never shown.
+    key is written beside it (``report-key.csv`` for ``report.html``), readable by its owner alone,
+    unless ``show_ids``; paths are never shown.
 
     Args:
         run: with at least one checkpoint.
@@ -83,6 +88,7 @@ def write_report(
     if any(row.label is not None for row in manifest.split("test")):
         tested = evaluate(trained, manifest)
     names = _Pseudonyms(manifest, show_ids)
+    key = out.with_name(f"{out.stem}-key.csv")
     audit = audit_shortcuts(run.manifest(), trained.config.data)
     losses = charts.losses_chart(list(run.metrics()))
     context = {
@@ -110,6 +116,7 @@ def write_report(
         "data": _data_table(run, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
+        "key": escaped(key.name),
         "config": yaml.safe_dump(
             _names_only(trained.config.model_dump(mode="json")), sort_keys=False
         ),
@@ -121,9 +128,9 @@ def write_report(
         loader=PackageLoader("a2bgan.report"), autoescape=True, undefined=StrictUndefined
     )
     try:
-        out.write_text(environment.get_template("report.html.j2").render(context), "utf-8")
         if not show_ids:
-            names.write_key(run.path / "report-key.csv")
+            names.write_key(key)
+        write_atomically(out, environment.get_template("report.html.j2").render(context))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
 
@@ -151,10 +158,32 @@ class _Pseudonyms:
         return self._names[row.name]
 
     def write_key(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(_KEY_COLUMNS)
-            table.writerows((self._names[r.name], r.patient_id, r.name) for r in self._rows)
+        """Whose image each is, whole or not at all, for the owner's eyes. Raises OSError."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(_KEY_COLUMNS)
+        for row in self._rows:
+            told = (self._names[row.name], row.patient_id, row.name)
+            table.writerow([no_formula(escaped(cell)) for cell in told])
+        _write_private(path, text.getvalue())
+
+
+def _write_private(file: Path, text: str) -> None:
+    """As `write_atomically`, for its owner alone from the start. Raises OSError."""
+    target = file.resolve()
+    # It makes files that nobody else can read.
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.partial-", dir=target.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as opened:
+            opened.write(text)
+        os.replace(name, target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _percent(rate: float) -> str:
+    """A rate as it was given: 0.005 is 0.5%, not 0%."""
+    return f"{100 * rate:g}%"
 
 
 def _summary(
@@ -191,10 +220,11 @@ def _summary(
         second += "; patients" if second else "Patients"
         limit = conformal.threshold(calibration.patient_scores, rate)
         if np.isfinite(limit):
-            second += f" with a score above {limit:.5f} are flagged, at most {rate:.0%} of healthy"
-            second += f" ones like the {len(calibration.patient_scores)} held out"
+            second += f" with a score above {limit:.5f} are flagged, at most {_percent(rate)} of"
+            second += f" healthy ones like the {len(calibration.patient_scores)} held out"
         else:
-            second += f" cannot be flagged at a rate of {rate:.0%}: too few healthy were held out"
+            second += f" cannot be flagged at a rate of {_percent(rate)}: too few healthy were"
+            second += " held out"
     return [first, second + "."] if second else [first]
 
 
@@ -290,10 +320,10 @@ def _threshold_table(
     table = []
     for rate in RATES:
         limit = conformal.threshold(reference, rate)
-        cells = [f"{rate:.0%}"]
+        cells = [_percent(rate)]
         if np.isfinite(limit):
             worst = conformal.worst_rate(len(reference), rate)
-            cells += [f"{limit:.5f}", f"{rate:.0%}", f"{worst:.1%}"]
+            cells += [f"{limit:.5f}", _percent(rate), f"{worst:.1%}"]
         else:
             cells += ["none", "0 %, nothing is flagged", "0 %"]
         for of_patient in observed.values():

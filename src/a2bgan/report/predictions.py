@@ -20,6 +20,7 @@ from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import write_triptych
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
 
@@ -74,7 +75,7 @@ def write_predictions(
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
-    taken = set[str]()
+    taken = dict[str, int]()
     try:
         (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
         with (
@@ -88,8 +89,9 @@ def write_predictions(
                 if p.score is None or p.image is None:
                     rows.append((shown, patient, escaped(p.error)))
                 else:
-                    picture = ""
-                    name = free_name(p.input.name, taken)
+                    name = picture = ""
+                    if pictures or p.volume_map is not None:
+                        name = free_name(p.input.name, taken)
                     if pictures:
                         picture = f"pictures/{name}.png"
                         painters.paint(out / picture, p, vmax)
@@ -166,9 +168,10 @@ def _cells(
 ) -> tuple[str, ...]:
     if not isinstance(row, _Scored):
         name, patient, error = row
-        return (name, patient, "", "", "", error, "")
+        return (no_formula(name), no_formula(patient), "", "", "", error, "")
     p, flagged = ("", "") if p_value is None else (f"{p_value:.5f}", str(int(p_value <= rate)))
-    return (row.name, row.patient, f"{row.score:.6f}", p, flagged, "", row.picture)
+    who = (no_formula(row.name), no_formula(row.patient))
+    return (*who, f"{row.score:.6f}", p, flagged, "", row.picture)
 
 
 def escaped(text: str) -> str:
@@ -176,16 +179,24 @@ def escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def free_name(name: str, taken: set[str]) -> str:
-    """The file's own name without suffix, in UTF-8; a number is added where two share it."""
+def no_formula(text: str) -> str:
+    """A cell's text; where a spreadsheet would run it as a formula, with a "'" before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def free_name(name: str, taken: dict[str, int]) -> str:
+    """The file's own name without suffix, in UTF-8; a number is added where two share it.
+
+    taken: the names given so far, each with the last number that was added to it; gets the new one.
+    """
     # Not `escaped`: a backslash separates folders on some systems.
     path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
     suffix = image_suffix(path)
     # 1.2.840.113 has no suffix.
     stem = path.name[: -len(suffix)] if suffix in READERS else path.name
-    free, number = stem, 1
-    while free in taken:
+    free, number = stem, taken.get(stem, 1)
+    while free in taken:  # also where a file is really called that
         number += 1
         free = f"{stem}-{number}"
-    taken.add(free)
+    taken[stem], taken[free] = number, 1
     return free

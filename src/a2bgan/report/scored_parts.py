@@ -4,10 +4,13 @@ Below the output folder:
     parts/plan.json          how many images, of which list and model, in parts of which size
     parts/NNNNNN.parquet     scores of one part, whole or not there
     parts/NNNNNN.lock        held by the process that makes the part
+    parts/NNNNNN.again       how many of its images failed for reasons that may pass: a later call
+                             makes the part again
     scores.parquet           all parts with p-values and flags, once all are there
 
 A lock ends with its process, however that ends, so that another process takes the part over. A part
 is put in place by one rename under its own name: it cannot come twice, and no image is in two.
+Where the file system has no locks, two processes may make the same part.
 """
 
 import fcntl
@@ -17,7 +20,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +36,16 @@ from a2bgan.errors import InputError
 from a2bgan.report.predictions import Written, escaped
 
 LISTED_FAILURES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Written):
+    """What all parts hold together.
+
+    again: how many of the failures have reasons that may pass; the next call tries those again.
+    """
+
+    again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +86,10 @@ def score_in_parts(
     *,
     calibration: Calibration | None = None,
     rate: float = 0.05,
-) -> Written | None:
+) -> Joined | None:
     """Score the parts that nobody else does; when all are there, write ``scores.parquet``.
 
+    Parts of an earlier call with failures that may pass (`PassingImageError`) are made again.
     Returns what was written, or None where another process has written the table. Raises
     InputError if pyarrow is missing, the model judges volumes, ``out`` cannot be written, or it
     holds parts of other images or of another model.
@@ -95,20 +109,22 @@ def score_in_parts(
 
         def make(number: int, wait: bool) -> None:
             with _claimed(files[number].with_suffix(".lock"), wait) as mine:
-                if mine and not files[number].exists():
+                if mine and not _is_done(files[number], started):
                     chosen = inputs[starts[number] : starts[number] + part_size]
-                    _write_whole(files[number], _score(model, chosen))
+                    _write_part(files[number], *_score(model, chosen))
 
         # Own parts first, then what nobody has begun; then wait for those who are at work, and
         # take over the parts of those who are gone.
         numbers = sorted(range(len(starts)), key=lambda k: (k - workers.rank) % workers.count)
         for wait in (False, True):
             for number in numbers:
-                if not files[number].exists():
+                if not _is_done(files[number], started):
                     make(number, wait)
         table = out / "scores.parquet"
         with _claimed(parts / "table.lock", wait=True):
-            if table.exists() and table.stat().st_mtime >= started:
+            # A part may have been made again after another process joined them.
+            newest = max((file.stat().st_mtime for file in files), default=started)
+            if table.exists() and table.stat().st_mtime >= max(started, newest):
                 return None
             return _write_table(files, inputs, table, calibration, rate)
     except OSError as error:
@@ -142,22 +158,62 @@ def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size
 
 @contextmanager
 def _claimed(file: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds a lock inside the block. The kernel ends it with the process."""
+    """Whether this process holds a lock inside the block. The kernel ends it with the process.
+
+    Where the file system has no locks, every process goes on as if it held it.
+    """
     with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
+        except OSError:  # not every file system has locks
+            pass
         yield True
 
 
-def _score(model: Model, inputs: Sequence[Input]) -> Any:
-    """A table with a row for each input, in order."""
+def _is_done(file: Path, started: float) -> bool:
+    """Whether a part is there and need not be made again by a call that began then."""
+    if not file.exists():
+        return False
+    try:
+        return _again(file).stat().st_mtime >= started
+    except FileNotFoundError:
+        return True
+
+
+def _again(file: Path) -> Path:
+    return file.with_suffix(".again")
+
+
+def _write_part(file: Path, table: Any, again: int) -> None:
+    """Put a part in place, and the note that it is to be made again never after it."""
+    note = _again(file)
+    if again:
+        write_atomically(note, f"{again}\n")
+    _write_whole(file, table)
+    if not again:
+        note.unlink(missing_ok=True)
+
+
+def _count_again(files: Iterable[Path]) -> int:
+    """How many images the parts' notes speak of."""
+    count = 0
+    for file in files:
+        with suppress(FileNotFoundError):  # another process may make the part again meanwhile
+            count += int(_again(file).read_text())
+    return count
+
+
+def _score(model: Model, inputs: Sequence[Input]) -> tuple[Any, int]:
+    """A table with a row for each input, in order; how many failures may pass."""
     import pyarrow as pa
 
     rows: dict[str, list[Any]] = {name: [] for name in _schema().names}
+    again = 0
     for p in predict(model, inputs):
+        again += p.passing
         mean = deviation = None
         if p.image is not None:
             (mean,), (deviation,) = intensities(p.image[None])
@@ -166,7 +222,7 @@ def _score(model: Model, inputs: Sequence[Input]) -> Any:
         found = (name, patient, p.score, mean, deviation, error)
         for column, value in zip(rows.values(), found, strict=True):
             column.append(value)
-    return pa.table(rows, schema=_schema())
+    return pa.table(rows, schema=_schema()), again
 
 
 def _schema() -> Any:
@@ -192,12 +248,12 @@ def _write_whole(file: Path, table: Any) -> None:
 
 
 def _write_table(
-    files: Iterable[Path],
+    files: Sequence[Path],
     inputs: Sequence[Input],
     out: Path,
     calibration: Calibration | None,
     rate: float,
-) -> Written:
+) -> Joined:
     """Join the parts, which are of all inputs in order, with p-values and flags, which depend on
     all images of a patient."""
     import pyarrow as pa
@@ -226,4 +282,5 @@ def _write_table(
         table = table.append_column("p_value", pa.array(p, mask=~good))
         table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
     _write_whole(out, table)
-    return Written(len(scores), failures, patients, flagged, sentences)
+    again = _count_again(files)
+    return Joined(len(scores), failures, patients, flagged, sentences, again)

@@ -17,6 +17,9 @@ from a2bgan.data.readers import ImageError
 MOST_MEMORY = 4 * 2**30
 """Address space of the process in bytes, where the system keeps to such limits."""
 
+SECONDS_TO_START = 60.0
+"""In which the process must be ready; that is no reading time."""
+
 
 class Decoder:
     """Reads and preprocesses one file at a time, each within a limit of seconds."""
@@ -31,16 +34,10 @@ class Decoder:
     def load(self, path: Path) -> np.ndarray:
         """(C, S, S), uint8 or uint16, as `load_image` gives it. Raises ImageError."""
         with self._lock:
-            connection = self._start()
             try:
-                connection.send_bytes(os.fsencode(path))
-                if not connection.poll(self.seconds):
-                    raise ImageError(f"not read within {self.seconds:g} seconds")
-                answer = connection.recv_bytes()
-            except (EOFError, OSError):
-                self._end()
-                raise ImageError("damaged file, or too large for the memory") from None
-            except ImageError:
+                answer = self._ask(path)
+            except BaseException:
+                # What is said later would be taken for the answer to the next file.
                 self._end()
                 raise
         if answer[:1] == b"!":
@@ -53,20 +50,36 @@ class Decoder:
         with self._lock:
             self._end()
 
+    def _ask(self, path: Path) -> bytes:
+        connection = self._start()
+        try:
+            connection.send_bytes(os.fsencode(path))
+            if not connection.poll(self.seconds):
+                raise ImageError(f"not read within {self.seconds:g} seconds")
+            return connection.recv_bytes()
+        except (EOFError, OSError):
+            raise ImageError("damaged file, or too large for the memory") from None
+
     def _start(self) -> Connection:
-        if self._connection is None or self._process is None or not self._process.is_alive():
-            self._end()
-            # A fresh interpreter: a fork would copy PyTorch's threads in the middle of their work.
-            context = multiprocessing.get_context("spawn")
+        """The connection to a process that waits for a path."""
+        if self._connection is not None and self._process is not None and self._process.is_alive():
+            return self._connection
+        self._end()
+        # A fresh interpreter: a fork would copy PyTorch's threads in the middle of their work.
+        context = multiprocessing.get_context("spawn")
+        ready = False
+        with suppress(EOFError, OSError):
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(
-                target=_work, args=(theirs, self.config.model_dump_json()), daemon=True
-            )
-            self._process.start()
-            theirs.close()
-            # What it needs to start does not count as reading time.
-            if not self._connection.poll(60) or self._connection.recv_bytes() != b"ready":
-                raise ImageError("the reading process does not start")
+            with theirs:
+                process = context.Process(
+                    target=_work, args=(theirs, self.config.model_dump_json()), daemon=True
+                )
+                process.start()
+                self._process = process
+            if self._connection.poll(SECONDS_TO_START):
+                ready = self._connection.recv_bytes() == b"ready"
+        if not ready or self._connection is None:
+            raise ImageError("the reading process does not start")
         return self._connection
 
     def _end(self) -> None:

@@ -27,9 +27,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from a2bgan.errors import InputError
+from a2bgan.serving.room import make_private
 
 RESERVE = 128 * 2**20
 """Bytes that stay free on the disk for results and the ledger."""
@@ -53,7 +52,7 @@ class Queue:
         try:
             shutil.rmtree(self.tmp, ignore_errors=True)
             for place in PLACES:
-                (folder / place).mkdir(mode=0o700, exist_ok=True)
+                make_private(folder / place)
             self._ledger = sqlite3.connect(
                 folder / "ledger.sqlite", check_same_thread=False, isolation_level=None
             )
@@ -126,13 +125,16 @@ class Queue:
                 self._changed.wait(seconds)
             return list(self._waiting if for_sending else self._received)
 
-    def finish(self, key: str, objects: dict[str, Dataset], *, send: bool) -> None:
-        """Keep an object's results, for sending or for good, and let go of it. Raises OSError."""
+    def finish(self, key: str, results: dict[str, bytes], *, send: bool) -> None:
+        """Keep an object's results, for sending or for good, and let go of it. Raises OSError.
+
+        results: contents of DICOM files by their names, see `encoded`.
+        """
         partial, place = self.tmp / key, self.outbox if send else self.results
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        for name, dataset in objects.items():
-            dataset.save_as(partial / f"{name}.dcm")
+        for name, content in results.items():
+            (partial / f"{name}.dcm").write_bytes(content)
             _sync(partial / f"{name}.dcm")
         _sync(partial)
         if (place / key).exists():  # of a ledger that was deleted

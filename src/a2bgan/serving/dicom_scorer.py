@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import identify
@@ -12,7 +11,7 @@ from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import ImageError
 from a2bgan.detection.predict import Input, Prediction
 from a2bgan.detection.trained import Trained
-from a2bgan.report.dicom_results import DicomObjects
+from a2bgan.report.dicom_results import DicomObjects, encoded
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.dicom_queue import Queue
 
@@ -84,27 +83,28 @@ class Scorer(threading.Thread):
 
     def _score(self, key: str) -> None:
         try:
-            objects = self._judge(key)
+            results = self._judge(key)
         except ImageError:
             # The reading process may have been ended from outside, with this one about to be.
             if self._stop_asked.wait(0.2):
                 return
             try:
-                objects = self._judge(key)
+                results = self._judge(key)
             except ImageError as error:
                 self._queue.give_up(key)
                 self._log(f"an image cannot be scored: {error} -> unusable/{key}.dcm")
                 return
-        self._queue.finish(key, objects, send=self._send)
+        self._queue.finish(key, results, send=self._send)
 
-    def _judge(self, key: str) -> dict[str, Dataset]:
+    def _judge(self, key: str) -> dict[str, bytes]:
+        """The results, as files hold them. Raises ImageError."""
         path = self._queue.received / f"{key}.dcm"
         image = self._decoder.load(path)
         (found,) = self._trained.detect([image[np.newaxis]])
         score = float(found.scores[0])
         if not np.isfinite(score):
             raise ImageError("no finite score")
-        return self._objects.make(
+        made = self._objects.make(
             Prediction(
                 Input("", path, identify(path, "", self._keep_identifiers)),
                 score,
@@ -113,3 +113,4 @@ class Scorer(threading.Thread):
                 None if found.anomaly_map is None else found.anomaly_map[0].numpy(),
             )
         )
+        return {name: encoded(dataset) for name, dataset in made.items()}

@@ -1,4 +1,4 @@
-"""What a server shows."""
+"""The contents of a reading room."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from a2bgan.training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Room:
-    """What a server shows.
+    """What the server of a reading room shows.
 
     trained, cases: None while a run has no checkpoint; the progress of training is shown then.
     calibration: None where there is no threshold for the run's score.

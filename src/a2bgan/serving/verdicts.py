@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from a2bgan.errors import InputError
+from a2bgan.report.predictions import no_formula
 from a2bgan.serving.cases import Case
 
 Answer = Literal["normal", "abnormal", "unsure"]
 LABELS: dict[Answer | None, str] = {"normal": "0", "abnormal": "1", "unsure": "", None: ""}
 COLUMNS = ("path", "split", "label", "patient_id", "verdict", "note", "score", "read_at")
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class DiskFullError(Exception):
@@ -89,12 +88,11 @@ class Verdicts:
         for case in cases:
             if (verdict := self.get(case.digest)) is None:
                 continue
-            # A spreadsheet would run a note that starts like a formula.
-            note = f"'{verdict.note}" if verdict.note.startswith(_FORMULA) else verdict.note
             score = "" if case.score is None else f"{case.score:.6f}"
             table.writerow(
-                (case.name, "test", LABELS[verdict.answer], case.patient, verdict.answer or "",
-                 note, score, verdict.read_at)
+                # Not the name: `select` finds the image by it.
+                (case.name, "test", LABELS[verdict.answer], no_formula(case.patient),
+                 verdict.answer or "", no_formula(verdict.note), score, verdict.read_at)
             )  # fmt: skip
         return text.getvalue()
 

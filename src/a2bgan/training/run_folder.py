@@ -120,7 +120,10 @@ class RunFolder:
         """The folder that the manifest's paths are relative to. Raises InputError if it is gone."""
         root = Path(self.noted_image_root())
         if not root.is_dir():
-            raise InputError(f"{root}: the images of this run are gone; give --data")
+            raise InputError(
+                f"{root}: the images of this run are gone; put them back, or give --data where the "
+                "command takes it"
+            )
         return root
 
     def noted_image_root(self) -> str:
@@ -139,7 +142,8 @@ class RunFolder:
             source: dict[str, str] = json.loads(self.manifest_source_file.read_text())
         except FileNotFoundError:
             raise InputError(
-                f"{self.path}: trained on arrays, without a manifest; give --data"
+                f"{self.path}: trained on arrays, without a manifest; give --data where the "
+                "command takes it"
             ) from None
         return source
 

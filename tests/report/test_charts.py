@@ -1,0 +1,20 @@
+from dataclasses import replace
+
+from a2bgan.detection.patient_scores import PATIENT_SCORES
+from a2bgan.detection.selection import Candidate
+from a2bgan.detection.trained import Pick
+from a2bgan.report.charts import selection_chart
+
+PICK = Pick("step-00000002", "ema", "mean", "aucp", "top-k")
+
+
+def test_the_selection_of_volumes_shows_the_patient_score_that_was_picked():
+    candidates = [
+        Candidate(step, f"step-{step:08d}", "ema", "mean", 0.5 + 0.1 * k + 0.01 * step, 0.02, rule)
+        for step in (1, 2, 3)
+        for k, rule in enumerate(PATIENT_SCORES)
+    ]
+    of_the_pick = [c for c in candidates if c.patients == PICK.patients]
+    shown = selection_chart(candidates, PICK)
+    assert shown == selection_chart(of_the_pick, PICK)
+    assert shown != selection_chart(candidates, replace(PICK, patients="max"))
