@@ -130,7 +130,7 @@ def predict(
     ] = 0.05,
     dicom_out: Annotated[
         Path | None,
-        typer.Option(help="New or empty folder for DICOM results (captures, maps) of DICOM images."),
+        typer.Option(help="New or empty folder for captures and maps of DICOM images."),
     ] = None,
     runtime: Annotated[
         Runtime | None,
