@@ -23,7 +23,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from a2bgan.detection.predict import Input, find_inputs, predict
+from a2bgan.detection.predict import find_inputs, predict
+from a2bgan.detection.prediction import Input
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.report.predictions import write_predictions
 from a2bgan.training.config import load_config

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from a2bgan.data.atomic_folder import atomic_folder, write_atomically
+from a2bgan.data.atomic_folder import atomic_file, atomic_folder, write_atomically
 from a2bgan.errors import InputError
 
 
@@ -80,3 +80,31 @@ def test_a_written_file_is_as_readable_as_any_other_and_links_stay(tmp_path):
     (tmp_path / "other").write_text("text")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_an_error_while_a_file_is_written_leaves_the_old_one(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), atomic_file(file) as partial:
+        partial.write_text("new")
+        raise RuntimeError("half way")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_private_file_is_never_readable_by_others(tmp_path):
+    file = tmp_path / "key.csv"
+    file.write_text("old")
+    with atomic_file(file, private=True) as partial:
+        assert partial.stat().st_mode & 0o777 == 0o600
+        partial.write_text("new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == 0o600
+    write_atomically(tmp_path / "other", "text", private=True)
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    file = tmp_path / ("ä" * 125 + ".csv")
+    write_atomically(file, "text")
+    assert list(tmp_path.iterdir()) == [file]

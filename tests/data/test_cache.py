@@ -2,13 +2,11 @@
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data import cache, readers
+from a2bgan.data import cache, content_index, ordered_work, readers
 from a2bgan.data.cache import CachedImages, Failure, default_cache_dir, load_images
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import PassingImageError, Picture, Reading, read_image, read_picture
@@ -54,7 +52,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("an original was read")
 
     monkeypatch.setattr(cache, "read_picture", refuse)
-    monkeypatch.setattr(cache, "open_image_file", refuse)
+    monkeypatch.setattr(content_index, "open_image_file", refuse)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_images_are_what_preprocessing_gives(
 def test_several_threads_give_the_same(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "THREADS_PAY_ABOVE_BYTES", 0)
+    monkeypatch.setattr(ordered_work, "THREADS_PAY_ABOVE_BYTES", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert np.array_equal(load(files, cache_dir).images, decoded(files))
 
@@ -309,16 +307,6 @@ def test_a_damaged_entry_is_rebuilt(
     assert entries(cache_dir) == [entry]
 
 
-@pytest.mark.parametrize("content", ["", "[", "{}", "7", "[1, 2]", '[["x"]]'])
-def test_a_damaged_index_is_rebuilt(files: list[Path], cache_dir: Path, content: str) -> None:
-    first = load(files, cache_dir)
-    (index,) = (cache_dir / "content").iterdir()
-    intact = json.loads(index.read_text())
-    index.write_text(content)
-    assert load(files, cache_dir).content == first.content
-    assert json.loads(index.read_text()) == intact
-
-
 def test_the_cache_is_private(files: list[Path], cache_dir: Path) -> None:
     files[0].unlink()
     load(files, cache_dir)
@@ -330,34 +318,23 @@ def test_the_cache_is_private(files: list[Path], cache_dir: Path) -> None:
             assert files[1].parent.name.encode() not in path.read_bytes()
 
 
-def test_what_a_killed_process_left_is_removed_after_a_day(
+def test_what_a_killed_process_left_is_removed_when_images_are_built(
     files: list[Path], cache_dir: Path
 ) -> None:
-    old, new = (cache_dir / "images" / f".building-{name}" for name in ("old", "new"))
-    for folder in (old, new):
-        folder.mkdir(parents=True)
+    old = cache_dir / "images" / ".building-old"
+    old.mkdir(parents=True)
     os.utime(old, (time.time() - 90_000,) * 2)
-    lock = cache._lock_folder(old, wait=False)
-    assert lock is not None
     load(files, cache_dir)
-    assert old.exists()  # its process lives
-    cache._unlock(lock)
-    load(files[1:], cache_dir)
     assert not old.exists()
-    assert new.exists()
-
-
-def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 def test_the_first_of_two_processes_wins_where_there_are_no_locks(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without_locks(monkeypatch)
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     build = cache._build_entry
 
     def build_too_late(*arguments: object) -> Path:
@@ -524,36 +501,3 @@ def test_where_a_killed_process_stopped_the_next_one_goes_on(
     np.testing.assert_array_equal(loaded.images, decoded(files))
     (entry,) = entries(cache_dir)
     assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "images.npy"]
-
-
-def test_what_a_living_process_builds_is_waited_for(files: list[Path], cache_dir: Path) -> None:
-    key = load(files, cache_dir) and entries(cache_dir)[0].name
-    folder = cache_dir / "images"
-    entered = threading.Event()
-
-    def build_too() -> None:
-        with cache._building_folder(folder, key) as other:
-            assert other.exists()
-            entered.set()
-
-    other = threading.Thread(target=build_too)
-    with cache._building_folder(folder, key) as one:
-        other.start()
-        assert not entered.wait(0.2)
-        assert one.exists()
-    other.join(timeout=60)
-    assert entered.is_set()
-    assert [path.name for path in folder.iterdir()] == [key]
-
-
-def test_without_locks_every_process_builds_in_a_folder_of_its_own(
-    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_locks(monkeypatch)
-    key = load(files, cache_dir) and entries(cache_dir)[0].name
-    folder = cache_dir / "images"
-    with cache._building_folder(folder, key) as one:
-        with cache._building_folder(folder, key) as other:
-            assert one != other
-        assert one.exists() and not other.exists()
-    assert [path.name for path in folder.iterdir()] == [key]

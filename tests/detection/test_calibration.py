@@ -11,6 +11,7 @@ from a2bgan.detection.calibration import (
     drift,
     intensities,
     read_calibration,
+    usable_calibration,
 )
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import of_patient
@@ -57,6 +58,7 @@ def test_images_are_scored_and_patients_counted_once():
 def test_round_trip_and_what_it_applies_to(tmp_path):
     run = RunFolder(tmp_path)
     assert read_calibration(run) is None
+    assert usable_calibration(run, PICK) is None
     make([0.1, 0.2]).write(run)
     found = read_calibration(run)
     assert found.patient_scores.tolist() == [0.1, 0.2]
@@ -65,6 +67,8 @@ def test_round_trip_and_what_it_applies_to(tmp_path):
     assert Calibration.from_dict(written).image_patients.tolist() == [0, 1]
     assert found.applies_to(Pick("step-00000007", "ema", "mean", "named"))
     assert not found.applies_to(Pick("step-00000007", "ema", "top-k", "aucp"))
+    assert usable_calibration(run, replace(PICK, rule="named")) is not None
+    assert usable_calibration(run, replace(PICK, score="top-k")) is None
     run.calibration_file.write_text('{"pick": 3}')
     with pytest.raises(InputError, match="`a2bgan calibrate` makes it anew"):
         read_calibration(run)

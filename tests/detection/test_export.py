@@ -13,7 +13,6 @@ from a2bgan.data.preprocessing import load_image
 from a2bgan.data.readers import ImageError
 from a2bgan.detection import export
 from a2bgan.detection.calibration import read_calibration
-from a2bgan.detection.detect import detect
 from a2bgan.detection.exported import load_exported
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
@@ -67,8 +66,7 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
     paths = sorted(phantoms.parent.rglob("*.png"))
     images = np.stack([load_image(path, trained.data) for path in paths[:7]])
     for count in (1, 3, 7):
-        pick = trained.pick
-        (one,) = detect(trained.method, images[:count], pick.score, pick.version)
+        (one,) = trained.judge(images[:count])
         (other,) = exported.detect([images[:count]])
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)

@@ -17,6 +17,7 @@ from a2bgan.detection.selection import (
     select_by_fid,
     select_by_labels,
     select_last,
+    separates_nothing,
 )
 from a2bgan.detection.trained import load_trained, read_pick, write_selection
 from a2bgan.errors import InputError
@@ -116,6 +117,20 @@ def test_beside_another_score_goes_the_best_of_the_same_map():
     maps[0] = candidate(3, 0.91)
     assert best_candidate(maps, "aucp", "mean")[0].map_score == "mean"
     assert best_candidate([candidate(3, 0.9, "latent")], "aucp", "mean")[0].map_score is None
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"aucp": 0.55, "standard_error": 0.03}, True),
+        ({"aucp": 0.57, "standard_error": 0.03}, False),
+        ({"aucp": 0.4, "standard_error": 0.01}, True),
+        ({"auroc": 0.5, "standard_error": 0.1}, False),
+        ({}, False),
+    ],
+)
+def test_scores_two_errors_above_chance_tell_the_sets_apart(details, expected):
+    assert separates_nothing(details) is expected
 
 
 def test_the_checkpoint_that_separates_is_selected(run):

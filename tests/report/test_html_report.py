@@ -3,12 +3,10 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.trained import Pick, load_trained
 from a2bgan.errors import InputError
@@ -142,33 +140,12 @@ def test_a_place_that_cannot_be_written(run, tmp_path):
         write_report(RunFolder.open(run), tmp_path / "no" / "report.html")
 
 
-def test_a_key_is_whole_for_its_owner_alone_and_no_formula(tmp_path):
-    rows = [
-        Row(name, tmp_path / name, "test", None, patient, None, None)
-        for name, patient in (("=a.png", "-7"), ("b.png", "ann"), ("b2.png", "ann"))
-    ]
-    file = tmp_path / "b-key.csv"
-    file.write_text("an old key")
-    file.chmod(0o644)
-    names = html_report._Pseudonyms(Manifest(tuple(rows), tmp_path), show_ids=False)
-    with file.open() as before:
-        names.write_key(file)
-        assert before.read() == "an old key"
-    assert file.stat().st_mode & 0o777 == 0o600
-    with file.open(newline="") as opened:
-        key = {row["name"]: (row["patient_id"], row["path"]) for row in csv.DictReader(opened)}
-    assert sorted(key.values()) == [("'-7", "'=a.png"), ("ann", "b.png"), ("ann", "b2.png")]
-    assert key[names[rows[2]]] == ("ann", "b2.png")
-    assert list(tmp_path.iterdir()) == [file]
-
-
 @pytest.mark.parametrize(("rate", "said"), [(0.005, "0.5%"), (0.025, "2.5%"), (0.07, "7%")])
-def test_rates_are_said_as_they_are(monkeypatch, rate, said):
-    monkeypatch.setattr(html_report, "read_selection", lambda _: None)
+def test_rates_are_said_as_they_are(rate, said):
     scores = np.linspace(0, 1, 999)
     for count, words in ((999, f"at most {said} of healthy"), (5, f"at a rate of {said}: too few")):
         few = [scores[:count]] * 4
         pick = Pick("step-00000001", "ema", "mean", "aucp")
         calibration = Calibration(pick, *few, np.arange(count))
-        _, second = html_report._summary(RunFolder(Path("run")), None, calibration, rate)
+        _, second = html_report._summary({}, None, calibration, rate)
         assert words in second

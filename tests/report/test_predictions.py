@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.predict import Input, Prediction
+from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.detection.trained import Pick
 from a2bgan.report import predictions
-from a2bgan.report.predictions import free_name, write_predictions
+from a2bgan.report.predictions import write_predictions
 
 PICK = Pick("step-00000001", "ema", "mean", "aucp")
 
@@ -112,28 +112,6 @@ def test_no_name_and_no_patient_is_a_formula(tmp_path, scale):
     write_predictions(given, tmp_path, calibration=scale, pictures=False)
     found = [(row["path"], row["patient_id"]) for row in rows(tmp_path)]
     assert found == [("'=1+1.png", "'@ann"), ("'-2.png", "'+bob")]
-
-
-def test_names_of_files_are_free():
-    taken = dict[str, int]()
-    given = ["a/x.png", "x-2.png", "b/x.png", "c/x.png", "x-2.dcm", "x-3.png", "x.png", "1.2.840"]
-    assert [free_name(name, taken) for name in given] == [
-        "x", "x-2", "x-3", "x-4", "x-2-2", "x-3-2", "x-5", "1.2.840",
-    ]  # fmt: skip
-
-
-def test_many_equal_names_are_not_counted_through_anew():
-    class Counted(dict[str, int]):
-        asked = 0
-
-        def __contains__(self, name: object) -> bool:
-            self.asked += 1
-            return super().__contains__(name)
-
-    taken = Counted()
-    names = [free_name(f"{k}/img.png", taken) for k in range(500)]
-    assert (names[-1], len(set(names))) == ("img-500", 500)
-    assert taken.asked <= 1000
 
 
 def test_without_files_there_are_no_names_of_files(tmp_path, monkeypatch):

@@ -153,11 +153,22 @@ def test_ranks_come_from_the_environment(monkeypatch):
     assert Workers.from_environment() == Workers(0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "5")
-    assert Workers.from_environment() == Workers(2, 5)
+    assert Workers.from_environment() == Workers(2, 5, local=0)
     for rank in ("5", "-1", "two"):
         monkeypatch.setenv("RANK", rank)
         with pytest.raises(InputError, match="expected RANK < WORLD_SIZE"):
             Workers.from_environment()
+
+
+def test_processes_on_one_machine_share_its_gpus(monkeypatch):
+    taken = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    Workers(0, 1).take_gpu()
+    assert taken == []  # what the user's CUDA takes
+    Workers(7, 8, local=3).take_gpu()
+    assert taken == [1]
 
 
 def test_two_manifests_with_the_same_names_are_different_patients(run, a2bgan, tmp_path):

@@ -17,11 +17,15 @@ from rich.markup import escape
 
 from a2bgan.cli.console import errors, output, say_written
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.cli.feature_network import feature_network
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from a2bgan.data.manifest import Manifest
-    from a2bgan.report.benchmark_table import Repeat
+    from a2bgan.report.benchmark_table import BenchmarkTable, MethodRow, Repeat
+    from a2bgan.training.methods.method import Facts
     from a2bgan.training.run_folder import RunFolder
 
 
@@ -113,81 +117,115 @@ def benchmark(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
-    from rich.table import Table
-
     from a2bgan.data.manifest import require_training_sets
-    from a2bgan.report.benchmark_table import MethodRow, make_table, write_tables
+    from a2bgan.report.benchmark_table import make_table, write_tables
     from a2bgan.report.trivial_baseline import trivial_row
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
 
-    names = list(METHODS) if methods == "all" else list(dict.fromkeys(methods.split(",")))
-    # Which slices of volumes there are is the same for all methods.
-    first = load_config(names[0], None, set_ or [])
-    manifest = open_chosen(data, first.data, where, keep_identifiers)
+    made_for = [name for name, method in METHODS.items() if task in method.facts.tasks]
+    names = made_for if methods == "all" else list(dict.fromkeys(methods.split(",")))
+    settings = set_ or []
+    # How images are read, such as which slices of volumes, is the same for all methods.
+    reading = load_config(names[0], None, settings).data
+    manifest = open_chosen(data, reading, where, keep_identifiers)
+    require_training_sets(manifest)
+    _require_test_images(manifest, data, task)
+    translating = task is Task.TRANSLATION
+    if translating:
+        network = feature_network(inception, random_features, reading.channels)
+    facts = {name: load_config(name).facts for name in names}
     opening = ["--data", data]
     opening += ["--where", where] if where else []
     opening += ["--keep-identifiers"] if keep_identifiers else []
-    require_training_sets(manifest)
-    made_for = [name for name, method in METHODS.items() if task in method.facts.tasks]
-    names = made_for if methods == "all" else list(dict.fromkeys(methods.split(",")))
-    translating = task is Task.TRANSLATION
-    labels = {row.label for row in manifest.split("test")}
-    if translating:
-        from a2bgan.cli.translation import feature_network
-
-        if labels <= {0}:
-            raise InputError(f"{data}: a benchmark of translators needs test images to translate")
-        channels = load_config(names[0], None, set_ or []).data.channels
-        network = feature_network(inception, random_features, channels)
-    elif not labels >= {0, 1}:
-        raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
     trainings = {}
-    facts = {name: load_config(name).facts for name in names}
     for name in names:
-        # The last checkpoint of each: translators have their own ways to select, or none.
-        settings = [*(["selection.by=last"] if translating else []), *(set_ or [])]
-        if minutes is not None:
-            settings.append(f"train.minutes={minutes:g}")
-        if facts[name].pretrained and random_features:
-            settings.append("method.random_features=true")
-        if facts[name].pretrained and backbone_weights is not None:
-            settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
+        own = _settings(facts[name], settings, task, minutes, random_features, backbone_weights)
         for seed in range(seeds):
             run = RunFolder(out / "runs" / name / f"{seed}")
-            seeded = [*settings, f"train.seed={seed}"]
-            config = load_config(name, None, seeded)
-            if run.config_file.exists() and (
-                run.config() != config or run.manifest_sha256() != manifest.sha256
-            ):
-                raise InputError(
-                    f"{run.path}: a run with other settings or images; choose another --out"
-                )
-            trainings[name, seed] = Training(run, opening, manifest, name, seeded)
-
+            training = Training(run, opening, manifest, name, [*own, f"train.seed={seed}"])
+            training.refuse_other_run()
+            trainings[name, seed] = training
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if not threads and jobs > 1 and not translating:  # translators are trained one after the other
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    command = _command(data, methods, seeds, minutes, set_ or [], jobs, where, threads)
-    command += " --random-features" if random_features else ""
-    files = {"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips}
-    command += "".join(f" --{name} FILE" for name, file in files.items() if file is not None)
-    command += " --keep-identifiers" if keep_identifiers else ""
+    command = _command(
+        task,
+        data,
+        methods,
+        seeds=seeds,
+        minutes=minutes,
+        settings=settings,
+        jobs=jobs,
+        where=where,
+        random_features=random_features,
+        files={"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips},
+        keep_identifiers=keep_identifiers,
+        threads=threads,
+    )
     if translating:
         from a2bgan.cli.benchmark_translation import benchmark_translation
 
-        command = command.replace("benchmark", "benchmark --task translation", 1)
-        failed = benchmark_translation(trainings, facts, out, data, network, lpips, command)
-        if failed:
+        if benchmark_translation(trainings, facts, out, data, network, lpips, command):
             raise typer.Exit(1)
         return
+    rows = _detectors(trainings, facts, out, data, jobs, threads)
+    baseline = trivial_row(manifest, reading)
+    made = make_table(rows if baseline is None else [*rows, baseline])
+    _print_table(made)
+    for path in write_tables(out, made, command):
+        say_written(path)
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+def _require_test_images(manifest: "Manifest", data: str, task: Task) -> None:
+    """Raise InputError where the test set has nothing to compare methods on."""
+    labels = {row.label for row in manifest.split("test")}
+    if task is Task.TRANSLATION and labels <= {0}:
+        raise InputError(f"{data}: a benchmark of translators needs test images to translate")
+    if task is Task.DETECTION and not labels >= {0, 1}:
+        raise InputError(f"{data}: a benchmark needs test images with label 0 and with label 1")
+
+
+def _settings(
+    facts: "Facts",
+    given: list[str],
+    task: Task,
+    minutes: float | None,
+    random_features: bool,
+    backbone_weights: Path | None,
+) -> list[str]:
+    """What is set for every training of a method."""
+    # The last checkpoint of each: translators have their own ways to select, or none.
+    settings = [*(["selection.by=last"] if task is Task.TRANSLATION else []), *given]
+    if minutes is not None:
+        settings.append(f"train.minutes={minutes:g}")
+    if facts.pretrained and random_features:
+        settings.append("method.random_features=true")
+    if facts.pretrained and backbone_weights is not None:
+        settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
+    return settings
+
+
+def _detectors(
+    trainings: "Mapping[tuple[str, int], Training]",
+    facts: "Mapping[str, Facts]",
+    out: Path,
+    data: str,
+    jobs: int,
+    threads: str,
+) -> "list[MethodRow]":
+    """Train and evaluate what is left to do, so many at a time; says what came of each method."""
+    from a2bgan.report.benchmark_table import MethodRow
+
     rows = []
     with Children(threads) as children, ThreadPoolExecutor(jobs) as pool:
         pending = {key: pool.submit(t.result, children) for key, t in trainings.items()}
         try:
-            for name in names:
-                found = [pending[name, seed].result() for seed in range(seeds)]
+            for name in facts:
+                found = [future.result() for (of, _), future in pending.items() if of == name]
                 failures = [f for f in found if isinstance(f, str)]
                 repeats = [f for f in found if not isinstance(f, str)]
                 failure = without_paths(failures[0], out, data) if failures else ""
@@ -200,18 +238,18 @@ def benchmark(
             pool.shutdown(wait=False, cancel_futures=True)
             children.end()
             raise
-    baseline = trivial_row(manifest, load_config(names[0], None, set_ or []).data)
-    made = make_table(rows if baseline is None else [*rows, baseline])
+    return rows
+
+
+def _print_table(made: "BenchmarkTable") -> None:
+    from rich.table import Table
+
     on_screen = [name for name in ON_SCREEN if name in made.head]
     table = Table(*on_screen, box=None)
     for line in made.cells:
         cells = dict(zip(made.head, line, strict=True))
         table.add_row(*(escape(cells[name]) for name in on_screen))
     output.print(table)
-    for path in write_tables(out, made, command):
-        say_written(path)
-    if any(row.failure for row in rows):
-        raise typer.Exit(1)
 
 
 class Children:
@@ -279,6 +317,18 @@ class Training:
     preset: str
     settings: list[str]
 
+    def refuse_other_run(self) -> None:
+        """Raise InputError where a run with other settings or of other images is."""
+        from a2bgan.training.config import load_config
+
+        config = load_config(self.preset, None, self.settings)
+        if self.run.config_file.exists() and (
+            self.run.config() != config or self.run.manifest_sha256() != self.manifest.sha256
+        ):
+            raise InputError(
+                f"{self.run.path}: a run with other settings or images; choose another --out"
+            )
+
     def train(self, children: Children) -> str:
         """Train, or go on; the reason if that fails."""
         options: list[object] = ["--out", self.run.path, *self.opening]
@@ -337,20 +387,28 @@ def without_paths(text: str, out: Path, data: str) -> str:
 
 
 def _command(
+    task: Task,
     data: str,
     methods: str,
+    *,
     seeds: int,
     minutes: float | None,
     settings: list[str],
     jobs: int,
     where: str | None,
+    random_features: bool,
+    files: "Mapping[str, Path | None]",
+    keep_identifiers: bool,
     threads: str,
 ) -> str:
     """The command as it was given, without where data and results lie, and the threads that each
     training had, "" for what there were: a training by the clock depends on them."""
-    shown = data if data == "phantom" else Path(data).resolve().name
     parts = [f"OMP_NUM_THREADS={threads}"] if threads else []
-    parts += [f"a2bgan benchmark --data {shown} --methods {methods} --seeds {seeds} --out DIR"]
+    parts.append("a2bgan benchmark")
+    if task is not Task.DETECTION:
+        parts.append(f"--task {task}")
+    shown = data if data == "phantom" else Path(data).resolve().name
+    parts.append(f"--data {shown} --methods {methods} --seeds {seeds} --out DIR")
     if minutes is not None:
         parts.append(f"--minutes {minutes:g}")
     for setting in settings:
@@ -360,4 +418,9 @@ def _command(
         parts.append(f"--jobs {jobs}")
     if where:
         parts.append(f"--where '{where}'")
+    if random_features:
+        parts.append("--random-features")
+    parts += [f"--{option} FILE" for option, file in files.items() if file is not None]
+    if keep_identifiers:
+        parts.append("--keep-identifiers")
     return " ".join(parts)

@@ -10,15 +10,14 @@ from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import open_chosen
+from a2bgan.cli.feature_network import feature_network
+from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Row
-    from a2bgan.detection.fid import FeatureNetwork
     from a2bgan.detection.selection import Selection
     from a2bgan.training.run_folder import RunFolder
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
 
 
 class Rule(StrEnum):
@@ -109,7 +108,7 @@ def decide(
 ) -> None:
     """Select by a rule, write ``selection.json`` and say what was picked."""
     from a2bgan.detection.held_out import load_both
-    from a2bgan.detection.selection import diseased_share
+    from a2bgan.detection.selection import diseased_share, separates_nothing
     from a2bgan.detection.trained import write_selection
 
     selection = _select(run, rule, labels, inception, random_features)
@@ -123,7 +122,7 @@ def decide(
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)
-    if "aucp" in details and details["aucp"] < 0.5 + 2 * details["standard_error"]:
+    if separates_nothing(details):
         errors.print(
             "[yellow]warning:[/] these scores do not tell the mixed set from the healthy one: "
             "train longer (--set train.minutes=...); or the mixed set has next to no disease",
@@ -185,7 +184,9 @@ def _select(
         list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
         return selection.select_by_labels(run, labelled, values)
     if rule is Rule.FID:
-        network = _feature_network(run, inception, random_features)
+        network = feature_network(
+            inception, random_features, config.data.channels, offer_random=False
+        )
         return selection.select_by_fid(run, *load_both(run, "training"), network)
     healthy, mixed = load_both(run, "selection")
     if not len(healthy) or not len(mixed):
@@ -224,14 +225,6 @@ def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
     return kept
 
 
-def _feature_network(
-    run: "RunFolder", inception: Path | None, random_features: bool
-) -> "FeatureNetwork":
-    from a2bgan.detection.fid import Inception, RandomFeatures
-
-    return RandomFeatures(run.config().data.channels) if random_features else Inception(inception)
-
-
 def _compare(
     run: "RunFolder", data: str | None, inception: Path | None, random_features: bool
 ) -> None:
@@ -251,7 +244,9 @@ def _compare(
     list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
     healthy, mixed = load_both(run, "selection")
     try:
-        network = _feature_network(run, inception, random_features)
+        network = feature_network(
+            inception, random_features, config.data.channels, offer_random=False
+        )
     except InputError as error:
         errors.print(f"[yellow]without FID:[/] {escape(str(error))}", soft_wrap=True)
         network = None

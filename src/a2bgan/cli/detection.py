@@ -16,6 +16,7 @@ from a2bgan.cli.data_options import (
     require_sources,
 )
 from a2bgan.cli.out_file import require_place
+from a2bgan.cli.run_options import CheckpointOption, RunArgument, ScoreOption, SplitOption
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,23 +26,13 @@ if TYPE_CHECKING:
     from a2bgan.detection.calibration import Calibration
     from a2bgan.detection.evaluate import Evaluation
     from a2bgan.detection.exported import Exported
-    from a2bgan.detection.predict import Prediction
+    from a2bgan.detection.prediction import Prediction
     from a2bgan.detection.trained import Pick, Trained
     from a2bgan.training.run_folder import RunFolder
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
 DataOption = Annotated[
     str | None, typer.Option(help="Manifest, folder or 'phantom'; by default the run's own.")
 ]
-SplitOption = Annotated[str, typer.Option(help="Split of the manifest.")]
-ScoreOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The image score: mean, smooth-max, top-k or mask-weighted of the map, or one of the "
-        "method's own; by default the selected one."
-    ),
-]
-CheckpointOption = Annotated[str, typer.Option(help="selected, last, or a checkpoint's step.")]
 VmaxOption = Annotated[
     float | None,
     typer.Option(
@@ -166,6 +157,7 @@ def predict(
         raise InputError("parts hold scores alone: leave out --pictures and --dicom-out")
     require_sources(inputs)
     chosen = TagFilter(where) if where else None
+    workers.take_gpu()
     model, calibration = _open_model(run, checkpoint, score, runtime, half)
     found = prediction.find_inputs(
         inputs,

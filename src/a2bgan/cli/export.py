@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.run_options import CheckpointOption, RunArgument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ class Form(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    run: RunArgument,
     form: Annotated[
         Form,
         typer.Option(
@@ -42,16 +43,14 @@ def export(
     score: Annotated[
         str | None, typer.Option(help="The image score; by default the selected one.")
     ] = None,
-    checkpoint: Annotated[
-        str, typer.Option(help="selected, last, or a checkpoint's step.")
-    ] = "selected",
+    checkpoint: CheckpointOption = "selected",
     data: Annotated[
         list[Path] | None,
         typer.Option(help="Images or folders to check on; by default the run's held-out images."),
     ] = None,
 ) -> None:
     """Write what a run learned as one file: network, preprocessing, score and threshold."""
-    from a2bgan.detection.calibration import read_calibration
+    from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.export import ENDINGS
     from a2bgan.detection.export import export as write
     from a2bgan.detection.trained import load_trained
@@ -59,8 +58,8 @@ def export(
 
     folder = RunFolder.open(run)
     trained = load_trained(folder, checkpoint, score)
-    calibration = read_calibration(folder)
-    if calibration is None or not calibration.applies_to(trained.pick):
+    calibration = usable_calibration(folder, trained.pick)
+    if calibration is None:
         errors.print(
             "[yellow]no threshold in the file:[/] the run has none for this score and checkpoint; "
             "`a2bgan calibrate` sets one",

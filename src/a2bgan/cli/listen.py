@@ -13,11 +13,12 @@ from rich.markup import escape
 
 from a2bgan.cli.console import errors, output
 from a2bgan.cli.data_options import KeepIdentifiersOption
+from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 
 def listen(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    run: RunArgument,
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that others reach needs --allow-peer.")
     ] = "127.0.0.1",

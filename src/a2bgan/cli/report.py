@@ -9,6 +9,7 @@ from rich.markup import escape
 from a2bgan.cli.console import errors, output, say_written
 from a2bgan.cli.data_options import open_chosen
 from a2bgan.cli.out_file import require_place
+from a2bgan.cli.run_options import RunArgument, SplitOption
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    run: RunArgument,
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
     ] = None,
@@ -87,7 +88,7 @@ def compare(
     data: Annotated[
         str | None, typer.Option(help="Labelled data; by default the first run's own.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
+    split: SplitOption = "test",
 ) -> None:
     """Test whether two runs detect equally well on the same patients (DeLong)."""
     from a2bgan.detection.delong import compare_aurocs

@@ -8,18 +8,19 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, output
+from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.detection.calibration import Calibration
-    from a2bgan.detection.predict import Input
+    from a2bgan.detection.prediction import Input
     from a2bgan.detection.trained import Trained
     from a2bgan.serving.cases import Cases
     from a2bgan.training.run_folder import RunFolder
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")],
+    run: RunArgument,
     data: Annotated[
         str | None,
         typer.Option(
@@ -120,14 +121,13 @@ def _open_cases(
 
 
 def _calibration(run: "RunFolder", trained: "Trained") -> "Calibration | None":
-    from a2bgan.detection.calibration import read_calibration
+    from a2bgan.detection.calibration import usable_calibration
 
-    calibration = read_calibration(run)
-    if calibration is None or not calibration.applies_to(trained.pick):
+    calibration = usable_calibration(run, trained.pick)
+    if calibration is None:
         errors.print(
             f"[yellow]no threshold:[/] `a2bgan calibrate {escape(str(run))}` sets one; scores "
             "alone are shown",
             soft_wrap=True,
         )
-        return None
     return calibration

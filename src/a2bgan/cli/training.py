@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,24 @@ WAIT_SECONDS = 600
 
 NUMBERS = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
 """Environment variables that number processes that train together."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command was given to make a run from; of a resumed run, where its data are now."""
+
+    data: str | None
+    preset: str
+    config: Path | None
+    settings: list[str]
+    where: str | None
+    keep_identifiers: bool
+
+    def resolved(self) -> "Config":
+        """The whole configuration of a new run. Raises InputError."""
+        from a2bgan.training.config import load_config
+
+        return load_config(self.preset, self.config, self.settings)
 
 
 def train(
@@ -66,25 +85,22 @@ def train(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
-    from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
-    new = (data, preset, config, set_ or [])
-    chosen = (where, keep_identifiers)
-    if seeds > 1 and not _alone(load_config(preset, config, set_ or []).train):
+    given = Given(data, preset, config, set_ or [], where, keep_identifiers)
+    if seeds > 1 and not _alone(given.resolved().train):
         raise InputError("--seeds is for one process: repeat the command with --set train.seed")
     if profile:
-        new_one = None if resume else load_config(preset, config, set_ or [])
-        _refuse_profile(new_one or RunFolder.open_all(out)[0].config())
+        _refuse_profile(RunFolder.open_all(out)[0].config() if resume else given.resolved())
     if seeds == 1:
-        run = _open_run(out, *new, resume, overwrite, *chosen)
+        run = _open_run(out, given, resume=resume, overwrite=overwrite)
         _train(run, resume, profile)
     else:
         if RunFolder(out).config_file.exists():
             raise InputError(f"{out}: a run is there; choose another --out for repeated runs")
         for seed in range(seeds):
-            run = _open_repeated_run(out, seed, *new, resume, overwrite, *chosen)
+            run = _open_repeated_run(out, seed, given, resume=resume, overwrite=overwrite)
             _train(run, resume, profile)
     if _leads():
         output.print(f"next: a2bgan evaluate {out}", markup=False, soft_wrap=True)
@@ -246,19 +262,9 @@ def _warn_nothing_held_out(run: "RunFolder", purpose: str, consequence: str) -> 
 
 
 def _open_repeated_run(
-    out: Path,
-    seed: int,
-    data: str | None,
-    preset: str,
-    config: Path | None,
-    settings: list[str],
-    resume: bool,
-    overwrite: bool,
-    where: str | None,
-    keep_identifiers: bool,
+    out: Path, seed: int, given: Given, *, resume: bool, overwrite: bool
 ) -> "RunFolder":
     """One of several runs that differ in ``train.seed`` alone: the first's, plus ``seed``."""
-    from a2bgan.training.config import load_config
     from a2bgan.training.run_folder import RunFolder
 
     folder, first = (RunFolder.repeated(out, number) for number in (seed, 0))
@@ -268,40 +274,25 @@ def _open_repeated_run(
         base = RunFolder.open(first).config()
         train = base.train.model_copy(update={"seed": base.train.seed + seed})
         return _create_run(folder, base.model_copy(update={"train": train}), manifest, False)
-    if resume:
-        return _open_run(
-            folder, data, preset, config, settings, resume, overwrite, where, keep_identifiers
-        )
-    number = load_config(preset, config, settings).train.seed + seed
-    settings = [*settings, f"train.seed={number}"]
-    return _open_run(
-        folder, data, preset, config, settings, resume, overwrite, where, keep_identifiers
-    )
+    if not resume:
+        number = given.resolved().train.seed + seed
+        given = replace(given, settings=[*given.settings, f"train.seed={number}"])
+    return _open_run(folder, given, resume=resume, overwrite=overwrite)
 
 
-def _open_run(
-    out: Path,
-    data: str | None,
-    preset: str,
-    config: Path | None,
-    settings: list[str],
-    resume: bool,
-    overwrite: bool,
-    where: str | None,
-    keep_identifiers: bool,
-) -> "RunFolder":
+def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "RunFolder":
     from a2bgan.data.manifest import open_data, require_training_sets
-    from a2bgan.training.config import load_config
     from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
 
+    data = given.data
     if overwrite:
         _refuse_overwrite_among_many(out)
     if not _leads():
         moved = resume and data is not None
         return _join_run(out, str(open_data(str(data)).root.resolve()) if moved else None)
     if resume:
-        if settings or config is not None or overwrite:
+        if given.settings or given.config is not None or overwrite:
             raise InputError(
                 "--resume keeps the run's settings: leave out --set, --config and "
                 "--overwrite, or start a new run"
@@ -309,8 +300,8 @@ def _open_run(
         run = RunFolder.open(out)
         if data is None:
             return run
-        where = where or run.manifest_where()
-        manifest = open_chosen(data, run.config().data, where, keep_identifiers)
+        where = given.where or run.manifest_where()
+        manifest = open_chosen(data, run.config().data, where, given.keep_identifiers)
         if manifest.sha256 != run.manifest_sha256():
             raise InputError(
                 f"{data}: not the manifest that {out} was trained on, or another key of "
@@ -320,12 +311,12 @@ def _open_run(
         return run
     if data is None:
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
-    resolved = load_config(preset, config, settings)
+    config = given.resolved()
     RunFolder.refuse_occupied(out, overwrite=overwrite)
-    refuse_impossible(resolved)  # before images are prepared, and an old run is deleted
-    manifest = open_chosen(data, resolved.data, where, keep_identifiers)
+    refuse_impossible(config)  # before images are prepared, and an old run is deleted
+    manifest = open_chosen(data, config.data, given.where, given.keep_identifiers)
     require_training_sets(manifest)
-    return _create_run(out, resolved, manifest, overwrite)
+    return _create_run(out, config, manifest, overwrite)
 
 
 def _create_run(out: Path, config: "Config", manifest: "Manifest", overwrite: bool) -> "RunFolder":

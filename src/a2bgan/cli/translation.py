@@ -2,18 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import require_sources
-from a2bgan.cli.detection import CheckpointOption, RunArgument
+from a2bgan.cli.feature_network import feature_network
 from a2bgan.cli.out_file import require_place
+from a2bgan.cli.run_options import CheckpointOption, RunArgument
 from a2bgan.errors import InputError
-
-if TYPE_CHECKING:
-    from a2bgan.detection.fid import FeatureNetwork
 
 RandomFeaturesOption = Annotated[
     bool,
@@ -104,20 +102,3 @@ def fid(
             raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     if failures:
         raise typer.Exit(1)
-
-
-def feature_network(
-    inception: Path | None, random_features: bool, channels: int
-) -> "FeatureNetwork":
-    """Inception, or random features where they are asked for. Raises InputError."""
-    from a2bgan.detection.fid import Inception, RandomFeatures
-
-    if random_features:
-        if inception is not None:
-            raise InputError("give either --inception or --random-features")
-        return RandomFeatures(channels)
-    try:
-        return Inception(inception)
-    except InputError as error:
-        hint = "" if inception is not None else "; or --random-features, which results then say"
-        raise InputError(f"{error}{hint}") from None

@@ -1,0 +1,1 @@
+"""From files, or a seed, to arrays of images, ready for training."""

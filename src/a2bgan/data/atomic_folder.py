@@ -39,18 +39,31 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file in UTF-8; who reads it meanwhile finds the old one, or none.
+@contextmanager
+def atomic_file(file: Path, *, private: bool = False) -> Iterator[Path]:
+    """Yield a path beside `file` to write to, which replaces it when the block ends without error.
 
-    After a killed process a hidden file `.NAME.partial-*` beside it may be left. Raises OSError.
+    Who reads `file` meanwhile finds the old one, or none. After an error in the block nothing is
+    left; after a killed process a hidden file `.NAME.partial-*` beside it may be. Raises OSError.
+
+    private: the file is there when the block begins, and its owner alone may read it.
     """
     target = file.resolve()
-    partial = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:12]}"
+    # Shortened: a name may be as long as the file system allows.
+    partial = target.parent / f".{target.name[:50]}.partial-{uuid.uuid4().hex[:12]}"
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        if private:
+            partial.touch(mode=0o600, exist_ok=False)
+        yield partial
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, text: str, *, private: bool = False) -> None:
+    """Write a text file in UTF-8, as `atomic_file` does. Raises OSError."""
+    with atomic_file(file, private=private) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
 
 
 def _require_free(out: Path, target: Path) -> None:

@@ -4,54 +4,38 @@ Below the cache folder:
     images/<key>/images.npy   the preprocessed images, (N, C, H, W)
     images/<key>/entry.json   row numbers, failures by row number, which of them may pass, original
                               sizes, a checksum
-    content/<set>.json        size, modification time and content hash of each original
+    content/<set>.json        the index of the originals' contents, see `content_index`
 
 `key` is a digest of the contents, in order, and of the preprocessing, so a changed file or option
-never meets an old array. `set` is a digest of the absolute paths: while sizes and modification
-times stand, a later start reads no original. No file name is stored anywhere.
+never meets an old array. While sizes and modification times stand, a later start reads no original.
+No file name is stored anywhere.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import platformdirs
 
-from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.ordered_work import in_order
+from a2bgan.data.building_folder import building_folder, remove_abandoned, remove_in_one_step
+from a2bgan.data.content_index import Content, contents_of
+from a2bgan.data.ordered_work import read_in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
-from a2bgan.data.readers import (
-    ImageError,
-    PassingImageError,
-    find_reader,
-    image_suffix,
-    open_image_file,
-    read_picture,
-)
-from a2bgan.data.slice_names import parse_slice, volume_of
+from a2bgan.data.readers import ImageError, PassingImageError, read_picture
+from a2bgan.data.slice_names import fragment_of, parse_slice
 from a2bgan.errors import InputError
 
 # Raise it when readers or preprocessing give other pixels for the same options.
 FORMAT_VERSION = 3
-
-# What a killed process left half built is removed after this long.
-ABANDONED_AFTER_SECONDS = 24 * 3600
-
-# Average size of the files from which decoding in several threads is faster than in one.
-THREADS_PAY_ABOVE_BYTES = 16_384
 
 # Decoded images between two notes of what has been decoded, and where those are.
 NOTED_TOGETHER = 256
@@ -61,8 +45,6 @@ Progress = Callable[[int, int], None]
 
 # The memory-mapped images and the text stored beside them.
 _Entry = tuple[np.ndarray, dict[str, Any]]
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class _Passing(str):
     """The reason of a failure that may not be there another time."""
 
 
-class Original(NamedTuple):
+class StoredForm(NamedTuple):
     """How an image was stored before preprocessing: pixels, channels (1 or 3), bits a channel."""
 
     height: int
@@ -101,7 +83,7 @@ class CachedImages:
     images: np.ndarray
     index: np.ndarray
     failures: list[Failure]
-    originals: list[Original]
+    originals: list[StoredForm]
     content: list[str | None]
 
 
@@ -142,140 +124,44 @@ def load_images(
         images=images,
         index=np.array(entry["index"], dtype=np.int64),
         failures=[Failure(names[row], reason) for row, reason in entry["failures"]],
-        originals=[Original(*original) for original in entry["originals"]],
+        originals=[StoredForm(*original) for original in entry["originals"]],
         content=[
-            content.sha256 and content.sha256 + _fragment(path)
+            content.sha256 and content.sha256 + fragment_of(path)
             for content, path in zip(contents, paths, strict=True)
         ],
     )
 
 
-def _no_report(done: int, total: int) -> None:
+def _no_report(*steps: int) -> None:
     pass
 
 
 def _load_or_build(
     paths: Sequence[Path], config: DataConfig, root: Path, report: Progress
-) -> tuple[list["_Content"], _Entry]:
+) -> tuple[list[Content], _Entry]:
     entries, index_folder = _private_folder(root / "images"), _private_folder(root / "content")
-    contents = _contents(paths, index_folder, report)
+    contents = contents_of(paths, index_folder, lambda done: report(done, 2 * len(paths)))
     for _ in range(3):
         key = _entry_key(contents, config)
         stored = _usable_entry(entries / key, paths, config)
         if stored is not None:
             return contents, stored
-        _remove_abandoned(entries)
-        with _building_folder(entries, key) as building:
+        remove_abandoned(entries)
+        with building_folder(entries, key, NOTES) as building:
             # Another process may have finished while this one waited for the folder.
             stored = _usable_entry(entries / key, paths, config)
             if stored is not None:
                 return contents, stored
             _build_entry(paths, contents, config, building, report)
             # A file replaced after it was hashed must not be stored under the old content's key.
-            now = _contents(paths, index_folder, _no_report)
+            now = contents_of(paths, index_folder, _no_report)
             if now == contents:
                 return contents, _install_entry(building, entries / key, paths, config)
         contents = now
     raise InputError("image files change while they are read; start again when they are complete")
 
 
-class _Content(NamedTuple):
-    """What is in a file: the hash of its bytes, or the reason why it cannot be opened."""
-
-    sha256: str | None
-    suffix: str
-    size: int
-    reason: str
-
-
-def _contents(paths: Sequence[Path], folder: Path, report: Progress) -> list[_Content]:
-    """Hash the files, except those whose size and modification time are as at the last time."""
-    absolute = [os.path.abspath(path) for path in paths]
-    suffixes = [image_suffix(Path(volume_of(path))) + _fragment(path) for path in paths]
-    digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
-    index_file = folder / f"{digest.hexdigest()}.json"
-    known = _read_content_index(index_file, len(paths))
-    # Slices of a volume are one file, looked at once.
-    files = [volume_of(path) for path in absolute]
-    first: dict[str, int] = {}
-    for k, file in enumerate(files):
-        first.setdefault(file, k)
-    state_of = {file: _file_state(file) for file in first}
-    states = [state_of[file] for file in files]
-    changed = [
-        k
-        for k in first.values()
-        if states[k] is None or known[k] is None or known[k][0] != states[k]
-    ]
-    contents = [
-        _Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
-        for entry, suffix, state in zip(known, suffixes, states, strict=True)
-    ]
-    threads = _useful_threads([contents[k] for k in changed])
-    hashed = _in_parallel(lambda k: _hash_file(paths[k]), changed, threads)
-    for done, k in enumerate(changed, start=len(paths) - len(changed) + 1):
-        sha256, reason = next(hashed)
-        contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
-        report(done, 2 * len(paths))
-    contents = [
-        content._replace(sha256=contents[first[file]].sha256, reason=contents[first[file]].reason)
-        for content, file in zip(contents, files, strict=True)
-    ]
-    if any(states[k] is not None for k in changed):
-        rows = [
-            None if content.sha256 is None else [state, content.sha256]
-            for state, content in zip(states, contents, strict=True)
-        ]
-        write_atomically(index_file, json.dumps(rows))
-    return contents
-
-
-def _file_state(path: str) -> list[int] | None:
-    try:
-        if os.path.isdir(path):  # a DICOM series
-            found = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
-            return [sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)]
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _fragment(path: Path) -> str:
-    """What tells a slice from the others of its volume; "" for other images."""
-    found = parse_slice(path)
-    return "" if found is None else found.fragment
-
-
-def _hash_file(path: Path) -> tuple[str | None, str]:
-    try:
-        find_reader(path)
-        volume = Path(volume_of(path))
-        if os.path.isdir(volume):
-            digest = hashlib.sha256()
-            for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
-                digest.update((_hash_file(part)[0] or "").encode())
-            return digest.hexdigest(), ""
-        with open_image_file(volume) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), ""
-    except ImageError as error:
-        return None, str(error)
-    except OSError:
-        return None, "cannot be read (input/output error)"
-
-
-def _read_content_index(index_file: Path, count: int) -> list[Any]:
-    try:
-        rows = json.loads(index_file.read_bytes())
-        intact = len(rows) == count and all(
-            row is None or (isinstance(row[0], list) and len(row[1]) == 64) for row in rows
-        )
-        return rows if intact else [None] * count
-    except (OSError, ValueError, TypeError, IndexError, KeyError):
-        return [None] * count
-
-
-def _entry_key(contents: Sequence[_Content], config: DataConfig) -> str:
+def _entry_key(contents: Sequence[Content], config: DataConfig) -> str:
     # Which slices there are is in the paths.
     options = config.model_dump(
         exclude={"window_low", "window_high", "volume_axis", "slices", "skip_empty", "series"}
@@ -294,7 +180,7 @@ def _entry_key(contents: Sequence[_Content], config: DataConfig) -> str:
 
 def _build_entry(
     paths: Sequence[Path],
-    contents: Sequence[_Content],
+    contents: Sequence[Content],
     config: DataConfig,
     building: Path,
     report: Progress,
@@ -312,7 +198,7 @@ def _build_entry(
 
     images, decoded = _open_array(building, shape, dtype)
 
-    def decode(row: int) -> Original | str:
+    def decode(row: int) -> StoredForm | str:
         try:
             image, window = read_picture(paths[row], config.reading)
             images[row] = preprocess(image, config, window)
@@ -320,16 +206,16 @@ def _build_entry(
             return _Passing(error)
         except ImageError as error:
             return str(error)
-        return _describe_original(image)
+        return _stored_form(image)
 
     rows = [row for row in first_row.values() if row not in decoded]
     already = len(paths) - len(rows)
-    threads = _useful_threads([contents[row] for row in rows])
-    unnoted: dict[int, Original | str] = {}
+    sizes = [contents[row].size for row in rows]
+    unnoted: dict[int, StoredForm | str] = {}
     with warnings.catch_warnings():
         # Pillow warns about damaged files; what matters is reported as a failure.
         warnings.simplefilter("ignore")
-        for number, result in enumerate(_in_parallel(decode, rows, threads)):
+        for number, result in enumerate(read_in_order(decode, rows, sizes)):
             unnoted[rows[number]] = result
             report(len(paths) + already + number + 1, 2 * len(paths))
             if len(unnoted) == NOTED_TOGETHER:
@@ -352,7 +238,7 @@ def _build_entry(
 
 def _open_array(
     building: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[np.memmap, dict[int, Original | str]]:
+) -> tuple[np.memmap, dict[int, StoredForm | str]]:
     """The array to decode into, and what a process that was killed has noted as decoded."""
     file, notes = building / "images.npy", building / NOTES
     if file.exists() and notes.exists():
@@ -362,91 +248,21 @@ def _open_array(
             lines = notes.read_text(encoding="utf-8").split("\n")[:-1]
             noted = [json.loads(line) for line in lines]
             if images.shape == shape and images.dtype == dtype:
-                return images, {k: v if isinstance(v, str) else Original(*v) for k, v in noted}
+                return images, {k: v if isinstance(v, str) else StoredForm(*v) for k, v in noted}
     notes.unlink(missing_ok=True)
     return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape), {}
 
 
-def _note_decoded(building: Path, decoded: dict[int, Original | str]) -> None:
+def _note_decoded(building: Path, decoded: dict[int, StoredForm | str]) -> None:
     with (building / NOTES).open("a", encoding="utf-8") as file:
         file.writelines(
             json.dumps(item) + "\n" for item in decoded.items() if not isinstance(item[1], _Passing)
         )
 
 
-@contextmanager
-def _building_folder(entries: Path, key: str) -> Iterator[Path]:
-    """A folder to build an entry in: what a killed process left of it, or a new one.
-
-    A lock on the folder, which ends with its process, tells one that is left from one in use, for
-    whose end it waits. Where there are no locks every process has a folder of its own. It is gone
-    after the block, unless that was interrupted.
-    """
-    folder = entries / f".building-{key}"
-    while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        try:
-            lock = _lock_folder(folder, wait=True)
-            break
-        except FileNotFoundError:  # the process waited for has finished
-            continue
-    if lock is None:
-        with suppress(OSError):
-            folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=entries))
-    interrupted = False
-    try:
-        yield folder
-    except KeyboardInterrupt:
-        interrupted = True
-        raise
-    finally:
-        kept = interrupted and (folder / NOTES).exists()
-        # Once it is moved into place another process may have made one of the same name.
-        if not kept and (lock is None or _is_at(lock, folder)):
-            shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            _unlock(lock)
-
-
-def _lock_folder(folder: Path, *, wait: bool) -> int | None:
-    """A descriptor that holds the folder's lock, for `_unlock`; None where there are no locks.
-
-    Raises BlockingIOError when another process has it, unless it is to `wait`, and
-    FileNotFoundError when the folder is gone.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        # It may have been moved into place between finding and locking it.
-        if not _is_at(descriptor, folder):
-            raise FileNotFoundError(folder)
-    except BaseException as error:
-        os.close(descriptor)
-        known = isinstance(error, BlockingIOError | FileNotFoundError)
-        if isinstance(error, OSError) and not known:  # not every file system has locks
-            return None
-        raise
-    return descriptor
-
-
-def _is_at(descriptor: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
-    except FileNotFoundError:
-        return False
-
-
-def _unlock(lock: int) -> None:
-    # Closing alone would leave it to a child process that was forked meanwhile.
-    with suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    os.close(lock)
-
-
-def _describe_original(image: np.ndarray) -> Original:
+def _stored_form(image: np.ndarray) -> StoredForm:
     height, width = image.shape[:2]
-    return Original(height, width, 1 if image.ndim == 2 else 3, image.itemsize * 8)
+    return StoredForm(height, width, 1 if image.ndim == 2 else 3, image.itemsize * 8)
 
 
 def _checksum(images: np.ndarray) -> int:
@@ -454,15 +270,15 @@ def _checksum(images: np.ndarray) -> int:
 
 
 def _describe(
-    contents: Sequence[_Content],
+    contents: Sequence[Content],
     first_row: dict[tuple[str | None, str], int],
-    decoded: dict[int, Original | str],
+    decoded: dict[int, StoredForm | str],
 ) -> tuple[dict[str, Any], list[int]]:
     """The text stored beside the array, and for each of its images the row it was decoded to."""
     index: list[int] = []
     failures: list[tuple[int, str]] = []
     passing: list[int] = []
-    originals: list[Original] = []
+    originals: list[StoredForm] = []
     sources: list[int] = []
     for row, content in enumerate(contents):
         first = first_row.get((content.sha256, content.suffix), row)
@@ -482,7 +298,7 @@ def _describe(
 def _gather(images: np.memmap, sources: Sequence[int], building: Path) -> np.memmap:
     """Rewrite the array so that it holds the rows `sources`, a part at a time."""
     gathered = np.lib.format.open_memmap(
-        building / "gathered.npy",
+        building / "gathered.npy",  # one name, so that what a killed process left is overwritten
         mode="w+",
         dtype=images.dtype,
         shape=(len(sources), *images.shape[1:]),
@@ -555,46 +371,13 @@ def _install_entry(built: Path, folder: Path, paths: Sequence[Path], config: Dat
             stored = _usable_entry(folder, paths, config)
         if stored is not None:
             return stored
-        # What stands there is damaged or outdated: move it away in one step, then try again.
-        away = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-        with suppress(FileNotFoundError):
-            os.rename(folder, away / "entry")
-        shutil.rmtree(away, ignore_errors=True)
+        remove_in_one_step(folder)  # what stands there is damaged or outdated
     raise InputError(f"{folder}: the stored images are damaged again and again; check the disk")
-
-
-def _useful_threads(contents: Sequence[_Content]) -> int:
-    # Decoding and resizing release the interpreter lock, but small files spend most of their time
-    # in Python, where a second thread only gets in the way.
-    average = sum(content.size for content in contents) / max(1, len(contents))
-    return (os.cpu_count() or 1) if average > THREADS_PAY_ABOVE_BYTES else 1
-
-
-def _in_parallel(
-    task: Callable[[int], _Result], items: Sequence[int], threads: int
-) -> Iterator[_Result]:
-    """Results in the order of the items."""
-    if threads == 1:
-        yield from map(task, items)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(pool, task, items, ahead=64 * threads)
 
 
 def _private_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
-
-
-def _remove_abandoned(entries: Path) -> None:
-    for folder in entries.glob(".building-*"):
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_SECONDS:
-                # One that takes more than a day to fill is locked, which is an OSError.
-                lock = _lock_folder(folder, wait=False)
-                shutil.rmtree(folder, ignore_errors=True)
-                if lock is not None:
-                    _unlock(lock)
 
 
 def _require_space(folder: Path, needed: int) -> None:

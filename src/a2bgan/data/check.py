@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from a2bgan.data.cache import CachedImages, Failure, Original, load_images
+from a2bgan.data.cache import CachedImages, Failure, StoredForm, load_images
 from a2bgan.data.manifest import SPLITS, Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import ImageError, read_mask
@@ -173,7 +173,7 @@ def _count_labels(test: Sequence[Row]) -> dict[str, int]:
     return {"normal": labels[0], "abnormal": labels[1], "unlabelled": labels[None]}
 
 
-def _summarise_sizes(originals: Sequence[Original]) -> Sizes | None:
+def _summarise_sizes(originals: Sequence[StoredForm]) -> Sizes | None:
     if not originals:
         return None
     sizes = np.array([(original.width, original.height) for original in originals])
@@ -190,7 +190,7 @@ def _summarise_sizes(originals: Sequence[Original]) -> Sizes | None:
     )
 
 
-def _depth_name(original: Original) -> str:
+def _depth_name(original: StoredForm) -> str:
     kind = "float" if original.bits == 32 else f"{original.bits}-bit"
     return f"{kind} {'grey' if original.channels == 1 else 'colour'}"
 

@@ -24,8 +24,7 @@ def make_face(rng: Rng, size: int = 64, glasses: bool = False) -> Generated:
 
     Face, light and noise are drawn before the glasses. Raises InputError for a size below 32.
     """
-    if size < SMALLEST_SIZE:
-        raise InputError(f"face size {size} is too small: use {SMALLEST_SIZE} or more")
+    _require_size(size)
     axis = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
     u, v = np.meshgrid(axis - rng.normal(0, 0.05), axis - rng.normal(0, 0.05))
     u, v = u.astype(np.float32), v.astype(np.float32)
@@ -110,12 +109,16 @@ def write_faces(
         ("test", 0): test_normal,
         ("test", 1): test_abnormal,
     }
-    if size < SMALLEST_SIZE:
-        raise InputError(f"face size {size} is too small: use {SMALLEST_SIZE} or more")
+    _require_size(size)
     kinds = dict.fromkeys(("healthy", "mixed", "test"), (GLASSES,))
     return write_generated(
         out, counts, kinds, lambda rng, kind: make_face(rng, size, kind is not None), seed
     )
+
+
+def _require_size(size: int) -> None:
+    if size < SMALLEST_SIZE:
+        raise InputError(f"face size {size} is too small: use {SMALLEST_SIZE} or more")
 
 
 def _between(rng: Rng, colours: np.ndarray) -> np.ndarray:

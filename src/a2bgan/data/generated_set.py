@@ -51,7 +51,7 @@ def write_generated(
     Raises InputError when `out` holds something or a number is negative.
     """
     if min(counts.values()) < 0 or seed < 0:
-        raise InputError("phantom counts and seed must be 0 or more")
+        raise InputError("counts and seed must be 0 or more")
     roles = [
         (split, kinds[split][i % len(kinds[split])] if label else None)
         for (split, label), count in counts.items()

@@ -24,7 +24,7 @@ _LETTERS = {
 def draw_tube(rng: Rng, u: Field, v: Field) -> Field:
     """Density of a tube's wall, from above: down the windpipe, to the stomach or into a lung.
 
-    u, v: chest coordinates of each pixel, see `a2bgan.data.phantom`.
+    u, v: chest coordinates of each pixel, see `a2bgan.data.chest`.
     """
     side = float(rng.choice((-1, 1)))
     end = (

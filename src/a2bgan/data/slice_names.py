@@ -41,3 +41,9 @@ def volume_of(name: str | Path) -> str:
     """The volume's name or path of a slice's; of any other image its own."""
     found = parse_slice(name)
     return str(name) if found is None else found.volume
+
+
+def fragment_of(name: str | Path) -> str:
+    """What tells a slice from the others of its volume; "" for other images."""
+    found = parse_slice(name)
+    return "" if found is None else found.fragment

@@ -23,6 +23,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
@@ -221,10 +222,12 @@ def write_map(path: Path, values: np.ndarray, grid: Grid) -> None:
 
 def write_nifti(path: Path, image: Any) -> None:
     """Write a nibabel image as .nii.gz, whole or not at all; equal images give equal bytes."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with (
+        atomic_file(path) as partial,
+        partial.open("wb") as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+    ):
         image.to_stream(packed)
-    temporary.replace(path)
 
 
 class _Recent:

@@ -12,7 +12,6 @@ from scipy.stats import ks_2samp
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
-from a2bgan.detection.detect import detect
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
@@ -103,22 +102,28 @@ def read_calibration(run: RunFolder) -> Calibration | None:
         ) from None
 
 
+def usable_calibration(run: RunFolder, pick: Pick) -> Calibration | None:
+    """A run's calibration where it holds for a pick, otherwise None. Raises InputError if it is
+    damaged."""
+    found = read_calibration(run)
+    return found if found is not None and found.applies_to(pick) else None
+
+
 def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     """Score held-out healthy images. Raises InputError if there are none."""
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
-    pick = trained.pick
     found = [
         (batch.scores.numpy(), *intensities(to_intensities(batch.x)))
-        for batch in detect(trained.method, healthy.images, pick.score, pick.version)
+        for batch in trained.judge(healthy.images)
     ]
     scores, means, deviations = (
         np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
     )
-    of_patients = by_patient(healthy.patients, scores, pick.patients)
+    of_patients = by_patient(healthy.patients, scores, trained.pick.patients)
     _, numbers = np.unique(healthy.patients, return_inverse=True)
     patient_scores = np.sort(list(of_patients.values()))
-    return Calibration(pick, patient_scores, scores, means, deviations, numbers)
+    return Calibration(trained.pick, patient_scores, scores, means, deviations, numbers)
 
 
 def intensities(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.manifest import Manifest, Row
@@ -16,7 +17,6 @@ from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.detect import detect
 from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
@@ -51,13 +51,14 @@ class Evaluation:
 
     def write_scores(self, path: Path) -> None:
         """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_file(path) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.writer(file)
             table.writerow(SCORE_COLUMNS)
             for row, score in zip(self.rows, self.scores, strict=True):
                 table.writerow((row.name, row.patient_id, row.label, repr(float(score))))
-        temporary.replace(path)
 
 
 def evaluate(
@@ -87,45 +88,27 @@ def evaluate(
     rows, masks, mask_failures = with_evaluated_labels(rows, config)
 
     # Maps and twins are kept only where there is a mask to compare them with.
-    masked = [i for i, mask in enumerate(masks) if mask is not None]
     facts = trained.method.facts
     localising = facts.makes_map and any(mask.any() for mask in masks if mask is not None)
-    twins = (
-        _true_twins([rows[i] for i in masked], config, cache_dir)
-        if localising and facts.makes_twin
-        else None
-    )
-    map_score = _map_score(trained.pick)
-    of_map: list[np.ndarray] = []
+    compared = np.array([localising and mask is not None for mask in masks])
+    true_twins = None
+    if localising and facts.makes_twin:
+        of_rows = [row for row, kept in zip(rows, compared, strict=True) if kept]
+        true_twins = _true_twins(of_rows, config, cache_dir)
     started = time.monotonic()
-    parts: list[np.ndarray] = []
-    maps: list[np.ndarray] = []
-    translated: list[np.ndarray] = []
-    for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
-        first = sum(map(len, parts))
-        parts.append(batch.scores.numpy())
-        if map_score == trained.pick.score:
-            of_map.append(parts[-1])
-        elif map_score is not None and batch.anomaly_map is not None:
-            found = map_scores(batch.anomaly_map, batch.mask, (map_score,))
-            of_map.append(found[map_score].numpy())
-        for k in range(len(batch.scores) if localising else 0):
-            if masks[first + k] is not None:
-                if batch.anomaly_map is not None:
-                    maps.append(batch.anomaly_map[k].numpy())
-                if twins is not None and batch.twin is not None:
-                    translated.append(to_intensities(batch.twin[k]))
-
+    judged = _judged(trained, loaded.images, compared, with_twins=true_twins is not None)
     seconds = time.monotonic() - started
-    scores = np.concatenate(parts).astype(np.float64)
+
+    scores = judged.scores
     labels = np.array([row.label for row in rows])
     interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
     metrics: dict[str, Any] = {
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
     }
-    if of_map:
-        metrics |= {"map_auroc": auroc(labels, np.concatenate(of_map)), "map_score": map_score}
+    if judged.of_map is not None:
+        metrics["map_auroc"] = auroc(labels, judged.of_map)
+        metrics["map_score"] = _map_score(trained.pick)
     metrics |= {
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
@@ -145,17 +128,74 @@ def evaluate(
     if trained.method.note is not None:
         metrics["note"] = trained.method.note
     if localising:
-        lesions, measured = np.array([masks[i] for i in masked]), np.stack(maps)
-        metrics["pixel_auroc"] = pixel_auroc(measured, lesions)
-        metrics["pixel_ap"] = pixel_ap(measured, lesions)
-        metrics["aupro"] = aupro(measured, lesions)
-        if twins is not None:
-            white = np.float32(np.iinfo(twins.dtype).max)
-            error = twin_error(
-                loaded.images[masked] / white, twins / white, np.stack(translated), lesions
-            )
-            metrics |= {f"twin_{name}": _finite(value) for name, value in error.items()}
+        lesions = np.array([mask for mask in masks if mask is not None])
+        metrics |= _localisation(judged, lesions, loaded.images[compared], true_twins)
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What was found in N images, and in those M of them that are compared with masks.
+
+    scores: (N,) by the picked score; of_map: (N,) by the best score of the map, None without one.
+    maps: M times (S, S); twins: M times (C, S, S) in [0, 1], none unless asked for.
+    """
+
+    scores: np.ndarray
+    of_map: np.ndarray | None
+    maps: list[np.ndarray]
+    twins: list[np.ndarray]
+
+
+def _judged(
+    trained: Trained, images: np.ndarray, compared: np.ndarray, *, with_twins: bool
+) -> _Judged:
+    """Judge images (N, C, S, S); compared: (N,) whose maps and twins are kept."""
+    map_score = _map_score(trained.pick)
+    scores: list[np.ndarray] = []
+    of_map: list[np.ndarray] = []
+    maps: list[np.ndarray] = []
+    twins: list[np.ndarray] = []
+    first = 0
+    for batch in trained.judge(images):
+        scores.append(batch.scores.numpy())
+        if map_score == trained.pick.score:
+            of_map.append(scores[-1])
+        elif map_score is not None and batch.anomaly_map is not None:
+            found = map_scores(batch.anomaly_map, batch.mask, (map_score,))
+            of_map.append(found[map_score].numpy())
+        for k in np.flatnonzero(compared[first : first + len(batch.scores)]).tolist():
+            if batch.anomaly_map is not None:
+                maps.append(batch.anomaly_map[k].numpy())
+            if with_twins and batch.twin is not None:
+                twins.append(to_intensities(batch.twin[k]))
+        first += len(batch.scores)
+    return _Judged(
+        np.concatenate(scores).astype(np.float64),
+        np.concatenate(of_map) if of_map else None,
+        maps,
+        twins,
+    )
+
+
+def _localisation(
+    judged: _Judged, lesions: np.ndarray, images: np.ndarray, true_twins: np.ndarray | None
+) -> dict[str, Any]:
+    """Measures of maps and, where the true twins are known, of twins, by name.
+
+    lesions: (M, S, S) bool, of the compared images (M, C, S, S), uint8 or uint16 like their twins.
+    """
+    maps = np.stack(judged.maps)
+    measured: dict[str, Any] = {
+        "pixel_auroc": pixel_auroc(maps, lesions),
+        "pixel_ap": pixel_ap(maps, lesions),
+        "aupro": aupro(maps, lesions),
+    }
+    if true_twins is not None:
+        white = np.float32(np.iinfo(true_twins.dtype).max)
+        error = twin_error(images / white, true_twins / white, np.stack(judged.twins), lesions)
+        measured |= {f"twin_{name}": _finite(value) for name, value in error.items()}
+    return measured
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

@@ -74,6 +74,7 @@ def export(
 ) -> Check:
     """Write a method to ``out``: preprocessing, score, threshold and network.
 
+    calibration: one that holds for the method's pick, see `usable_calibration`.
     images: preprocessed (N, C, H, W), N >= 2; the file is checked on them before it is put in
         place. OpenVINO writes a .bin beside ``out``.
 
@@ -82,8 +83,6 @@ def export(
     """
     if out.suffix != ENDINGS[form]:
         raise InputError(f"{out}: a file for {form} ends with {ENDINGS[form]}")
-    if calibration is not None and not calibration.applies_to(trained.pick):
-        calibration = None
     about = describe(trained, calibration)
     network = _Scoring(trained).eval()
     # Not one image: an exporter may take a batch of one for a constant.

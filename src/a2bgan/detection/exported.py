@@ -66,7 +66,7 @@ class About(BaseModel):
 class Exported:
     """A model out of a file; scores like a `Trained` one.
 
-    fingerprint: of the file and the runtime, see `a2bgan.detection.predict.Model`.
+    fingerprint: of the file and the runtime, see `a2bgan.detection.prediction.Model`.
     """
 
     about: About
@@ -91,7 +91,7 @@ class Exported:
         return batch_size_for("cpu", self.data.size)
 
     def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """See `a2bgan.detection.predict.Model`."""
+        """See `a2bgan.detection.prediction.Model`."""
         for images in batches:
             x = to_unit_range(images)
             found = {name: torch.from_numpy(v) for name, v in self.network(x.numpy()).items()}

@@ -20,7 +20,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, read_image
-from a2bgan.detection.predict import Input
+from a2bgan.detection.prediction import Input
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
 

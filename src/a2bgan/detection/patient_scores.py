@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 TOP_SLICES = 0.1
 """Share of a patient's images that `top-k` averages."""
 
-DEFAULT = "max"
+DEFAULT_RULE = "max"
 """What counts where images are no slices: each was taken for a reason of its own."""
 
 
@@ -26,6 +26,7 @@ def top_k(scores: NDArray[np.float64]) -> float:
 
 
 def highest(scores: NDArray[np.float64]) -> float:
+    """The highest of all: a patient is as ill as the worst image."""
     return float(scores.max())
 
 
@@ -38,7 +39,9 @@ PATIENT_SCORES: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def by_patient(
-    patients: Sequence[str] | NDArray[np.str_], scores: NDArray[np.float64], rule: str = DEFAULT
+    patients: Sequence[str] | NDArray[np.str_],
+    scores: NDArray[np.float64],
+    rule: str = DEFAULT_RULE,
 ) -> dict[str, float]:
     """The score of each patient, in the order they come."""
     images: dict[str, list[int]] = {}
@@ -48,7 +51,7 @@ def by_patient(
 
 
 def of_patient(
-    patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT
+    patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT_RULE
 ) -> NDArray[np.float64]:
     """(N,) for each image the score of its patient; "" is a patient of its own."""
     found = by_patient(patients, scores, rule)

@@ -4,87 +4,21 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.image_search import images_below
 from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, PassingImageError, is_dicom, is_volume
 from a2bgan.data.slice_names import volume_of
-from a2bgan.detection.detect import Detection
-from a2bgan.detection.trained import Pick
+from a2bgan.detection.prediction import Input, Model, Prediction
 from a2bgan.detection.volume_prediction import predict_volume
 from a2bgan.errors import InputError
-
-
-class Model(Protocol):
-    """What scores images: a `Trained` method or an `Exported` one."""
-
-    @property
-    def pick(self) -> Pick:
-        """Checkpoint, weights and score."""
-
-    @property
-    def data(self) -> DataConfig:
-        """How images are preprocessed."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images that are best judged together."""
-
-    @property
-    def fingerprint(self) -> str:
-        """The same text from the same weights in the same precision and runtime, and from no
-        others."""
-
-    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """Judge batches of preprocessed images (N, C, H, W), uint8 or uint16, taken as they are
-        needed; a Detection of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An image to score: the name it gets in the results, where it lies, whose it is ("" where
-    nobody knows)."""
-
-    name: str
-    path: Path
-    patient_id: str
-
-    @property
-    def person(self) -> str:
-        """What tells patients apart: where nobody knows whose it is, each image (or volume) is its
-        own, by its place, because images of several manifests may share a name."""
-        return self.patient_id or os.path.abspath(volume_of(self.path))
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One scored image or volume, or the reason why it could not be.
-
-    image, twin: (C, H, W) in [0, 1]; anomaly_map: (H, W), 0 or more. None with an error; twin and
-    map also where the method makes none. Of a volume they are those of one slice; slices: (3, n)
-    score, mean and standard deviation of each; volume_map: (X, Y, Z) along RAS+ axes. passing: the
-    reason lies outside the file (see `PassingImageError`): another time it may be scored.
-    """
-
-    input: Input
-    score: float | None = None
-    image: np.ndarray | None = None
-    twin: np.ndarray | None = None
-    anomaly_map: np.ndarray | None = None
-    error: str = ""
-    slices: np.ndarray | None = None
-    volume_map: np.ndarray | None = None
-    passing: bool = False
 
 
 def find_inputs(
@@ -181,10 +115,11 @@ def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Predictio
             if images:
                 yield np.stack(images)
 
-    for found in _judged(model, batches()):
-        while (reason := waiting[0][1]) is not None:
-            yield _failed(waiting.popleft()[0], reason)
-        yield replace(found, input=waiting.popleft()[0])
+    for batch in model.detect(batches()):
+        for k in range(len(batch.scores)):
+            while (reason := waiting[0][1]) is not None:
+                yield _failed(waiting.popleft()[0], reason)
+            yield Prediction.of(batch, k, waiting.popleft()[0])
     for item, error in waiting:
         assert error is not None
         yield _failed(item, error)
@@ -192,19 +127,6 @@ def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Predictio
 
 def _failed(item: Input, error: ImageError) -> Prediction:
     return Prediction(item, error=str(error), passing=isinstance(error, PassingImageError))
-
-
-def _judged(model: Model, batches: Iterable[np.ndarray]) -> Iterator[Prediction]:
-    """Of every image, still without its input."""
-    for batch in model.detect(batches):
-        for k in range(len(batch.scores)):
-            yield Prediction(
-                Input("", Path(), ""),
-                float(batch.scores[k]),
-                to_intensities(batch.x[k]),
-                None if batch.twin is None else to_intensities(batch.twin[k]),
-                None if batch.anomaly_map is None else batch.anomaly_map[k].numpy(),
-            )
 
 
 def _read_ahead(

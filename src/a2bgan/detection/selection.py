@@ -6,7 +6,7 @@ The paper picks by FID and finds it the bottleneck. The default here is AUCp (Br
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
 from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures
 from a2bgan.detection.held_out import HeldOut
-from a2bgan.detection.patient_scores import DEFAULT, PATIENT_SCORES, by_patient
+from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Pick, on_device
@@ -46,7 +46,7 @@ class Candidate:
     score: str
     auroc: float
     error: float
-    patients: str = DEFAULT
+    patients: str = DEFAULT_RULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Validator:
 
 def _rules(part: HeldOut) -> Sequence[str]:
     """The patient scores to choose from: one for images, of which each is compared by itself."""
-    return tuple(PATIENT_SCORES) if part.slices else (DEFAULT,)
+    return tuple(PATIENT_SCORES) if part.slices else (DEFAULT_RULE,)
 
 
 def _compared(part: HeldOut, scores: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
@@ -190,6 +190,12 @@ def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
     return _best(run, measure_missing(run, validator), "aucp")
 
 
+def separates_nothing(details: Mapping[str, Any]) -> bool:
+    """Whether ``selection.json`` says that mixed images do not score clearly above healthy ones:
+    an AUCp of less than two standard errors above chance. False where AUCp was not measured."""
+    return "aucp" in details and details["aucp"] < 0.5 + 2 * details["standard_error"]
+
+
 def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
     """As by AUCp, with the AUROC on a few labelled images: the paper's other suggestion.
 
@@ -212,7 +218,7 @@ def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -
                 for rule in _rules(labelled):
                     patients, scores = _compared(labelled, values, rule)
                     # A patient is abnormal when an image is.
-                    _, known = _compared(labelled, labels, DEFAULT)
+                    _, known = _compared(labelled, labels, DEFAULT_RULE)
                     auroc, error = auroc_with_error(known, scores, patients)
                     found.append(Candidate(step, checkpoint, version, score, auroc, error, rule))
     return found

@@ -11,8 +11,8 @@ import torch
 
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.detection.detect import Detection, batch_size_for, detect_batches
-from a2bgan.detection.patient_scores import DEFAULT
+from a2bgan.detection.detect import Detection, batch_size_for, detect_batches, in_batches
+from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, load_weights
@@ -36,7 +36,7 @@ class Pick:
     version: str
     score: str
     rule: str
-    patients: str = DEFAULT
+    patients: str = DEFAULT_RULE
     map_score: str | None = None
 
 
@@ -69,7 +69,7 @@ class Trained:
 
     @property
     def fingerprint(self) -> str:
-        """See `a2bgan.detection.predict.Model`."""
+        """See `a2bgan.detection.prediction.Model`."""
         digest = hashlib.sha256()
         for name, network in self.method.networks.items():
             for key, value in network.state_dict().items():
@@ -83,9 +83,13 @@ class Trained:
             raise InputError(f"{facts.title} translates nothing; see `a2bgan methods`")
 
     def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """By the picked score and weights; see `a2bgan.detection.predict.Model`."""
+        """By the picked score and weights; see `a2bgan.detection.prediction.Model`."""
         score, version = self.pick.score, self.pick.version
         return detect_batches(self.method, batches, score, version, half=self.half)
+
+    def judge(self, images: np.ndarray) -> Iterator[Detection]:
+        """`detect` of preprocessed images (N, C, H, W), so many at a time as are best."""
+        return self.detect(in_batches(images, self.batch_size))
 
 
 def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:

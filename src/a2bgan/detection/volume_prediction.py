@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +10,12 @@ from a2bgan.data.readers import ImageError
 from a2bgan.data.slice_names import SliceName
 from a2bgan.detection.calibration import intensities
 from a2bgan.detection.patient_scores import PATIENT_SCORES
+from a2bgan.detection.prediction import Input, Prediction
 
-if TYPE_CHECKING:
-    from a2bgan.detection.predict import Input, Prediction
-
-Judge = Callable[[Iterable["Input"]], Iterator["Prediction"]]
+Judge = Callable[[Iterable[Input]], Iterator[Prediction]]
 
 
-def predict_volume(judge: Judge, item: "Input", config: DataConfig, rule: str) -> "Prediction":
+def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> Prediction:
     """One volume: its patient score, picture and map, or the reason why there are none.
 
     judge: scores slices. rule: one of `PATIENT_SCORES`. Image, twin and map are those of the slice
@@ -31,7 +28,6 @@ def predict_volume(judge: Judge, item: "Input", config: DataConfig, rule: str) -
         read_volume,
         square_pixel_shape,
     )
-    from a2bgan.detection.predict import Input, Prediction
 
     axis = config.volume_axis
     try:

@@ -1,6 +1,5 @@
 """The table of a benchmark: every method on the same images, as CSV, Markdown, LaTeX and a plot."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.delong import compare_aurocs
 from a2bgan.detection.matched_auroc import matched_auroc
 from a2bgan.errors import InputError
+from a2bgan.report.text_tables import mean_of_repeats, write_text_tables
 from a2bgan.training.methods.method import Facts
 
 OURS = "a2bgan"
@@ -64,9 +64,7 @@ class MethodRow:
 
     def mean(self, measure: str) -> float:
         """Mean of a measure over the repeats; NaN where it is not defined."""
-        values = [repeat.metrics.get(measure) for repeat in self.repeats]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known and len(known) == len(values) else float("nan")
+        return mean_of_repeats([repeat.metrics.get(measure) for repeat in self.repeats])
 
     @property
     def scores(self) -> np.ndarray:
@@ -166,18 +164,14 @@ def write_tables(folder: Path, table: BenchmarkTable, command: str) -> list[Path
 
     Raises InputError if they cannot be written.
     """
-    head, cells = table.head, table.cells
-    paths = [folder / f"benchmark.{suffix}" for suffix in ("csv", "md", "tex", "png")]
+    plot = folder / "benchmark.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([head, *cells])
-        paths[1].write_text(_markdown(table, command), encoding="utf-8")
-        paths[2].write_text(latex(head, cells), encoding="utf-8")
-        _plot(table).savefig(paths[3], dpi=130)
+        above = _above(table, command)
+        texts = write_text_tables(folder, "benchmark", above, table.head, table.cells)
+        _plot(table).savefig(plot, dpi=130)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    return paths
+    return [*texts, plot]
 
 
 def _cell(row: MethodRow, measure: str) -> str:
@@ -193,7 +187,8 @@ def _mean_resource(row: MethodRow, name: str) -> float:
     return float(np.mean([repeat.resources[name] or 0 for repeat in row.repeats]))
 
 
-def _markdown(table: BenchmarkTable, command: str) -> str:
+def _above(table: BenchmarkTable, command: str) -> list[str]:
+    """What stands above the table in Markdown: the command, and how to read its columns."""
     lines = [f"`{command}`", ""]
     if table.rows:
         first = table.rows[0].repeats[0].metrics
@@ -213,29 +208,7 @@ def _markdown(table: BenchmarkTable, command: str) -> str:
             "from the healthy one; what follows it alone comes to 0.5.",
             "",
         ]
-    lines += [bar(table.head), bar(["---"] * len(table.head)), *map(bar, table.cells)]
-    return "\n".join(lines) + "\n"
-
-
-def bar(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-
-
-def latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A table for LaTeX with booktabs."""
-    escapes = {c: f"\\{c}" for c in "%&_#${}"} | {
-        "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"
-    }  # fmt: skip
-
-    def line(row: Sequence[str]) -> str:
-        texts = ("".join(escapes.get(c, c) for c in cell) for cell in row)
-        return f"{' & '.join(texts)} \\\\"
-
-    columns = "l" + "r" * (len(head) - 2) + "l"
-    body = [line(head), "\\midrule", *map(line, cells)]
-    inner = "\n".join(["\\toprule", *body, "\\bottomrule"])
-    return f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n"
+    return lines
 
 
 def _label(row: MethodRow) -> str:

@@ -1,13 +1,8 @@
 """One self-contained HTML file about a run that people without the software can read."""
 
-import base64
-import csv
 import io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,45 +10,32 @@ from typing import Any
 import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import load_images
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection import conformal
-from a2bgan.detection.calibration import Calibration, read_calibration
-from a2bgan.detection.detect import detect
+from a2bgan.detection.calibration import Calibration, usable_calibration
 from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.held_out import load_part
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.roc import roc_band
-from a2bgan.detection.selection import read_candidates
+from a2bgan.detection.selection import read_candidates, separates_nothing
 from a2bgan.detection.shortcuts import audit_shortcuts
-from a2bgan.detection.trained import Trained, load_trained, read_selection
+from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
 from a2bgan.errors import InputError
 from a2bgan.report import charts
-from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, to_rgb
-from a2bgan.report.predictions import escaped, no_formula
+from a2bgan.report.case_names import CaseNames
+from a2bgan.report.case_pictures import case_groups
+from a2bgan.report.data_uris import pixels_uri, png_uri, svg_uri
+from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit
 from a2bgan.report.run_figure import write_run_figure
 from a2bgan.report.thresholds import say_too_few
+from a2bgan.report.written_names import escaped
 from a2bgan.training.run_folder import RunFolder
 
 RATES = (0.01, 0.05, 0.1)
-CASES = 6
-"""Images in each group of cases."""
-
-_PANEL = 192  # pixels of a picture's side at least, enlarged by whole factors
-_KEY_COLUMNS = ("name", "patient_id", "path")
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    name: str
-    score: str
-    p_value: str
-    image: str
 
 
 def write_report(
@@ -80,40 +62,41 @@ def write_report(
     """
     trained = load_trained(run)
     facts = trained.method.facts
-    manifest = run.manifest() if manifest is None else manifest
-    calibration = read_calibration(run)
-    if calibration is not None and not calibration.applies_to(trained.pick):
-        calibration = None
+    selection = read_selection(run)
+    own = run.manifest()
+    manifest = own if manifest is None else manifest
+    calibration = usable_calibration(run, trained.pick)
     tested = None
     if any(row.label is not None for row in manifest.split("test")):
         tested = evaluate(trained, manifest)
-    names = _Pseudonyms(manifest, show_ids)
+    rows, scores = _test_scores(trained, manifest, tested)
+    names = CaseNames(manifest, show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
-    audit = audit_shortcuts(run.manifest(), trained.config.data)
+    audit = audit_shortcuts(own, trained.config.data)
     losses = charts.losses_chart(list(run.metrics()))
     context = {
         "version": version("a2bgan"),
         "method": facts.title,
-        "summary": _summary(run, tested, calibration, rate),
-        "warnings": _warnings(run, trained.method.note, calibration, rate),
+        "summary": _summary(selection or {}, tested, calibration, rate),
+        "warnings": _warnings(selection, trained.method.note, calibration, rate),
         "metrics": None if tested is None else _metrics_table(tested.metrics),
         "roc": None if tested is None else _roc(tested),
         "histogram": _histogram(run, trained, tested, calibration, rate),
         "thresholds": _threshold_table(calibration, tested),
         "observed": tested is not None,
         "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
-        "case_groups": list(_case_groups(trained, manifest, tested, calibration, names)),
-        "colour_scale": _png_uri(np.rot90(colour_bar(), -1)),
+        "case_groups": list(case_groups(trained, rows, scores, calibration, names)),
+        "colour_scale": pixels_uri(np.rot90(colour_bar(), -1)),
         "vmax": f"{trained.method.map_scale:.3g}",
         "makes_map": facts.makes_map,
         "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
         "localisation": _localisation(trained, manifest, tested),
         "selection_chart": _selection(run, trained),
-        "selection": _selection_table(run, trained),
-        "losses": None if losses is None else _svg_uri(losses),
+        "selection": _selection_table(selection or {}, trained.pick),
+        "losses": None if losses is None else svg_uri(losses),
         "shortcuts": audit,
-        "data": _data_table(run, manifest),
+        "data": _data_table(run, own, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
         "key": escaped(key.name),
@@ -135,62 +118,29 @@ def write_report(
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
 
 
-class _Pseudonyms:
-    """Names for test images that say nothing of the patient."""
-
-    def __init__(self, manifest: Manifest, show_ids: bool) -> None:
-        rows = manifest.split("test")
-        patients = sorted({row.patient_id for row in rows})
-        # Not in the order of the identifiers, which would say something of them.
-        order = np.random.default_rng(0).permutation(len(patients))
-        number = {patients[i]: k + 1 for k, i in enumerate(order)}
-        count: dict[str, int] = {}
-        self._names: dict[str, str] = {}
-        self._rows = rows
-        for row in rows:
-            count[row.patient_id] = count.get(row.patient_id, 0) + 1
-            name = f"patient {number[row.patient_id]}"
-            if count[row.patient_id] > 1:
-                name += f", image {count[row.patient_id]}"
-            self._names[row.name] = row.patient_id if show_ids else name
-
-    def __getitem__(self, row: Row) -> str:
-        return self._names[row.name]
-
-    def write_key(self, path: Path) -> None:
-        """Whose image each is, whole or not at all, for the owner's eyes. Raises OSError."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(_KEY_COLUMNS)
-        for row in self._rows:
-            told = (self._names[row.name], row.patient_id, row.name)
-            table.writerow([no_formula(escaped(cell)) for cell in told])
-        _write_private(path, text.getvalue())
-
-
-def _write_private(file: Path, text: str) -> None:
-    """As `write_atomically`, for its owner alone from the start. Raises OSError."""
-    target = file.resolve()
-    # It makes files that nobody else can read.
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.partial-", dir=target.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as opened:
-            opened.write(text)
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _percent(rate: float) -> str:
     """A rate as it was given: 0.005 is 0.5%, not 0%."""
     return f"{100 * rate:g}%"
 
 
+def _test_scores(
+    trained: Trained, manifest: Manifest, tested: Evaluation | None
+) -> tuple[Sequence[Row], np.ndarray]:
+    """The test images that can be read, with labels or without, and their scores."""
+    if tested is not None:
+        return tested.rows, tested.scores
+    rows = manifest.split("test")
+    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+    return [rows[i] for i in loaded.index], _scores(trained, loaded.images)
+
+
 def _summary(
-    run: RunFolder, tested: Evaluation | None, calibration: Calibration | None, rate: float
+    selection: Mapping[str, Any],
+    tested: Evaluation | None,
+    calibration: Calibration | None,
+    rate: float,
 ) -> list[str]:
     """Two sentences: how well it detects, and what it says of the mixed set and of health."""
-    selection = read_selection(run) or {}
     if tested is not None and tested.metrics["auroc"] is not None:
         m = tested.metrics
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
@@ -229,13 +179,15 @@ def _summary(
 
 
 def _warnings(
-    run: RunFolder, note: str | None, calibration: Calibration | None, rate: float
+    selection: Mapping[str, Any] | None,
+    note: str | None,
+    calibration: Calibration | None,
+    rate: float,
 ) -> list[str]:
     found = [] if note is None else [f"All results here are with {note}."]
-    selection = read_selection(run)
     if selection is None:
         found.append("Nothing was selected: this is the last checkpoint.")
-    elif "aucp" in selection and selection["aucp"] < 0.5 + 2 * selection["standard_error"]:
+    elif separates_nothing(selection):
         found.append(
             "The scores do not tell the mixed set from the healthy one: the training was too "
             "short, or there is next to no disease in the mixed set."
@@ -272,7 +224,7 @@ def _roc(tested: Evaluation) -> str | None:
     if band is None:
         return None
     metrics = tested.metrics
-    return _svg_uri(charts.roc_chart(band, metrics["auroc"], metrics["auroc_ci"]))
+    return svg_uri(charts.roc_chart(band, metrics["auroc"], metrics["auroc_ci"]))
 
 
 def _histogram(
@@ -293,12 +245,11 @@ def _histogram(
     if not any(map(len, scores.values())):
         raise InputError(f"{run.path}: nothing held out and no labelled test images to report on")
     limit = None if calibration is None else conformal.threshold(calibration.patient_scores, rate)
-    return _svg_uri(charts.histogram_chart(scores, limit))
+    return svg_uri(charts.histogram_chart(scores, limit))
 
 
 def _scores(trained: Trained, images: np.ndarray) -> np.ndarray:
-    pick = trained.pick
-    parts = [b.scores.numpy() for b in detect(trained.method, images, pick.score, pick.version)]
+    parts = [batch.scores.numpy() for batch in trained.judge(images)]
     return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
 
 
@@ -333,101 +284,20 @@ def _threshold_table(
     return table
 
 
-def _case_groups(
-    trained: Trained,
-    manifest: Manifest,
-    tested: Evaluation | None,
-    calibration: Calibration | None,
-    names: _Pseudonyms,
-) -> Iterator[tuple[str, str, list[_Case]]]:
-    """Titles, notes and cases: the extremes, and the worst mistakes where labels say so."""
-    if tested is not None:
-        rows, scores = list(tested.rows), tested.scores
-    else:
-        rows = list(manifest.split("test"))
-        loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
-        rows = [rows[i] for i in loaded.index]
-        scores = _scores(trained, loaded.images)
-    if not rows:
-        return
-    order = np.argsort(-scores, kind="stable")
-    labels = np.array([-1 if row.label is None else row.label for row in rows])
-    shown = ["Input"]
-    if trained.method.facts.makes_twin:
-        shown.append("healthy twin")
-    if trained.method.facts.makes_map:
-        shown.append("what is not healthy over the input, all on one scale")
-    scale = f" {', '.join(shown)}." if len(shown) > 1 else ""
-    groups: list[tuple[str, str, Sequence[int]]] = [
-        ("Most anomalous", f"The highest scores.{scale}", order[:CASES].tolist()),
-        ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
-        (
-            "Worst mistakes: normal, but high scores",
-            "Test images labelled normal with the highest scores.",
-            [i for i in order.tolist() if labels[i] == 0][:CASES],
-        ),
-        (
-            "Worst mistakes: abnormal, but low scores",
-            "Test images labelled abnormal with the lowest scores.",
-            [i for i in order[::-1].tolist() if labels[i] == 1][:CASES],
-        ),
-    ]
-    p_values = None
-    if calibration is not None:
-        p_values = calibration.p_values([row.patient_id for row in rows], scores)
-    for title, note, indices in groups:
-        if indices:
-            pictures = _pictures(trained, [rows[i] for i in indices])
-            yield (
-                title,
-                note,
-                [
-                    _Case(
-                        names[rows[i]],
-                        f"{scores[i]:.5f}",
-                        "" if p_values is None else f"{p_values[i]:.3f}",
-                        picture,
-                    )
-                    for i, picture in zip(indices, pictures, strict=True)
-                ],
-            )
-
-
-def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
-    """Input, healthy twin and anomaly map of each row, side by side, as far as there are any."""
-    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
-    pick = trained.pick
-    found = []
-    for batch in detect(trained.method, loaded.images, pick.score, pick.version):
-        for k, x in enumerate(batch.x):
-            image = to_intensities(x)
-            panels = [to_rgb(image)]
-            if batch.twin is not None:
-                panels.append(to_rgb(to_intensities(batch.twin[k])))
-            if batch.anomaly_map is not None:
-                scale = trained.method.map_scale
-                panels.append(paint_map(image, batch.anomaly_map[k].numpy(), scale))
-            gap = np.ones((len(panels[0]), max(1, len(panels[0]) // 32), 3))
-            row = [part for panel in panels for part in (gap, panel)][1:]
-            found.append(_png_uri(np.concatenate(row, 1)))
-    return found
-
-
 def _localisation(trained: Trained, manifest: Manifest, tested: Evaluation | None) -> str | None:
     if tested is None or "pixel_auroc" not in tested.metrics:
         return None
     picture = io.BytesIO()
     write_run_figure(trained, manifest, picture, count=4)
-    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    return png_uri(picture.getvalue())
 
 
 def _selection(run: RunFolder, trained: Trained) -> str | None:
     candidates = read_candidates(run)
-    return _svg_uri(charts.selection_chart(candidates, trained.pick)) if candidates else None
+    return svg_uri(charts.selection_chart(candidates, trained.pick)) if candidates else None
 
 
-def _selection_table(run: RunFolder, trained: Trained) -> list[tuple[str, str]]:
-    pick = trained.pick
+def _selection_table(selection: Mapping[str, Any], pick: Pick) -> list[tuple[str, str]]:
     rules = {
         "aucp": "AUCp, without labels",
         "fid": "FID, the paper's rule",
@@ -439,25 +309,25 @@ def _selection_table(run: RunFolder, trained: Trained) -> list[tuple[str, str]]:
         ("score", pick.score),
         ("selected by", rules.get(pick.rule, pick.rule)),
     ]
-    details = read_selection(run) or {}
-    if "features" in details:
-        table.append(("FID", f"{details['fid']:.2f}, {details['features']}"))
-    if "diseased_share" in details:
-        low, high = details["diseased_share_ci"]
-        share = f"{details['diseased_share']:.0%} (95 % {low:.0%} to {high:.0%})"
+    if "features" in selection:
+        table.append(("FID", f"{selection['fid']:.2f}, {selection['features']}"))
+    if "diseased_share" in selection:
+        low, high = selection["diseased_share_ci"]
+        share = f"{selection['diseased_share']:.0%} (95 % {low:.0%} to {high:.0%})"
         table.append(("estimated share of diseased in the mixed set", share))
     return table
 
 
-def _data_table(run: RunFolder, manifest: Manifest) -> list[tuple[str, ...]]:
-    holdout, own = Holdout.read(run.holdout_file), run.manifest()
+def _data_table(run: RunFolder, own: Manifest, shown: Manifest) -> list[tuple[str, ...]]:
+    """Of the run's own manifest what it learned from, and the test images that are shown."""
+    holdout = Holdout.read(run.holdout_file)
     sets: dict[str, Sequence[Row]] = {
         "healthy, trained on": holdout.rows(own, "healthy", "training"),
         "healthy, to select by": holdout.rows(own, "healthy", "selection"),
         "healthy, for the threshold": holdout.rows(own, "healthy", "calibration"),
         "mixed, trained on": holdout.rows(own, "mixed", "training"),
         "mixed, to select by": holdout.rows(own, "mixed", "selection"),
-        "test": manifest.split("test"),
+        "test": shown.split("test"),
     }
     table = []
     for name, rows in sets.items():
@@ -476,17 +346,3 @@ def _names_only(settings: Any) -> Any:
     if isinstance(settings, list):
         return [_names_only(value) for value in settings]
     return Path(settings).name if isinstance(settings, str) else settings
-
-
-def _svg_uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
-def _png_uri(pixels: np.ndarray) -> str:
-    """(H, W, 3) in [0, 1] as a picture for the browser to enlarge."""
-    picture = Image.fromarray(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
-    if picture.height > 2 * _PANEL:
-        picture.thumbnail((picture.width, 2 * _PANEL))
-    file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

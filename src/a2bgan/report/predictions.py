@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.readers import READERS, ImageError, image_suffix
+from a2bgan.data.atomic_folder import atomic_file
+from a2bgan.data.readers import ImageError
 from a2bgan.detection.calibration import Calibration, drift, intensities
-from a2bgan.detection.predict import Prediction
+from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import write_triptych
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from a2bgan.report.written_names import escaped, free_name, no_formula
 
 COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
 
@@ -117,12 +115,13 @@ def write_predictions(
             sentences = drift(calibration, behind, scores, means, deviations)
             flagged = len({who for who, p in zip(people, p_values, strict=True) if p <= rate})
             p_of = dict(zip(map(id, scored), p_values.tolist(), strict=True))
-            temporary = out / "scores.csv.tmp"
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with (
+                atomic_file(out / "scores.csv") as partial,
+                partial.open("w", newline="", encoding="utf-8") as file,
+            ):
                 table = csv.writer(file)
                 table.writerow(COLUMNS)
                 table.writerows(_cells(row, p_of.get(id(row)), rate) for row in rows)
-            temporary.replace(out / "scores.csv")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     return Written(len(scored), failures, len(set(people)), flagged, sentences)
@@ -172,31 +171,3 @@ def _cells(
     p, flagged = ("", "") if p_value is None else (f"{p_value:.5f}", str(int(p_value <= rate)))
     who = (no_formula(row.name), no_formula(row.patient))
     return (*who, f"{row.score:.6f}", p, flagged, "", row.picture)
-
-
-def escaped(text: str) -> str:
-    """A name as UTF-8 can hold it: Python reads bytes of others as surrogates, shown as \\udcff."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def no_formula(text: str) -> str:
-    """A cell's text; where a spreadsheet would run it as a formula, with a "'" before it."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def free_name(name: str, taken: dict[str, int]) -> str:
-    """The file's own name without suffix, in UTF-8; a number is added where two share it.
-
-    taken: the names given so far, each with the last number that was added to it; gets the new one.
-    """
-    # Not `escaped`: a backslash separates folders on some systems.
-    path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
-    suffix = image_suffix(path)
-    # 1.2.840.113 has no suffix.
-    stem = path.name[: -len(suffix)] if suffix in READERS else path.name
-    free, number = stem, taken.get(stem, 1)
-    while free in taken:  # also where a file is really called that
-        number += 1
-        free = f"{stem}-{number}"
-    taken[stem], taken[free] = number, 1
-    return free

@@ -11,7 +11,6 @@ from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
 from a2bgan.data.readers import ImageError
-from a2bgan.detection.detect import detect
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
 from a2bgan.report.figure import FigureCase, write_figure
@@ -52,7 +51,7 @@ def _cases(trained: Trained, rows: Sequence[Row]) -> list[FigureCase]:
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
     cases: list[FigureCase] = []
     read = [rows[i] for i in loaded.index]
-    for batch in detect(trained.method, loaded.images, trained.pick.score, trained.pick.version):
+    for batch in trained.judge(loaded.images):
         assert batch.anomaly_map is not None
         for i in range(len(batch.x)):
             cases.append(

@@ -17,7 +17,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,13 +26,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from a2bgan.data.atomic_folder import write_atomically
+from a2bgan.data.atomic_folder import atomic_file, write_atomically
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.conformal import p_values
-from a2bgan.detection.patient_scores import DEFAULT
-from a2bgan.detection.predict import Input, Model, predict
+from a2bgan.detection.patient_scores import DEFAULT_RULE
+from a2bgan.detection.predict import predict
+from a2bgan.detection.prediction import Input, Model
 from a2bgan.errors import InputError
-from a2bgan.report.predictions import Written, escaped
+from a2bgan.report.predictions import Written
+from a2bgan.report.written_names import escaped
 
 LISTED_FAILURES = 1000
 
@@ -50,16 +51,20 @@ class Joined(Written):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Which of how many processes this one is."""
+    """Which of how many processes this one is.
+
+    local: which of those on this machine; None where nothing started them together.
+    """
 
     rank: int
     count: int
+    local: int | None = None
 
     @classmethod
     def from_environment(cls) -> Self:
         """From RANK and WORLD_SIZE, which torchrun sets; the only one where they are not set.
 
-        LOCAL_RANK picks the GPU. Raises InputError if they are no numbers that fit.
+        Raises InputError if they, or LOCAL_RANK, are no numbers that fit.
         """
         texts = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
         if texts[0] is None or texts[1] is None:
@@ -70,11 +75,16 @@ class Workers:
             rank, count, local = -1, 0, 0
         if not 0 <= rank < count:
             raise InputError(f"RANK={texts[0]}, WORLD_SIZE={texts[1]}: expected RANK < WORLD_SIZE")
+        return cls(rank, count, local)
+
+    def take_gpu(self) -> None:
+        """Use another GPU than the other processes on this machine, as far as there are enough."""
+        if self.local is None:
+            return
         import torch
 
         if torch.cuda.is_available():
-            torch.cuda.set_device(local % torch.cuda.device_count())
-        return cls(rank, count)
+            torch.cuda.set_device(self.local % torch.cuda.device_count())
 
 
 def score_in_parts(
@@ -94,7 +104,7 @@ def score_in_parts(
     InputError if pyarrow is missing, the model judges volumes, ``out`` cannot be written, or it
     holds parts of other images or of another model.
     """
-    if model.pick.patients != DEFAULT:
+    if model.pick.patients != DEFAULT_RULE:
         raise InputError("this run scores patients by their volumes, which do not come in parts")
     try:
         import pyarrow  # noqa: F401
@@ -237,14 +247,8 @@ def _schema() -> Any:
 def _write_whole(file: Path, table: Any) -> None:
     import pyarrow.parquet as pq
 
-    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
-    os.close(descriptor)
-    try:
-        pq.write_table(table, temporary)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_file(file, private=True) as partial:
+        pq.write_table(table, partial)
 
 
 def _write_table(

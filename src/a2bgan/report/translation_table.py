@@ -1,6 +1,5 @@
 """The table of a benchmark of translators, the paper's Table 2 and more: CSV, Markdown, LaTeX."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from a2bgan.errors import InputError
-from a2bgan.report.benchmark_table import bar, latex
+from a2bgan.report.text_tables import mean_of_repeats, write_text_tables
 from a2bgan.training.methods.method import Facts
 
 MEASURES = {
@@ -41,9 +40,7 @@ class TranslatorRow:
 
     def mean(self, measure: str) -> float:
         """Mean over the trainings; NaN where one has none."""
-        values = [repeat.get(measure) for repeat in self.repeats]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known and len(known) == len(values) else float("nan")
+        return mean_of_repeats([repeat.get(measure) for repeat in self.repeats])
 
 
 def translation_table(rows: Sequence[TranslatorRow]) -> tuple[list[str], list[list[str]]]:
@@ -79,7 +76,6 @@ def write_translation_tables(
     Raises InputError if they cannot be written.
     """
     head, cells = translation_table(rows)
-    paths = [folder / f"translation.{suffix}" for suffix in ("csv", "md", "tex")]
     first = next((row.repeats[0] for row in rows if row.repeats), None)
     lines = [f"`{command}`", ""]
     if first is not None:
@@ -97,16 +93,10 @@ def write_translation_tables(
             "remove." + ("" if lpips else " LPIPS is left out: its weights were not given."),
             "",
         ]
-    lines += [bar(head), bar(["---"] * len(head)), *map(bar, cells)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with paths[0].open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([head, *cells])
-        paths[1].write_text("\n".join(lines) + "\n", encoding="utf-8")
-        paths[2].write_text(latex(head, cells), encoding="utf-8")
+        return write_text_tables(folder, "translation", lines, head, cells)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    return paths
 
 
 def _with_spread(row: TranslatorRow, measure: str) -> str:

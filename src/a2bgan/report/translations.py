@@ -11,7 +11,7 @@ from a2bgan.data.originals import write_original
 from a2bgan.detection.translate import Translated
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.predictions import escaped, free_name, no_formula
+from a2bgan.report.written_names import escaped, free_name, no_formula
 
 COLUMNS = ("path", "translated", "mask", "difference", "mean_change", "error")
 

@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import identify
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import ImageError
-from a2bgan.detection.predict import Input, Prediction
+from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
 from a2bgan.serving.decoder import Decoder
@@ -101,16 +100,8 @@ class Scorer(threading.Thread):
         path = self._queue.received / f"{key}.dcm"
         image = self._decoder.load(path)
         (found,) = self._trained.detect([image[np.newaxis]])
-        score = float(found.scores[0])
-        if not np.isfinite(score):
+        if not np.isfinite(float(found.scores[0])):
             raise ImageError("no finite score")
-        made = self._objects.make(
-            Prediction(
-                Input("", path, identify(path, "", self._keep_identifiers)),
-                score,
-                to_intensities(found.x[0]),
-                None if found.twin is None else to_intensities(found.twin[0]),
-                None if found.anomaly_map is None else found.anomaly_map[0].numpy(),
-            )
-        )
+        item = Input("", path, identify(path, "", self._keep_identifiers))
+        made = self._objects.make(Prediction.of(found, 0, item))
         return {name: encoded(dataset) for name, dataset in made.items()}

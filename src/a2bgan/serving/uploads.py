@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from fastapi import HTTPException
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.readers import READERS, ImageError, is_volume
-from a2bgan.detection.detect import detect
-from a2bgan.detection.predict import Input, Prediction
+from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.serving.cases import planes_of
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.shown import Room
@@ -58,28 +56,28 @@ class Uploads:
             self._decoder.close()
 
     def place(self) -> "_Place":
+        """A place to arrive and be scored in, as a context that raises HTTPException (429) where
+        all are taken. Raises HTTPException (409) where nothing can be scored yet."""
         if self._decoder is None:
             raise HTTPException(409, "the run has no checkpoint yet: nothing can be scored")
         return _Place(self._places)
 
     def score(self, file: Path) -> dict[str, Any]:
+        """Score an image, keep its pictures and give them a number.
+
+        Returns ``number``, ``score`` (None where it is not finite), ``p_value`` (None without a
+        calibration or a score) and ``peak``, see `planes_of`. Raises HTTPException (422) if the
+        file cannot be read.
+        """
         trained = self._room.trained
         assert trained is not None and self._decoder is not None
         try:
             image = self._decoder.load(file)
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
-        pick = trained.pick
         with self._lock:
-            (found,) = detect(trained.method, image[np.newaxis], pick.score, pick.version)
-            planes, peak = planes_of(
-                Prediction(
-                    Input("", file, ""),
-                    image=to_intensities(found.x[0]),
-                    twin=None if found.twin is None else to_intensities(found.twin[0]),
-                    anomaly_map=None if found.anomaly_map is None else found.anomaly_map[0].numpy(),
-                )
-            )
+            (found,) = trained.judge(image[np.newaxis])
+            planes, peak = planes_of(Prediction.of(found, 0, Input("", file, "")))
             score = float(found.scores[0])
             number = self._count
             self._count += 1
@@ -97,6 +95,8 @@ class Uploads:
         }
 
     def pixels(self, number: int) -> bytes:
+        """Planes of an upload, little-endian uint16 (P, S, S). Raises HTTPException (404) if they
+        are no longer kept."""
         with self._lock:
             if number not in self._kept:
                 raise HTTPException(404, "no longer kept; drop the file again")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from a2bgan.errors import InputError
-from a2bgan.report.predictions import no_formula
+from a2bgan.report.written_names import no_formula
 from a2bgan.serving.cases import Case
 
 Answer = Literal["normal", "abnormal", "unsure"]
@@ -63,6 +63,7 @@ class Verdicts:
         self._connection.close()
 
     def get(self, digest: str) -> Verdict | None:
+        """The verdict on an image by its digest; None where nobody has read it."""
         return self._known.get(digest)
 
     def put(self, digest: str, answer: Answer | None, note: str) -> Verdict | None:

@@ -31,6 +31,8 @@ class Worklist:
         }
 
     def find(self, q: str, show: Show, sort: Sort, rate: float) -> list[int]:
+        """Numbers of the cases to show, in order: those whose number, name or patient have all
+        words of ``q`` in them. rate: of healthy patients flagged."""
         keep = self._shown(show, rate)
         found: list[int] = self._orders[sort][keep[self._orders[sort]]].tolist()
         words = q.lower().split()
@@ -39,6 +41,10 @@ class Worklist:
         return found
 
     def row(self, number: int, rate: float) -> dict[str, Any]:
+        """A case as the browser gets it, with its verdict, if there is one.
+
+        ``flagged`` at this rate; ``changed`` where that is not so at the room's.
+        """
         case, p = self._cases[number], float(self._p[number])
         verdict = self._room.verdicts.get(case.digest)
         now, before = (bool(flagged(self._p[number], r)) for r in (rate, self._room.rate))

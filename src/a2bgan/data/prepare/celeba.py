@@ -1,7 +1,5 @@
 """CelebA: with simulated squares, the paper's check of localisation, or for translation."""
 
-import posixpath
-import re
 import tempfile
 from collections import Counter
 from dataclasses import astuple
@@ -10,6 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.manifest import read_manifest
+from a2bgan.data.prepare.celeba_files import (
+    LAYOUT,
+    PARTITION,
+    TEST,
+    TRAINING,
+    face_files,
+    persons,
+    read_pairs,
+)
+from a2bgan.data.prepare.celeba_translation import prepare_celeba_translation
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Counts, require_split
 from a2bgan.data.prepare.writing import Prepared
@@ -19,14 +27,6 @@ from a2bgan.errors import InputError
 PAPER = Counts(5_000, 3_500, 1_500, test_normal=2_500, test_abnormal=2_500)
 
 SIZE, SQUARE = 128, 40
-
-IMAGES = "img_align_celeba"
-PARTITION = "list_eval_partition"
-IDENTITY = "identity_CelebA"
-LAYOUT = f"the folder {IMAGES}/ or {IMAGES}.zip, and {PARTITION}.txt"
-
-TRAINING, TEST = "0", "2"
-"""Of the official partition; 1 is validation."""
 
 SPARE = 20
 """Images more than needed, for those that cannot be read."""
@@ -56,8 +56,6 @@ def prepare_celeba(
     download = Download(root)
     files = face_files(download)
     if task is not None:
-        from a2bgan.data.prepare.celeba_translation import prepare_celeba_translation
-
         return prepare_celeba_translation(
             download, files, out, task, mixed_share=mixed_share or 0.0, seed=seed
         )
@@ -105,37 +103,3 @@ def prepare_celeba(
     notes.append("images in colour: train with --set data.channels=3")
     rows = read_manifest(made.manifest).rows
     return Prepared(made.manifest, Counter((row.split, row.label) for row in rows), notes)
-
-
-def face_files(download: Download) -> dict[str, str]:
-    """Name in the download of each image, by its own name. Raises InputError without any."""
-    files: dict[str, str] = {}
-    for file in download.names:
-        folder, name = posixpath.split(file)
-        if posixpath.basename(folder) == IMAGES and name.lower().endswith((".jpg", ".png")):
-            files.setdefault(name, file)
-    if not files:
-        raise InputError(f"{download.root}: no images in {IMAGES}/; expected {LAYOUT}")
-    return files
-
-
-def persons(download: Download) -> dict[str, str]:
-    """Who is in each image, where the download says so."""
-    there = any(posixpath.basename(name).startswith(f"{IDENTITY}.") for name in download.names)
-    return read_pairs(download, IDENTITY) if there else {}
-
-
-def read_pairs(download: Download, stem: str) -> dict[str, str]:
-    """File name and number of each line of a list, .txt as first published or .csv."""
-    name = download.find_one((f"{stem}.txt", f"{stem}.csv"), LAYOUT)
-    pairs = {}
-    for number, line in enumerate(download.read_text(name).splitlines(), 1):
-        cells = re.split(r"[,\s]+", line.strip())
-        if len(cells) == 2 and cells[1].isdecimal():
-            pairs[cells[0]] = cells[1]
-        elif line.strip() and number > 1:  # a CSV file has a header
-            raise InputError(
-                f"{download.root}, {name}, line {number}: not an image and a number; "
-                "get the list again"
-            )
-    return pairs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.prepare.celeba import PARTITION, TRAINING, persons, read_pairs
+from a2bgan.data.prepare.celeba_files import PARTITION, TRAINING, persons, read_pairs
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Case
 from a2bgan.data.prepare.writing import Prepared, missing, write_download

@@ -1,0 +1,112 @@
+"""What is in each file of a set: hashes of their bytes, of files that changed alone.
+
+An index is a file `SET.json` of size, modification time and hash of each; SET is a digest of the
+absolute paths, and no file name is stored.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from a2bgan.data.atomic_folder import write_atomically
+from a2bgan.data.ordered_work import read_in_order
+from a2bgan.data.readers import ImageError, find_reader, image_suffix, open_image_file
+from a2bgan.data.slice_names import fragment_of, volume_of
+
+
+class Content(NamedTuple):
+    """What is in a file: the hash of its bytes, or the reason why it cannot be opened."""
+
+    sha256: str | None
+    suffix: str
+    size: int
+    reason: str
+
+
+def contents_of(
+    paths: Sequence[Path], folder: Path, report: Callable[[int], None]
+) -> list[Content]:
+    """Hash the files, except those whose size and modification time are as at the last time.
+
+    folder: where the index is kept. report: called with the number of files done.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    suffixes = [image_suffix(Path(volume_of(path))) + fragment_of(path) for path in paths]
+    digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
+    index_file = folder / f"{digest.hexdigest()}.json"
+    known = _read_index(index_file, len(paths))
+    # Slices of a volume are one file, looked at once.
+    files = [volume_of(path) for path in absolute]
+    first: dict[str, int] = {}
+    for k, file in enumerate(files):
+        first.setdefault(file, k)
+    state_of = {file: _file_state(file) for file in first}
+    states = [state_of[file] for file in files]
+    changed = [
+        k
+        for k in first.values()
+        if states[k] is None or known[k] is None or known[k][0] != states[k]
+    ]
+    contents = [
+        Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
+        for entry, suffix, state in zip(known, suffixes, states, strict=True)
+    ]
+    sizes = [contents[k].size for k in changed]
+    hashed = read_in_order(lambda k: _hash_file(paths[k]), changed, sizes)
+    for done, k in enumerate(changed, start=len(paths) - len(changed) + 1):
+        sha256, reason = next(hashed)
+        contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
+        report(done)
+    contents = [
+        content._replace(sha256=contents[first[file]].sha256, reason=contents[first[file]].reason)
+        for content, file in zip(contents, files, strict=True)
+    ]
+    if any(states[k] is not None for k in changed):
+        rows = [
+            None if content.sha256 is None else [state, content.sha256]
+            for state, content in zip(states, contents, strict=True)
+        ]
+        write_atomically(index_file, json.dumps(rows))
+    return contents
+
+
+def _file_state(path: str) -> list[int] | None:
+    try:
+        if os.path.isdir(path):  # a DICOM series
+            found = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+            return [sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)]
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _hash_file(path: Path) -> tuple[str | None, str]:
+    try:
+        find_reader(path)
+        volume = Path(volume_of(path))
+        if os.path.isdir(volume):
+            digest = hashlib.sha256()
+            for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
+                digest.update((_hash_file(part)[0] or "").encode())
+            return digest.hexdigest(), ""
+        with open_image_file(volume) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except ImageError as error:
+        return None, str(error)
+    except OSError:
+        return None, "cannot be read (input/output error)"
+
+
+def _read_index(index_file: Path, count: int) -> list[Any]:
+    try:
+        rows = json.loads(index_file.read_bytes())
+        intact = len(rows) == count and all(
+            row is None or (isinstance(row[0], list) and len(row[1]) == 64) for row in rows
+        )
+        return rows if intact else [None] * count
+    except (OSError, ValueError, TypeError, IndexError, KeyError):
+        return [None] * count

@@ -1,0 +1,37 @@
+"""Names of images and patients as tables and files can hold them."""
+
+import re
+from pathlib import Path
+
+from a2bgan.data.readers import READERS, image_suffix
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def escaped(text: str) -> str:
+    """A name as UTF-8 can hold it: Python reads bytes of others as surrogates, shown as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def no_formula(text: str) -> str:
+    """A cell's text; where a spreadsheet would run it as a formula, with a "'" before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def free_name(name: str, taken: dict[str, int]) -> str:
+    """The file's own name without suffix, in UTF-8; a number is added where two share it.
+
+    taken: the names given so far, each with the last number that was added to it; gets the new one.
+    """
+    # Not `escaped`: a backslash separates folders on some systems.
+    path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
+    suffix = image_suffix(path)
+    # 1.2.840.113 has no suffix.
+    stem = path.name[: -len(suffix)] if suffix in READERS else path.name
+    free, number = stem, taken.get(stem, 1)
+    while free in taken:  # also where a file is really called that
+        number += 1
+        free = f"{stem}-{number}"
+    taken[stem], taken[free] = number, 1
+    return free
