@@ -321,7 +321,8 @@ class A2BGAN(StepMethod):
 
     def _energies(self, x: Tensor) -> Tensor:
         """What the discriminators of texture look at; fixed filters, the same for both."""
-        energies: Tensor = self.networks[TEXTURE].energies(x)  # type: ignore[operator]
+        with self.fabric.autocast():  # Fabric halves what it has wrapped alone
+            energies: Tensor = self.networks[TEXTURE].energies(x)  # type: ignore[operator]
         return energies
 
     def _translator_step(
@@ -432,7 +433,7 @@ class A2BGAN(StepMethod):
 
         The reader's, and by the logistic loss the other's, are log odds of A against B.
         """
-        seen = self._energies(x) if judge == READER else x
+        seen = self.networks[READER].energies(x) if judge == READER else x  # type: ignore[operator]
         doubts: Tensor = -self.networks[judge](seen).float()
         return doubts
 
