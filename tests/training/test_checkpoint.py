@@ -21,7 +21,7 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import load_config
-from a2bgan.training.methods.method import Method, Moment
+from a2bgan.training.methods.method import Method, Moment, StepMethod
 
 try:
     import resource
@@ -31,12 +31,14 @@ except ImportError:  # Windows
 SMALL = ("data.size=32", "method.translator.width=3", "method.discriminator.width=3")
 
 
-def make(seed: int = 0, steps: int = 2) -> Method:
+def make(seed: int = 0, steps: int = 2) -> StepMethod:
     config = load_config("fast", None, [*SMALL, f"train.seed={seed}"])
     method = config.build_method()
+    assert isinstance(method, StepMethod)
     method.prepare(Fabric(accelerator="cpu", devices=1))
     for step in range(steps):
-        b, a = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(step))
+        generator = torch.Generator().manual_seed(step)
+        b, a = torch.rand(2, 3 * method.batches_per_step, 1, 32, 32, generator=generator)
         method.step(b, a, Moment(step, 0.5, torch.Generator()))
     return method
 
