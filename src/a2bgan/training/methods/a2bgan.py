@@ -206,12 +206,7 @@ class A2BGAN(StepMethod):
         """
         d = self.config.discriminator
         n = len(mixed) // self.config.candidates
-        energies = []
-        if self.reader is not None:
-            read = healthy if self._read_share(moment) < 1 else healthy[:n]
-            of_all = self._energies(torch.cat([read, mixed]))
-            energies = [of_all[: len(read)], of_all[len(read) :]]
-        candidates = mixed
+        all_healthy, candidates = healthy, mixed
         healthy, mixed = healthy[:n], mixed[:n]
         warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE and not self.ready
         certain = warming and self._is_certain(healthy, mixed, moment.step)
@@ -219,6 +214,13 @@ class A2BGAN(StepMethod):
         # A G step at once makes the method `ready`, so that the end of the warm-up is for good.
         translating = not warming and (certain or (moment.step + 1) % d.steps == 0)
         self._set_learning_rates(warming, moment)
+        energies = []
+        if self.reader is not None:
+            reading = self._read_share(moment) < 1
+            read = all_healthy if reading else healthy
+            asked = mixed if warming and not reading else candidates  # what G and the reader want
+            of_all = self._energies(torch.cat([read, asked]))
+            energies = [of_all[: len(read)], of_all[len(read) :]]
 
         if warming:
             report = self._discriminator_step(healthy, [mixed], moment)
