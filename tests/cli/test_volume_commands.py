@@ -86,11 +86,17 @@ def test_an_unknown_patient_is_the_volume_and_a_bad_volume_is_named(
     assert [(f.name, f.reason) for f in loaded.failures] == [("mixed/cut.nii.gz", "truncated file")]
 
 
+@pytest.mark.parametrize(("threads", "kept"), [(1, 1), (8, 6)])
 def test_the_cache_holds_what_slices_are_and_reads_each_volume_once(
-    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, kept: int
 ) -> None:
+    # Of several threads one may be held up until its volume is forgotten: here none is.
     from a2bgan.data import volumes
 
+    monkeypatch.setattr(volumes, "KEPT", kept)
+    monkeypatch.setattr("a2bgan.data.ordered_work.THREADS_PAY_ABOVE_BYTES", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    volumes._RECENT.clear()
     rows = expand_volumes(open_data(heads), CONFIG).split("healthy")
     read: list[Path] = []
     original = volumes._read
