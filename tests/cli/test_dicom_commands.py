@@ -82,10 +82,19 @@ def test_identifiers_of_a_manifest_become_pseudonyms_too(tiny_set, small, a2bgan
     assert parts[0] == parts[1]
 
 
-def test_where_without_data_and_without_tags(run, phantoms, a2bgan, says, tmp_path):
-    assert "--where chooses from --data" in says(a2bgan("evaluate", run, "--where", "Modality=DX"))
-    line = says(a2bgan("data", "check", phantoms, "--where", "Modality=DX"))
+@pytest.mark.parametrize("command", ["evaluate", "figure", "compare", "select", "report", "serve"])
+def test_where_chooses_from_data(command, run, phantoms, a2bgan, says, tmp_path):
+    runs = (run, run) if command == "compare" else (run,)
+    more = {"figure": ("--out", tmp_path / "f.png"), "select": ("--compare",)}.get(command, ())
+    given = (command, *runs, *more, "--where", "Modality=DX")
+    assert "--where chooses from --data" in says(a2bgan(*given))
+    line = says(a2bgan(*given, "--data", phantoms))
     assert "0 of" in line and "left out because no DICOM tags can be read from them" in line
+
+
+def test_where_is_checked(run, phantoms, a2bgan, says, tmp_path):
+    line = says(a2bgan("data", "check", phantoms, "--where", "Modality=DX"))
+    assert "0 of" in line
     assert "no DICOM keyword" in says(
         a2bgan("predict", run, phantoms, "--out", tmp_path / "o", "--where", "Mode=DX")
     )

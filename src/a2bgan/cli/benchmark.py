@@ -1,21 +1,16 @@
 """`a2bgan benchmark` and `a2bgan methods`."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.benchmark_detection import benchmark_detection
+from a2bgan.cli.benchmark_training import Training
+from a2bgan.cli.benchmark_translation import benchmark_translation
+from a2bgan.cli.console import output
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.feature_network import feature_network
 from a2bgan.errors import InputError
@@ -24,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from a2bgan.data.manifest import Manifest
-    from a2bgan.report.benchmark_table import BenchmarkTable, MethodRow, Repeat
     from a2bgan.training.methods.method import Facts
-    from a2bgan.training.run_folder import RunFolder
 
 
 class Task(StrEnum):
@@ -34,10 +27,6 @@ class Task(StrEnum):
 
     DETECTION = "detection"
     TRANSLATION = "translation"
-
-
-ON_SCREEN = ("method", "AUROC (95 %)", "matched AUROC (95 %)", "p against A2B-GAN", "note")
-"""Columns that fit a terminal, where they are there; the files have all."""
 
 
 def methods() -> None:
@@ -118,7 +107,6 @@ def benchmark(
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
     from a2bgan.data.manifest import require_training_sets
-    from a2bgan.report.benchmark_table import make_table, write_tables
     from a2bgan.report.trivial_baseline import trivial_row
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
@@ -165,18 +153,13 @@ def benchmark(
         threads=threads,
     )
     if translating:
-        from a2bgan.cli.benchmark_translation import benchmark_translation
-
-        if benchmark_translation(trainings, facts, out, data, network, lpips, command):
-            raise typer.Exit(1)
-        return
-    rows = _detectors(trainings, facts, out, data, jobs, threads)
-    baseline = trivial_row(manifest, reading)
-    made = make_table(rows if baseline is None else [*rows, baseline])
-    _print_table(made)
-    for path in write_tables(out, made, command):
-        say_written(path)
-    if any(row.failure for row in rows):
+        failed = benchmark_translation(trainings, facts, out, data, network, lpips, command)
+    else:
+        baseline = trivial_row(manifest, reading)
+        failed = benchmark_detection(
+            trainings, facts, out, data, baseline, command, jobs=jobs, threads=threads
+        )
+    if failed:
         raise typer.Exit(1)
 
 
@@ -207,183 +190,6 @@ def _settings(
     if facts.pretrained and backbone_weights is not None:
         settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
     return settings
-
-
-def _detectors(
-    trainings: "Mapping[tuple[str, int], Training]",
-    facts: "Mapping[str, Facts]",
-    out: Path,
-    data: str,
-    jobs: int,
-    threads: str,
-) -> "list[MethodRow]":
-    """Train and evaluate what is left to do, so many at a time; says what came of each method."""
-    from a2bgan.report.benchmark_table import MethodRow
-
-    rows = []
-    with Children(threads) as children, ThreadPoolExecutor(jobs) as pool:
-        pending = {key: pool.submit(t.result, children) for key, t in trainings.items()}
-        try:
-            for name in facts:
-                found = [future.result() for (of, _), future in pending.items() if of == name]
-                failures = [f for f in found if isinstance(f, str)]
-                repeats = [f for f in found if not isinstance(f, str)]
-                failure = without_paths(failures[0], out, data) if failures else ""
-                rows.append(MethodRow(name, facts[name], repeats, failure))
-                said = failure or f"AUROC {rows[-1].auroc:.4f}"
-                said = f"{facts[name].title} ({name}): {said}"
-                errors.print(said, soft_wrap=True, markup=False, highlight=False)
-        except BaseException:
-            # Otherwise leaving the block would first do all that is left.
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.end()
-            raise
-    return rows
-
-
-def _print_table(made: "BenchmarkTable") -> None:
-    from rich.table import Table
-
-    on_screen = [name for name in ON_SCREEN if name in made.head]
-    table = Table(*on_screen, box=None)
-    for line in made.cells:
-        cells = dict(zip(made.head, line, strict=True))
-        table.add_row(*(escape(cells[name]) for name in on_screen))
-    output.print(table)
-
-
-class Children:
-    """Commands in processes of their own, whose memory can be told; ended with this one.
-
-    threads: their OMP_NUM_THREADS; "" for this process's own.
-    """
-
-    def __init__(self, threads: str = "") -> None:
-        self.environment = dict(os.environ)
-        if threads:
-            self.environment["OMP_NUM_THREADS"] = threads
-        self._running: set[subprocess.Popen[str]] = set()
-        self._ended = False
-
-    def __enter__(self) -> "Children":
-        def leave(number: int, frame: FrameType | None) -> None:
-            raise KeyboardInterrupt
-
-        self._before = signal.signal(signal.SIGTERM, leave)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    def end(self) -> None:
-        """Have running commands write their checkpoints and stop; start no others."""
-        self._ended = True
-        for process in list(self._running):
-            process.terminate()
-
-    def run(self, *arguments: object) -> str:
-        """Run `a2bgan` with these arguments; the reason if that fails."""
-        if self._ended:
-            return "not started"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "a2bgan.cli.app", *map(str, arguments)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment,
-        )
-        self._running.add(process)
-        try:
-            _, said = process.communicate()
-        finally:
-            self._running.discard(process)
-        if process.returncode < 0:
-            name = signal.Signals(-process.returncode).name
-            return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
-        if process.returncode:
-            reasons = [line for line in said.splitlines() if line.startswith("error:")]
-            last = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            return (reasons[-1].removeprefix("error:") if reasons else last).strip()
-        return ""
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a preset, and what it does on the test images."""
-
-    run: "RunFolder"
-    opening: list[str]
-    manifest: "Manifest"
-    preset: str
-    settings: list[str]
-
-    def refuse_other_run(self) -> None:
-        """Raise InputError where a run with other settings or of other images is."""
-        from a2bgan.training.config import load_config
-
-        config = load_config(self.preset, None, self.settings)
-        if self.run.config_file.exists() and (
-            self.run.config() != config or self.run.manifest_sha256() != self.manifest.sha256
-        ):
-            raise InputError(
-                f"{self.run.path}: a run with other settings or images; choose another --out"
-            )
-
-    def train(self, children: Children) -> str:
-        """Train, or go on; the reason if that fails."""
-        options: list[object] = ["--out", self.run.path, *self.opening]
-        if self.run.config_file.exists():
-            options.append("--resume")
-        else:
-            options += ["--preset", self.preset]
-            options += [part for setting in self.settings for part in ("--set", setting)]
-        return children.run("train", *options)
-
-    def result(self, children: Children) -> "Repeat | str":
-        """Do what is left to do; the reason if that fails."""
-        from a2bgan.detection.evaluate import read_scores
-        from a2bgan.report.benchmark_table import Repeat
-
-        # Not metrics.json, which `a2bgan evaluate` writes with whatever score it is given.
-        metrics = self.run.path / "benchmark.json"
-        scores = metrics.with_name("benchmark-scores.csv")
-        if not (scores.exists() and self._is_current(metrics)):
-            if failure := self.train(children):
-                return failure
-            failure = children.run("evaluate", self.run.path, *self.opening, "--out", metrics)
-            # It ends with 1 too where images were left out of a result that is there.
-            if failure and not (scores.exists() and self._is_current(metrics)):
-                return failure
-        resources = json.loads(self.run.resources_file.read_text())
-        return Repeat(json.loads(metrics.read_text()), resources, *read_scores(scores))
-
-    def _is_current(self, metrics: Path) -> bool:
-        """Whether these measures are of what the run stands for now, on these images."""
-        from a2bgan.detection.trained import read_pick
-
-        if not metrics.exists():
-            return False
-        names = ("manifest_sha256", "checkpoint", "weights", "score", "selected_by")
-        try:
-            known = json.loads(metrics.read_text())
-            sha256, *measured = (known[name] for name in names)
-        except (ValueError, KeyError, TypeError):  # damaged, or cut off where a process was killed
-            return False
-        pick = read_pick(self.run)
-        if sha256 != self.manifest.sha256:
-            return False
-        if pick is None:
-            return bool(known["selected_by"] == "last")
-        return measured == [pick.checkpoint, pick.version, pick.score, pick.rule]
-
-
-def without_paths(text: str, out: Path, data: str) -> str:
-    """Tables are shared; where things lie on this machine is nobody's business."""
-    for place in (out, Path(data).parent):
-        for form in (str(place.resolve()), str(place)):
-            if form not in (".", "/"):
-                text = text.replace(f"{form}/", "")
-    return text
 
 
 def _command(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from a2bgan.cli.benchmark import Children, Training, without_paths
+from a2bgan.cli.benchmark_training import Training, without_paths
+from a2bgan.cli.child_commands import Children
 from a2bgan.cli.console import errors, output, say_written
 from a2bgan.errors import InputError
 

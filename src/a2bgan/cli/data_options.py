@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,8 +13,13 @@ from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from a2bgan.data.manifest import Manifest
+    from a2bgan.data.manifest import Manifest, Row
     from a2bgan.data.preprocessing import DataConfig
+    from a2bgan.data.tag_filter import TagFilter
+    from a2bgan.detection.prediction import Input
+    from a2bgan.training.run_folder import RunFolder
+
+Item = TypeVar("Item", "Row", "Input")
 
 WhereOption = Annotated[
     str | None,
@@ -41,6 +46,22 @@ def require_sources(sources: Sequence[Path]) -> None:
             pass  # it is said beside its name why it cannot be read
 
 
+def own_or_chosen(
+    run: "RunFolder", data: str | None, where: str | None, keep_identifiers: bool = False
+) -> "Manifest":
+    """The run's own data set, or the one that was given, by its preprocessing."""
+    if data is None:
+        refuse_where_without_data(where)
+        return run.manifest()
+    return open_chosen(data, run.config().data, where, keep_identifiers)
+
+
+def refuse_where_without_data(where: str | None) -> None:
+    """Raises InputError."""
+    if where:
+        raise InputError("--where chooses from --data; the run's own images were chosen before")
+
+
 def open_chosen(
     data: str, config: "DataConfig", where: str | None = None, keep_identifiers: bool = False
 ) -> "Manifest":
@@ -52,11 +73,17 @@ def open_chosen(
     chosen = TagFilter(where) if where else None
     manifest = open_data(data, keep_identifiers=keep_identifiers)
     if chosen is not None:
-        rows, sentence = chosen.keep(manifest.rows, lambda row: row.path)
-        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        rows = keep_tagged(manifest.rows, chosen)
         manifest = replace(manifest, rows=tuple(rows), where=chosen.text)
     manifest = expand_volumes(manifest, config)
     volumes, slices = count_volumes(manifest.rows)
     if volumes:
         errors.print(f"{slices} slices of {volumes} volumes ({config.volume_axis})")
     return manifest
+
+
+def keep_tagged(items: Sequence[Item], chosen: "TagFilter") -> list[Item]:
+    """Those whose DICOM files have the tags; says how many. Raises InputError if none has."""
+    kept, sentence = chosen.keep(items, lambda item: item.path)
+    errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    return kept

@@ -9,13 +9,13 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
-from a2bgan.cli.data_options import open_chosen
+from a2bgan.cli.data_options import WhereOption, own_or_chosen, refuse_where_without_data
 from a2bgan.cli.feature_network import feature_network
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from a2bgan.data.manifest import Row
+    from a2bgan.data.manifest import Manifest, Row
     from a2bgan.detection.selection import Selection
     from a2bgan.training.run_folder import RunFolder
 
@@ -61,6 +61,7 @@ def select(
     data: Annotated[
         str | None, typer.Option(help="With --compare: labelled data; by default the run's test.")
     ] = None,
+    where: WhereOption = None,
 ) -> None:
     """Pick the checkpoint, weights and score that a run stands for."""
     from a2bgan.training.run_folder import RunFolder
@@ -73,13 +74,15 @@ def select(
         raise InputError("--labels goes with --by labels")
     if data is not None and not compare:
         raise InputError("--data goes with --compare")
+    if data is None:
+        refuse_where_without_data(where)
     if not compare and rule is not Rule.FID and (random_features or inception is not None):
         option = "--random-features" if random_features else "--inception"
         raise InputError(f"{option} goes with --by fid or --compare")
     if random_features and inception is not None:
         raise InputError("give either --inception or --random-features")
     if compare:
-        _compare(folder, data, inception, random_features)
+        _compare(folder, own_or_chosen(folder, data, where), inception, random_features)
         return
     decide(folder, rule, labels=labels, inception=inception, random_features=random_features)
     if folder.calibration_file.exists():
@@ -226,7 +229,7 @@ def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
 
 
 def _compare(
-    run: "RunFolder", data: str | None, inception: Path | None, random_features: bool
+    run: "RunFolder", manifest: "Manifest", inception: Path | None, random_features: bool
 ) -> None:
     """Table and plot of what each rule would have picked, and the best there was."""
     import json
@@ -239,7 +242,6 @@ def _compare(
     from a2bgan.report.rule_comparison import write_rule_comparison
 
     config = run.config()
-    manifest = run.manifest() if data is None else open_chosen(data, config.data)
     labelled, labels = load_labelled(manifest.split("test"), config.data)
     list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
     healthy, mixed = load_both(run, "selection")

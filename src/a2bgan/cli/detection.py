@@ -12,7 +12,8 @@ from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import (
     KeepIdentifiersOption,
     WhereOption,
-    open_chosen,
+    keep_tagged,
+    own_or_chosen,
     require_sources,
 )
 from a2bgan.cli.out_file import require_place
@@ -22,13 +23,11 @@ from a2bgan.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from a2bgan.data.manifest import Manifest
     from a2bgan.detection.calibration import Calibration
     from a2bgan.detection.evaluate import Evaluation
     from a2bgan.detection.exported import Exported
     from a2bgan.detection.prediction import Prediction
     from a2bgan.detection.trained import Pick, Trained
-    from a2bgan.training.run_folder import RunFolder
 
 DataOption = Annotated[
     str | None, typer.Option(help="Manifest, folder or 'phantom'; by default the run's own.")
@@ -67,6 +66,7 @@ def evaluate(
     What the measures are: docs/decisions.md"""
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
+    from a2bgan.detection.trained import load_trained
     from a2bgan.training.run_folder import RunFolder
 
     if out is not None:
@@ -74,8 +74,8 @@ def evaluate(
     folders = RunFolder.open_all(run)
     found, failed = [], False
     for folder in folders:
-        trained, manifest = _open(folder, data, checkpoint, score, where, keep_identifiers)
-        result = measure(trained, manifest, split=split)
+        manifest = own_or_chosen(folder, data, where, keep_identifiers)
+        result = measure(load_trained(folder, checkpoint, score), manifest, split=split)
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
         list_failures(
             [(f.name, f.reason) for f in result.mask_failures],
@@ -166,8 +166,7 @@ def predict(
         results=[out] if dicom_out is None else [out, dicom_out],
     )
     if chosen is not None:
-        found, sentence = chosen.keep(found, lambda item: item.path)
-        errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        found = keep_tagged(found, chosen)
     if in_parts and any(is_volume(item.path) for item in found):
         raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
     own = checkpoint == "selected" and score is None
@@ -308,8 +307,10 @@ def figure(
     score: ScoreOption = None,
     checkpoint: CheckpointOption = "selected",
     vmax: VmaxOption = None,
+    where: WhereOption = None,
 ) -> None:
     """Draw test images, their healthy twins and the anomaly maps, as the paper does."""
+    from a2bgan.detection.trained import load_trained
     from a2bgan.report.figure import FORMATS
     from a2bgan.report.run_figure import write_run_figure
     from a2bgan.training.run_folder import RunFolder
@@ -317,9 +318,10 @@ def figure(
     if out.suffix.lower() not in FORMATS:  # before minutes are spent on scores
         raise InputError(f"--out {out}: use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     require_place(out)
-    trained, manifest = _open(RunFolder.open(run), data, checkpoint, score)
+    folder = RunFolder.open(run)
+    manifest = own_or_chosen(folder, data, where)
     write_run_figure(
-        trained,
+        load_trained(folder, checkpoint, score),
         manifest,
         out,
         split=split,
@@ -328,25 +330,6 @@ def figure(
         vmax=vmax,
     )
     say_written(out)
-
-
-def _open(
-    run: "RunFolder",
-    data: str | None,
-    checkpoint: str,
-    score: str | None,
-    where: str | None = None,
-    keep_identifiers: bool = False,
-) -> "tuple[Trained, Manifest]":
-    from a2bgan.detection.trained import load_trained
-
-    if data is None and where:
-        raise InputError("--where chooses from --data; the run's own images were chosen before")
-    if data is None:
-        manifest = run.manifest()
-    else:
-        manifest = open_chosen(data, run.config().data, where, keep_identifiers)
-    return load_trained(run, checkpoint, score), manifest
 
 
 def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | None" = None) -> None:

@@ -7,7 +7,13 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, output, say_written
-from a2bgan.cli.data_options import open_chosen
+from a2bgan.cli.data_options import (
+    KeepIdentifiersOption,
+    WhereOption,
+    open_chosen,
+    own_or_chosen,
+    refuse_where_without_data,
+)
 from a2bgan.cli.out_file import require_place
 from a2bgan.cli.run_options import RunArgument, SplitOption
 from a2bgan.errors import InputError
@@ -40,6 +46,8 @@ def report(
             "are pseudonyms too.",
         ),
     ] = False,
+    where: WhereOption = None,
+    keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Write one self-contained HTML file about a run, for people to read."""
     from a2bgan.report.html_report import write_report
@@ -53,19 +61,26 @@ def report(
             f"{run}: trained on arrays, and a report shows what was learned from; measure it with "
             f"`a2bgan evaluate {run} --data DATA`"
         )
-    manifest = None if data is None else _shown_data(folder, data)
+    manifest = None
+    if data is None:
+        refuse_where_without_data(where)
+    else:
+        manifest = _shown_data(folder, data, where, keep_identifiers)
     write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
     say_written(target)
 
 
-def _shown_data(run: "RunFolder", data: str) -> "Manifest":
+def _shown_data(
+    run: "RunFolder", data: str, where: str | None, keep_identifiers: bool
+) -> "Manifest":
     """The data to show; where the run's own images are gone, these are noted as their new place.
 
     A report shows what the run learned from too, so other data cannot stand for it.
     """
     gone = not Path(run.noted_image_root()).is_dir()
-    where = run.manifest_where() or None if gone else None
-    manifest = open_chosen(data, run.config().data, where)
+    if gone:
+        where = where or run.manifest_where()
+    manifest = open_chosen(data, run.config().data, where, keep_identifiers)
     if not gone:
         return manifest
     if manifest.sha256 != run.manifest_sha256():
@@ -89,6 +104,7 @@ def compare(
         str | None, typer.Option(help="Labelled data; by default the first run's own.")
     ] = None,
     split: SplitOption = "test",
+    where: WhereOption = None,
 ) -> None:
     """Test whether two runs detect equally well on the same patients (DeLong)."""
     from a2bgan.detection.delong import compare_aurocs
@@ -97,8 +113,7 @@ def compare(
     from a2bgan.training.run_folder import RunFolder
 
     runs = [RunFolder.open_all(path) for path in (first, second)]
-    first_run = runs[0][0]
-    manifest = first_run.manifest() if data is None else open_chosen(data, first_run.config().data)
+    manifest = own_or_chosen(runs[0][0], data, where)
     ones, others = (
         [evaluate(load_trained(run), manifest, split=split) for run in repeated]
         for repeated in runs

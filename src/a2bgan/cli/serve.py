@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, output
+from a2bgan.cli.data_options import WhereOption, keep_tagged, refuse_where_without_data
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
@@ -44,6 +45,7 @@ def serve(
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Where the threshold's slider starts.")
     ] = 0.05,
+    where: WhereOption = None,
 ) -> None:
     """Read a run's cases in the browser: worklist, healthy twins, threshold, verdicts."""
     try:
@@ -57,6 +59,7 @@ def serve(
         raise InputError(
             f"{error.name} is missing; install it: pip install 'a2bgan[serve]'"
         ) from None
+    from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained import load_trained
     from a2bgan.serving.access import Access
     from a2bgan.serving.cases import find_cases
@@ -66,6 +69,9 @@ def serve(
     from a2bgan.training.checkpoint import list_checkpoints
     from a2bgan.training.run_folder import RunFolder
 
+    if data is None:
+        refuse_where_without_data(where)
+    chosen = TagFilter(where) if where else None
     folder = RunFolder.open(run)
     access = Access(host, port, token)
     with open_room(run / ROOM if room is None else room) as place:
@@ -74,6 +80,8 @@ def serve(
         if list_checkpoints(folder.checkpoints):
             trained = load_trained(folder)
             inputs = find_cases(folder, data)
+            if chosen is not None:
+                inputs = keep_tagged(inputs, chosen)
             cases = _open_cases(place, folder, trained, inputs)
             calibration = _calibration(folder, trained)
         else:
@@ -86,8 +94,8 @@ def serve(
             log=lambda line: errors.print(escape(line), soft_wrap=True, highlight=False),
         )
         with listen(host, port) as socket:
-            where = f"[{host}]" if ":" in host else host
-            output.print(f"reading room: http://{where}:{port}/  (ends with Ctrl+C)")
+            address = f"[{host}]" if ":" in host else host
+            output.print(f"reading room: http://{address}:{port}/  (ends with Ctrl+C)")
             config = uvicorn.Config(
                 app, log_level="critical", access_log=False, server_header=False,
                 limit_concurrency=100, timeout_keep_alive=15, timeout_graceful_shutdown=3,

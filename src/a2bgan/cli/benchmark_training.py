@@ -1,0 +1,54 @@
+"""One training of a benchmark, of whatever task."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from a2bgan.cli.child_commands import Children
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.data.manifest import Manifest
+    from a2bgan.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a preset."""
+
+    run: "RunFolder"
+    opening: list[str]
+    manifest: "Manifest"
+    preset: str
+    settings: list[str]
+
+    def refuse_other_run(self) -> None:
+        """Raise InputError where a run with other settings or of other images is."""
+        from a2bgan.training.config import load_config
+
+        config = load_config(self.preset, None, self.settings)
+        if self.run.config_file.exists() and (
+            self.run.config() != config or self.run.manifest_sha256() != self.manifest.sha256
+        ):
+            raise InputError(
+                f"{self.run.path}: a run with other settings or images; choose another --out"
+            )
+
+    def train(self, children: Children) -> str:
+        """Train, or go on; the reason if that fails."""
+        options: list[object] = ["--out", self.run.path, *self.opening]
+        if self.run.config_file.exists():
+            options.append("--resume")
+        else:
+            options += ["--preset", self.preset]
+            options += [part for setting in self.settings for part in ("--set", setting)]
+        return children.run("train", *options)
+
+
+def without_paths(text: str, out: Path, data: str) -> str:
+    """Tables are shared; where things lie on this machine is nobody's business."""
+    for place in (out, Path(data).parent):
+        for form in (str(place.resolve()), str(place)):
+            if form not in (".", "/"):
+                text = text.replace(f"{form}/", "")
+    return text
