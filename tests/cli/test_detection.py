@@ -45,7 +45,7 @@ def test_where_measures_cannot_be_written_is_said_before_anything_is_scored(
     (tmp_path / "folder" / "e-scores.csv").mkdir(parents=True)
     (tmp_path / "file").touch()
     with monkeypatch.context() as patch:
-        patch.setattr("a2bgan.cli.detection._open", None)
+        patch.setattr("a2bgan.detection.trained.load_trained", None)
         for parent in ("no", "file"):
             line = says(a2bgan("evaluate", run, "--out", tmp_path / parent / "e.json"))
             assert f"(no folder {tmp_path / parent}); make it, or choose another --out" in line
@@ -172,7 +172,7 @@ def test_what_was_named_and_does_not_exist_is_said_before_anything_is_written(
 
 def test_a_figure_that_cannot_be_written_is_one_line(run, a2bgan, says, tmp_path, monkeypatch):
     # It is looked at before anything is scored.
-    monkeypatch.setattr("a2bgan.cli.detection._open", None)
+    monkeypatch.setattr("a2bgan.detection.trained.load_trained", None)
     away = tmp_path / "no" / "fig.png"
     line = says(a2bgan("figure", run, "--out", away))
     assert line.startswith(f"{away}: cannot be written (no folder {away.parent}); make it, or ")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,31 @@ def test_where_chooses_from_data(command, run, phantoms, a2bgan, says, tmp_path)
     assert "--where chooses from --data" in says(a2bgan(*given))
     line = says(a2bgan(*given, "--data", phantoms))
     assert "0 of" in line and "left out because no DICOM tags can be read from them" in line
+
+
+def test_where_keeps_the_test_images_that_have_the_tags(
+    run, write_dicom, make_texture, a2bgan, tmp_path
+):
+    copy, data = shutil.copytree(run, tmp_path / "run"), tmp_path / "data"
+    for number in range(12):
+        path = data / "test" / ("normal", "abnormal")[number % 2] / f"{number:02d}"
+        write_dicom(path, make_texture(number), ViewPosition="PA" if number < 8 else "AP")
+    given = ("--data", data, "--where", "ViewPosition=PA")
+    for command in (
+        ("evaluate", copy), ("compare", copy, copy), ("select", copy, "--compare"),
+        ("report", copy), ("figure", copy, "--out", tmp_path / "f.png"),
+    ):  # fmt: skip
+        result = a2bgan(*command, *given)
+        assert result.exit_code == 0, result.output
+        assert "--where ViewPosition=PA: 8 of 12 images" in result.output
+    metrics = json.loads((copy / "metrics.json").read_text())
+    assert (metrics["where"], metrics["n_normal"], metrics["n_abnormal"]) == (
+        "ViewPosition=PA", 4, 4,
+    )  # fmt: skip
+    assert len(json.loads((copy / "selection-compare.json").read_text())["aucp"]) > 0
+    page = (copy / "report.html").read_text()
+    assert "test (ViewPosition=PA)" in page
+    assert "4 normal and 4 abnormal test images" in page
 
 
 def test_where_is_checked(run, phantoms, a2bgan, says, tmp_path):

@@ -27,6 +27,19 @@ def test_the_papers_network_has_its_parameters(channels):
     assert 8.3e6 < count(network) < 8.5e6
 
 
+@pytest.mark.parametrize("mask_start", [0.1, 0.9])
+def test_in_half_precision_too_what_is_not_changed_comes_back_as_it_was(mask_start):
+    network = Translator(
+        1, width=4, blocks=1, intermediate="residual", mask="learned", mask_start=mask_start
+    )
+    network.head.weight.data[:1] = 0
+    x = torch.rand(2, 1, 32, 32) * 2 - 1
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        twin, b, _ = network(x)
+    torch.testing.assert_close(b, x, rtol=0, atol=0)
+    torch.testing.assert_close(twin, x, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [32, 36, 64, 100])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])

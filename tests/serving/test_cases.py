@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import open_data
 from a2bgan.data.phantom_volumes import write_phantom_volumes
+from a2bgan.data.tag_filter import TagFilter
 from a2bgan.detection.detector import Detector
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
@@ -17,6 +18,7 @@ from a2bgan.serving.app import make_app
 from a2bgan.serving.cases import Cases, find_cases, open_cases
 from a2bgan.serving.shown import Room
 from a2bgan.serving.verdicts import Verdicts
+from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -108,13 +110,23 @@ def test_slices_of_volumes_are_read_by_the_content_of_their_volume(run, tmp_path
     assert same == [case.name.startswith("images/" + other.name) for case in first]
 
 
+VOXELS = np.random.default_rng(0).integers(0, 4096, (6, 48, 40), dtype=np.uint16)
+PLACE = {
+    "SOPClassUID": CTImageStorage, "Modality": "CT", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+    "PixelSpacing": [2, 2], "FrameOfReferenceUID": "1.2.3",
+}  # fmt: skip
+
+
+def write_series(folder, write_dicom):
+    """A file for each plane; returns the last one."""
+    for k, pixels in enumerate(VOXELS):
+        file = folder / f"{k}.dcm"
+        write_dicom(file, pixels, **PLACE, ImagePositionPatient=[0, 0, 2 * k])
+    return file
+
+
 def test_a_series_in_a_folder_is_one_case_where_the_run_is_of_volumes(run, tmp_path, write_dicom):
-    voxels = np.random.default_rng(0).integers(0, 4096, (6, 48, 40), dtype=np.uint16)
-    place = {"SOPClassUID": CTImageStorage, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
-    place |= {"PixelSpacing": [2, 2], "FrameOfReferenceUID": "1.2.3"}
-    for k, pixels in enumerate(voxels):
-        file = tmp_path / f"data/ward/{k}.dcm"
-        write_dicom(file, pixels, **place, ImagePositionPatient=[0, 0, 2 * k])
+    file = write_series(tmp_path / "data/ward", write_dicom)
     copy = shutil.copytree(run, tmp_path / "run")
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("series: images", "series: volume"))
@@ -126,7 +138,7 @@ def test_a_series_in_a_folder_is_one_case_where_the_run_is_of_volumes(run, tmp_p
 
     (case,) = opened().cases
     assert case.name == "ward" and case.score is not None and case.digest
-    write_dicom(file, voxels[0], **place, ImagePositionPatient=[0, 0, 10])
+    write_dicom(file, VOXELS[0], **PLACE, ImagePositionPatient=[0, 0, 10])
     (changed,) = opened().cases
     assert changed.digest not in ("", case.digest) and changed.score != case.score
 
@@ -154,6 +166,31 @@ def test_damaged_cases_are_said_and_nothing_is_unpickled(room):
     np.save(folder / "planes.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="damaged; delete it"):
         Cases(folder)
+
+
+@pytest.mark.parametrize("as_set", [True, False])
+def test_only_images_with_the_tags_are_read(run, write_dicom, make_texture, tmp_path, as_set):
+    folder = tmp_path / "test" / "normal" if as_set else tmp_path / "new"
+    for number in range(6):
+        write_dicom(
+            folder / f"{number}.dcm", make_texture(number),
+            ViewPosition="PA" if number < 4 else "AP",
+        )  # fmt: skip
+    data = tmp_path if as_set else folder
+    found = find_cases(RunFolder.open(run), str(data), TagFilter("ViewPosition=PA"))
+    assert [i.path.name for i in found] == ["0.dcm", "1.dcm", "2.dcm", "3.dcm"]
+
+
+@pytest.mark.parametrize("place", ["test/normal/one", "ward/one"])
+def test_tags_of_volumes_are_looked_at_before_they_are_slices(tmp_path, write_dicom, place):
+    config = load_config("fast", None, ["data.series=volume", "data.skip_empty=0"])
+    run, data = RunFolder.create(tmp_path / "run", config), tmp_path / "data"
+    write_series(data / place, write_dicom)
+    found = find_cases(run, str(data), TagFilter("Modality=CT"))
+    assert len(found) == (6 if place.startswith("test") else 1)
+    assert found == find_cases(run, str(data))
+    with pytest.raises(InputError, match="--where Modality=MR: 0 of"):
+        find_cases(run, str(data), TagFilter("Modality=MR"))
 
 
 def test_a_set_without_test_images_is_refused(run, tiny_set):

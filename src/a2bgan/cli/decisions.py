@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
-from a2bgan.cli.data_options import WhereOption, own_or_chosen, refuse_where_without_data
+from a2bgan.cli.data_options import WhereOption, own_or_chosen
 from a2bgan.cli.feature_network import feature_network
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
@@ -74,8 +74,8 @@ def select(
         raise InputError("--labels goes with --by labels")
     if data is not None and not compare:
         raise InputError("--data goes with --compare")
-    if data is None:
-        refuse_where_without_data(where)
+    if where and not compare:
+        raise InputError("--where goes with --compare and --data")
     if not compare and rule is not Rule.FID and (random_features or inception is not None):
         option = "--random-features" if random_features else "--inception"
         raise InputError(f"{option} goes with --by fid or --compare")

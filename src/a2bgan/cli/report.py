@@ -86,7 +86,8 @@ def _shown_data(
     if manifest.sha256 != run.manifest_sha256():
         raise InputError(
             f"{run.noted_image_root()}: the images that the run learned from are gone, and {data} "
-            "is another manifest; put them back, or give --data theirs where it is now"
+            "is another manifest (or chosen by another --where, or with another choice of "
+            "--keep-identifiers); put them back, or give --data theirs where it is now"
         )
     run.keep_manifest(manifest)
     errors.print(

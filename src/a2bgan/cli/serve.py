@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, output
-from a2bgan.cli.data_options import WhereOption, keep_tagged, refuse_where_without_data
+from a2bgan.cli.data_options import WhereOption, refuse_where_without_data
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
@@ -79,9 +79,7 @@ def serve(
         trained, cases, calibration = None, None, None
         if list_checkpoints(folder.checkpoints):
             trained = load_trained(folder)
-            inputs = find_cases(folder, data)
-            if chosen is not None:
-                inputs = keep_tagged(inputs, chosen)
+            inputs = find_cases(folder, data, chosen)
             cases = _open_cases(place, folder, trained, inputs)
             calibration = _calibration(folder, trained)
         else:

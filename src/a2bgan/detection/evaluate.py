@@ -125,6 +125,8 @@ def evaluate(
         "selected_by": trained.pick.rule,
         "manifest_sha256": manifest.sha256,
     }
+    if manifest.where:
+        metrics["where"] = manifest.where
     if trained.method.note is not None:
         metrics["note"] = trained.method.note
     if localising:

@@ -110,7 +110,8 @@ class Translator(nn.Module):
             b = torch.tanh(b)
         if self.mask == "none":
             return Translation(b, b, torch.ones_like(x[:, :1]))
-        m = (torch.tanh(z) + 1) / 2
+        # In half precision m and 1 - m do not add up to 1, and a shut mask would change the image.
+        m = (torch.tanh(z.to(x.dtype)) + 1) / 2
         return Translation(healthy_translation(x, b, m), b, m)
 
 

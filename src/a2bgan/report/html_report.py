@@ -335,6 +335,8 @@ def _data_table(run: RunFolder, own: Manifest, shown: Manifest) -> list[tuple[st
         # Labels of the mixed set may exist for analysis; they are nobody's business here.
         for value in (0, 1):
             cells.append(str(sum(row.label == value for row in rows)) if name == "test" else "")
+        if name == "test" and shown.where:
+            cells[0] += f" ({shown.where})"
         table.append(tuple(cells))
     return table
 

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from PIL import Image
 from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import open_data
 from a2bgan.data.slice_names import parse_slice, volume_of
+from a2bgan.data.tag_filter import TagFilter
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import find_inputs, predict
 from a2bgan.detection.prediction import Input, Prediction
@@ -112,20 +113,27 @@ class Cases:
         return file.getvalue()
 
 
-def find_cases(run: RunFolder, data: str | None) -> list[Input]:
+def find_cases(run: RunFolder, data: str | None, chosen: TagFilter | None = None) -> list[Input]:
     """The cases to read: the test images of a data set, or all images of a folder that is none.
 
-    By default the run's own test images. Raises InputError if there are none.
+    By default the run's own test images. ``chosen``: of ``data`` only what has these tags. Raises
+    InputError if there are none.
     """
     if data is not None and data != "phantom" and _is_plain_folder(Path(data)):
         folder = Path(data)
         found = find_inputs([folder], series=run.config().data.series == "volume")
+        if chosen is not None:
+            found, _ = chosen.keep(found, lambda item: item.path)
         # Names from the folder on: where it lies is nobody's business.
         return [Input(i.path.relative_to(folder).as_posix(), i.path, i.patient_id) for i in found]
     if data is None:
         rows = run.manifest().split("test")
     else:
-        rows = expand_volumes(open_data(data), run.config().data).split("test")
+        manifest = open_data(data)
+        if chosen is not None:  # before volumes become slices, which have no tags of their own
+            kept, _ = chosen.keep(manifest.rows, lambda row: row.path)
+            manifest = replace(manifest, rows=tuple(kept))
+        rows = expand_volumes(manifest, run.config().data).split("test")
     if not rows:
         where = "this run" if data is None else data
         raise InputError(f"{where}: no test images to read; give --data, a set or a folder of them")
