@@ -104,7 +104,7 @@ def main() -> None:
 def untrained(width: int, size: int) -> Trained:
     settings = [f"data.size={size}", f"method.translator.width={width}"]
     config = load_config("fast", None, settings)
-    return Trained(config.build_method(), config, Pick("none", "ema", "mean", "none"))
+    return Trained(config.build_method(), config, Pick("none", "raw", "mean", "none"))
 
 
 def write_images(folder: Path, count: int) -> list[Path]:
@@ -118,7 +118,7 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 
 def plain_loop(trained: Trained, files: list[Path]) -> None:
-    network = trained.method.networks["translator_ema"]
+    network = trained.method.networks["translator"]
     size = trained.data.size
     for file in files:
         image = Image.open(file).convert("L").resize((size, size))
@@ -134,7 +134,7 @@ def ways_of(trained: Trained, files: list[Path], out: Path) -> dict[str, Callabl
     inputs = [Input(str(file), file, "") for file in files]
     half = replace(trained, half=True)
     plain = untrained(trained.config.method.translator.width, trained.data.size)
-    plain.method.networks["translator_ema"].to(memory_format=torch.contiguous_format)
+    plain.method.networks["translator"].to(memory_format=torch.contiguous_format)
     return {
         "plain loop": lambda: plain_loop(plain, files),
         "predict": lambda: write_predictions(predict(trained, inputs), out, pictures=False),

@@ -135,6 +135,7 @@ SMALL = [
         "data.max_pixels=20000",
         "method.translator.width=4",
         "method.translator.blocks=1",
+        "method.translator.ema=0.9",
         "method.discriminator.width=4",
         "method.discriminator.warmup_steps=2",
         "holdout.at_most=null",  # of so few as there are

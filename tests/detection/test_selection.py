@@ -35,7 +35,10 @@ class Brightness(FeatureNetwork):
         return torch.stack([flat.mean(1), flat.std(1)], dim=1)
 
 
-SETTINGS = ["data.size=32", "method.translator.width=4", "method.discriminator.width=4"]
+SETTINGS = [
+    "data.size=32", "method.translator.width=4", "method.translator.ema=0.9",
+    "method.discriminator.width=4",
+]  # fmt: skip
 
 
 def held_out(n: int, seed: int, square: int = 0) -> HeldOut:

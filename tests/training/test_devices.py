@@ -21,6 +21,7 @@ SETTINGS = (
     "data.size=32",
     "method.translator.width=4",
     "method.translator.blocks=1",
+    "method.translator.ema=0.9",
     "method.discriminator.width=4",
     "method.discriminator.warmup_steps=2",
     "method.translator.learning_rate=2e-4",  # Adam makes steps of this of rounding errors
