@@ -76,10 +76,10 @@ def test_pseudo_auc_is_the_auroc_of_mixed_against_healthy():
 @pytest.mark.parametrize(
     ("candidates", "expected"),
     [
-        ([candidate(1, 0.70), candidate(2, 0.80), candidate(3, 0.70)], (2, "mean", "ema")),
-        ([candidate(1, 0.70), candidate(2, 0.80), candidate(3, 0.785)], (3, "mean", "ema")),
+        ([candidate(1, 0.60), candidate(2, 0.80), candidate(3, 0.60)], (2, "mean", "ema")),
+        ([candidate(1, 0.70), candidate(2, 0.80), candidate(3, 0.765)], (3, "mean", "ema")),
         ([candidate(2, 0.80, "top-k"), candidate(2, 0.79)], (2, "mean", "ema")),
-        ([candidate(2, 0.80, "top-k"), candidate(2, 0.77)], (2, "top-k", "ema")),
+        ([candidate(2, 0.80, "top-k"), candidate(2, 0.75)], (2, "top-k", "ema")),
         ([candidate(2, 0.80, "top-k"), candidate(1, 0.79)], (2, "top-k", "ema")),
         ([candidate(2, 0.80, version="raw"), candidate(2, 0.79)], (2, "mean", "ema")),
         ([candidate(1, 0.8, error=float("nan")), candidate(2, 0.79)], (1, "mean", "ema")),
@@ -141,7 +141,7 @@ def test_the_checkpoint_that_separates_is_selected(run):
     selection = select_by_aucp(run, validator)
     found = {(c.step, c.version, c.score): c.auroc for c in read_candidates(run)}
     assert len(found) == 3 * 2 * 6
-    # Within a standard error of the highest, with its neighbours; all by hand.
+    # Within two standard errors of the highest, with its neighbours; all by hand.
     first, second, third = sorted({step for step, _, _ in found})
     near = {first: (first, second), second: (first, third), third: (second, third)}
     steady = {
@@ -150,7 +150,7 @@ def test_the_checkpoint_that_separates_is_selected(run):
     }
     pick = selection.pick
     picked = steady[int(pick.checkpoint.removeprefix("step-")), pick.version, pick.score]
-    assert picked >= max(steady.values()) - selection.details["standard_error"]
+    assert picked >= max(steady.values()) - 2 * selection.details["standard_error"]
     assert selection.pick.checkpoint != "step-00000005"
     write_selection(run, selection.pick, **selection.details)
     assert read_pick(run) == selection.pick

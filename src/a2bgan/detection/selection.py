@@ -137,7 +137,8 @@ def best_candidate(
     A score that says nothing of where, and is not the paper's, must lie two standard errors above
     all others: which of two scores is the better one shows on few images less clearly than which of
     two checkpoints, and a reader wants a score that the map agrees with.
-    What lies within one standard error of the highest is a tie. It goes to the latest checkpoint;
+    What lies within two standard errors of the highest is a tie, because the highest of dozens is
+    highest by as much from luck alone. It goes to the latest checkpoint, where rates have fallen;
     there to the paper's score and then to the averaged weights, if they are among the tied.
     Beside it goes the best score of its map. Raises InputError without candidates.
     """
@@ -149,7 +150,7 @@ def best_candidate(
         best_shown = max(shown, key=steady.__getitem__)
         if steady[top] - steady[best_shown] < 2 * _error(top):
             candidates, top = shown, best_shown
-    tied = [c for c in candidates if steady[c] >= steady[top] - _error(top)]
+    tied = [c for c in candidates if steady[c] >= steady[top] - 2 * _error(top)]
     best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", steady[c]))
     beside = [c for c in candidates if c.score in SCORES and _same_map(c, best)]
     of_map = max(beside, key=lambda c: (c.score == best.score, c.auroc), default=None)
