@@ -20,7 +20,7 @@ from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
 
-PICK = Pick("step-00000007", "ema", "mean", "aucp")
+PICK = Pick("step-00000007", "raw", "mean", "aucp")
 CONFIG = load_config(
     "fast", None, ["data.size=32", "method.translator.width=4", "method.discriminator.width=4"]
 )
@@ -65,8 +65,8 @@ def test_round_trip_and_what_it_applies_to(tmp_path):
     written = json.loads(run.calibration_file.read_text())
     del written["image_patients"]  # as older versions wrote it
     assert Calibration.from_dict(written).image_patients.tolist() == [0, 1]
-    assert found.applies_to(Pick("step-00000007", "ema", "mean", "named"))
-    assert not found.applies_to(Pick("step-00000007", "ema", "top-k", "aucp"))
+    assert found.applies_to(Pick("step-00000007", "raw", "mean", "named"))
+    assert not found.applies_to(Pick("step-00000007", "raw", "top-k", "aucp"))
     assert usable_calibration(run, replace(PICK, rule="named")) is not None
     assert usable_calibration(run, replace(PICK, score="top-k")) is None
     run.calibration_file.write_text('{"pick": 3}')

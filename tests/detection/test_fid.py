@@ -26,9 +26,12 @@ def images(n: int, seed: int, top: int = 255) -> np.ndarray:
 
 @pytest.fixture
 def method():
-    settings = ["data.size=32", "method.translator.width=4", "method.discriminator.width=4"]
+    settings = [
+        "data.size=32", "method.translator.width=4", "method.translator.ema=0.9",
+        "method.discriminator.width=4",
+    ]  # fmt: skip
     method = load_config("fast", None, settings).build_method()
-    method.networks["translator"].head.bias.data[:] = 0.3
+    method.networks["translator_ema"].head.bias.data[:] = 0.3
     return method
 
 
