@@ -120,7 +120,7 @@ def test_where_keeps_the_test_images_that_have_the_tags(
 
 def test_where_is_checked(run, phantoms, a2bgan, says, tmp_path):
     line = says(a2bgan("data", "check", phantoms, "--where", "Modality=DX"))
-    assert "0 of" in line
+    assert "0 of" in line and "left out because no DICOM tags can be read from them" in line
     assert "no DICOM keyword" in says(
         a2bgan("predict", run, phantoms, "--out", tmp_path / "o", "--where", "Mode=DX")
     )

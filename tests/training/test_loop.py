@@ -225,10 +225,10 @@ def test_compiled_networks_learn_the_same(tmp_path):
 
 def test_a_budget_in_minutes_is_kept(tmp_path):
     began = time.monotonic()
-    _, outcome = run_training(tmp_path / "run", "train.minutes=0.03")
+    _, outcome = run_training(tmp_path / "run", "train.minutes=0.03", "method.candidates=1")
     assert 1.7 < outcome.position.seconds < 6
     assert time.monotonic() - began < 20
-    assert outcome.position.step > 1
+    assert outcome.position.step > 4
 
 
 def test_sets_smaller_than_a_batch(tmp_path):

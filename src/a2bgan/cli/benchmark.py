@@ -107,7 +107,6 @@ def benchmark(
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
     from a2bgan.data.manifest import require_training_sets
-    from a2bgan.report.trivial_baseline import trivial_row
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
@@ -155,9 +154,8 @@ def benchmark(
     if translating:
         failed = benchmark_translation(trainings, facts, out, data, network, lpips, command)
     else:
-        baseline = trivial_row(manifest, reading)
         failed = benchmark_detection(
-            trainings, facts, out, data, baseline, command, jobs=jobs, threads=threads
+            trainings, facts, out, data, manifest, reading, command, jobs=jobs, threads=threads
         )
     if failed:
         raise typer.Exit(1)

@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from a2bgan.cli.benchmark_training import Training, without_paths
+from a2bgan.cli.benchmark_training import Training, print_columns, without_paths
 from a2bgan.cli.child_commands import Children
-from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.console import errors, say_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from a2bgan.report.benchmark_table import BenchmarkTable, MethodRow, Repeat
+    from a2bgan.data.manifest import Manifest
+    from a2bgan.data.preprocessing import DataConfig
+    from a2bgan.report.benchmark_table import MethodRow, Repeat
     from a2bgan.training.methods.method import Facts
 
 ON_SCREEN = ("method", "AUROC (95 %)", "matched AUROC (95 %)", "p against A2B-GAN", "note")
@@ -26,7 +26,8 @@ def benchmark_detection(
     facts: "Mapping[str, Facts]",
     out: Path,
     data: str,
-    baseline: "MethodRow | None",
+    manifest: "Manifest",
+    reading: "DataConfig",
     command: str,
     *,
     jobs: int,
@@ -34,13 +35,15 @@ def benchmark_detection(
 ) -> bool:
     """Train and evaluate what is left to do, so many at a time; whether any failed.
 
-    baseline: a row that needs no training.
+    manifest, reading: the images of all, for the row that needs no training.
     """
     from a2bgan.report.benchmark_table import make_table, write_tables
+    from a2bgan.report.trivial_baseline import trivial_row
 
     rows = _rows(trainings, facts, out, data, jobs, threads)
+    baseline = trivial_row(manifest, reading)
     made = make_table(rows if baseline is None else [*rows, baseline])
-    _print_table(made)
+    print_columns(made.head, made.cells, ON_SCREEN)
     for path in write_tables(out, made, command):
         say_written(path)
     return any(row.failure for row in rows)
@@ -76,17 +79,6 @@ def _rows(
             children.end()
             raise
     return rows
-
-
-def _print_table(made: "BenchmarkTable") -> None:
-    from rich.table import Table
-
-    on_screen = [name for name in ON_SCREEN if name in made.head]
-    table = Table(*on_screen, box=None)
-    for line in made.cells:
-        cells = dict(zip(made.head, line, strict=True))
-        table.add_row(*(escape(cells[name]) for name in on_screen))
-    output.print(table)
 
 
 def _result(training: Training, children: Children) -> "Repeat | str":

@@ -1,10 +1,14 @@
-"""One training of a benchmark, of whatever task."""
+"""What benchmarks of all tasks share: a training, a table on the screen, failures in words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from a2bgan.cli.child_commands import Children
+from a2bgan.cli.console import output
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +47,20 @@ class Training:
             options += ["--preset", self.preset]
             options += [part for setting in self.settings for part in ("--set", setting)]
         return children.run("train", *options)
+
+
+def print_columns(
+    head: Sequence[str], cells: Sequence[Sequence[str]], wanted: Sequence[str]
+) -> None:
+    """The wanted columns of a table, as far as they are there."""
+    from rich.table import Table
+
+    on_screen = [column for column in wanted if column in head]
+    table = Table(*on_screen, box=None)
+    for line in cells:
+        of = dict(zip(head, line, strict=True))
+        table.add_row(*(escape(of[column]) for column in on_screen))
+    output.print(table)
 
 
 def without_paths(text: str, out: Path, data: str) -> str:

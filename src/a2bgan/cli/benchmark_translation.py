@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
-from a2bgan.cli.benchmark_training import Training, without_paths
+from a2bgan.cli.benchmark_training import Training, print_columns, without_paths
 from a2bgan.cli.child_commands import Children
-from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.console import errors, say_written
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ def benchmark_translation(
     command: str,
 ) -> bool:
     """Train what is left to train, one after the other, and measure it; whether any failed."""
-    from rich.table import Table
-
     from a2bgan.detection.trained import load_trained
     from a2bgan.report.translation_figure import write_translation_figure
     from a2bgan.report.translation_table import (
@@ -60,12 +56,7 @@ def benchmark_translation(
             children.end()
             raise
     head, cells = translation_table(rows)
-    on_screen = [column for column in ON_SCREEN if column in head]
-    table = Table(*on_screen, box=None)
-    for line in cells:
-        of = dict(zip(head, line, strict=True))
-        table.add_row(*(escape(of[column]) for column in on_screen))
-    output.print(table)
+    print_columns(head, cells, ON_SCREEN)
     for path in write_translation_tables(out, rows, command, lpips is not None):
         say_written(path)
     done = {row.name for row in rows if not row.failure}

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,13 +12,9 @@ from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from a2bgan.data.manifest import Manifest, Row
+    from a2bgan.data.manifest import Manifest
     from a2bgan.data.preprocessing import DataConfig
-    from a2bgan.data.tag_filter import TagFilter
-    from a2bgan.detection.prediction import Input
     from a2bgan.training.run_folder import RunFolder
-
-Item = TypeVar("Item", "Row", "Input")
 
 WhereOption = Annotated[
     str | None,
@@ -73,8 +68,8 @@ def open_chosen(
     chosen = TagFilter(where) if where else None
     manifest = open_data(data, keep_identifiers=keep_identifiers)
     if chosen is not None:
-        rows = keep_tagged(manifest.rows, chosen)
-        manifest = replace(manifest, rows=tuple(rows), where=chosen.text)
+        manifest, sentence = chosen.narrow(manifest)
+        say_kept(sentence)
     manifest = expand_volumes(manifest, config)
     volumes, slices = count_volumes(manifest.rows)
     if volumes:
@@ -82,8 +77,6 @@ def open_chosen(
     return manifest
 
 
-def keep_tagged(items: Sequence[Item], chosen: "TagFilter") -> list[Item]:
-    """Those whose DICOM files have the tags; says how many. Raises InputError if none has."""
-    kept, sentence = chosen.keep(items, lambda item: item.path)
+def say_kept(sentence: str) -> None:
+    """How many images `--where` has kept; what the user wrote in it is no markup."""
     errors.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    return kept

@@ -12,9 +12,9 @@ from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import (
     KeepIdentifiersOption,
     WhereOption,
-    keep_tagged,
     own_or_chosen,
     require_sources,
+    say_kept,
 )
 from a2bgan.cli.out_file import require_place
 from a2bgan.cli.run_options import CheckpointOption, RunArgument, ScoreOption, SplitOption
@@ -166,7 +166,8 @@ def predict(
         results=[out] if dicom_out is None else [out, dicom_out],
     )
     if chosen is not None:
-        found = keep_tagged(found, chosen)
+        found, sentence = chosen.keep(found, lambda item: item.path)
+        say_kept(sentence)
     if in_parts and any(is_volume(item.path) for item in found):
         raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
     own = checkpoint == "selected" and score is None

@@ -1,9 +1,11 @@
 """Keep the images whose DICOM tags say what is wanted: ``ViewPosition=PA,Modality=DX|CR``."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from a2bgan.data.manifest import Manifest
 from a2bgan.data.readers import dicom_of
 from a2bgan.errors import InputError
 
@@ -69,3 +71,12 @@ class TagFilter:
         if not kept:
             raise InputError(sentence)
         return kept, sentence
+
+    def narrow(self, manifest: Manifest) -> tuple[Manifest, str]:
+        """The manifest with only the rows whose files match, which notes why; and a sentence.
+
+        To be asked before volumes become slices, which have no tags of their own. InputError if no
+        row matches.
+        """
+        rows, sentence = self.keep(manifest.rows, lambda row: row.path)
+        return replace(manifest, rows=tuple(rows), where=self.text), sentence

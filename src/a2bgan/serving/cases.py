@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +130,8 @@ def find_cases(run: RunFolder, data: str | None, chosen: TagFilter | None = None
         rows = run.manifest().split("test")
     else:
         manifest = open_data(data)
-        if chosen is not None:  # before volumes become slices, which have no tags of their own
-            kept, _ = chosen.keep(manifest.rows, lambda row: row.path)
-            manifest = replace(manifest, rows=tuple(kept))
+        if chosen is not None:
+            manifest, _ = chosen.narrow(manifest)
         rows = expand_volumes(manifest, run.config().data).split("test")
     if not rows:
         where = "this run" if data is None else data
