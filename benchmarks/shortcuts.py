@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -25,7 +27,8 @@ from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.metrics import auroc
-from a2bgan.detection.shortcuts import Shortcut, audit_shortcuts, preprocessed_statistic
+from a2bgan.detection.shortcuts import Shortcut, audit_shortcuts
+from a2bgan.detection.trivial_statistics import preprocessed_statistic
 from a2bgan.report.trivial_baseline import trivial_row
 
 REMEDIES: dict[str, dict[str, object]] = {
@@ -34,6 +37,7 @@ REMEDIES: dict[str, dict[str, object]] = {
     "standardize": {"standardize": True},
     "clahe=2": {"clahe": 2},
     "equalize": {"equalize": True},
+    "clahe=2, equalize": {"clahe": 2, "equalize": True},
     "mask_border=0.05": {"mask_border": 0.05},
     "mask_corners=0.2": {"mask_corners": 0.2},
     "equalize, mask_border, mask_corners": {
@@ -41,6 +45,8 @@ REMEDIES: dict[str, dict[str, object]] = {
     },
 }  # fmt: skip
 MATCHED = "histogram of B (not a setting)"
+TONES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+"""Percentiles of a file's grey values, which say how it was exposed."""
 
 
 def main() -> None:
@@ -73,13 +79,14 @@ def main() -> None:
 def study(manifest: Manifest) -> Iterator[str]:
     """Three tables of one data set."""
     found, on_test, originals = {}, {}, []
+    tones = exposures(manifest)
     with tempfile.TemporaryDirectory() as folder:
         sets = {name: (manifest, DataConfig(**some)) for name, some in REMEDIES.items()}
         sets[MATCHED] = (with_histogram_of_healthy(manifest, Path(folder)), DataConfig())
         for name, (images, config) in sets.items():
             audit = audit_shortcuts(images, config)
             found[name] = {s.statistic: s for s in audit.shortcuts if s.seen == "preprocessed"}
-            on_test[name] = test_aurocs(images, config)
+            on_test[name] = test_aurocs(images, config, tones)
             originals = originals or [s for s in audit.shortcuts if s.seen != "preprocessed"]
     yield "Files as they are, mixed against healthy:"
     yield ""
@@ -95,7 +102,9 @@ def study(manifest: Manifest) -> Iterator[str]:
     yield (
         "On the labelled test images, for analysis alone (standard error, over patients): each "
         "statistic; the one that the audit puts first, in its direction; and a linear classifier "
-        "of A against B."
+        "of A against B. Exposure in its score: how much of the score's variance within normal and "
+        "within abnormal images nine percentiles of the file's grey values explain (R\u00b2 of "
+        "ridge regression, by ten-fold cross-validation, mean of both)."
     )
     yield ""
     yield from table(
@@ -115,8 +124,16 @@ def cell(shortcut: Shortcut) -> str:
     return f"{shortcut.auroc:.3f} ({low:.2f}-{high:.2f}){mark}"
 
 
-def test_aurocs(manifest: Manifest, config: DataConfig) -> dict[str, str]:
-    """Test AUROCs of all statistics, of the trivial baseline and of a linear classifier."""
+def exposures(manifest: Manifest) -> np.ndarray:
+    """TONES of the test images as they are, (N, 9)."""
+    rows = manifest.split("test")
+    images = load_images([r.path for r in rows], [r.name for r in rows], DataConfig()).images
+    return np.percentile(images.reshape(len(images), -1), TONES, axis=1).T / 255
+
+
+def test_aurocs(manifest: Manifest, config: DataConfig, tones: np.ndarray) -> dict[str, str]:
+    """Test AUROCs of all statistics, of the trivial baseline and of a linear classifier, and how
+    much `exposures` explain of the latter's score."""
     pixels, patients, labels = {}, {}, None
     for split in ("healthy", "mixed", "test"):
         rows = manifest.split(split)
@@ -144,8 +161,19 @@ def test_aurocs(manifest: Manifest, config: DataConfig) -> dict[str, str]:
     y = np.repeat((0, 1), (len(pixels["healthy"]), len(pixels["mixed"])))
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-4, max_iter=2000))
     classifier.fit(x, y)
-    found["linear, A against B"] = shown(classifier.decision_function(features(pixels["test"])))
+    scores = classifier.decision_function(features(pixels["test"]))
+    found["linear, A against B"] = shown(scores)
+    within = [np.asarray(labels) == label for label in (0, 1)]
+    shares = [share_explained(tones[of], scores[of]) for of in within]
+    found["exposure in its score"] = f"{np.mean(shares):.2f}"
     return found
+
+
+def share_explained(tones: np.ndarray, scores: np.ndarray) -> float:
+    """R squared of scores (N,) from tones (N, F) and their squares; below 0: none."""
+    features = StandardScaler().fit_transform(np.concatenate([tones, tones**2], axis=1))
+    ridge = RidgeCV(np.logspace(-1, 4, 11))
+    return float(r2_score(scores, cross_val_predict(ridge, features, scores, cv=10)))
 
 
 def with_histogram_of_healthy(manifest: Manifest, folder: Path) -> Manifest:

@@ -8,18 +8,11 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Manifest, open_data
 from a2bgan.data.phantom import write_phantoms
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.delong import auroc_with_error
-from a2bgan.detection.shortcuts import (
-    Audit,
-    Shortcut,
-    _drawn,
-    audit_shortcuts,
-    preprocessed_statistic,
-)
+from a2bgan.detection.shortcuts import Audit, Shortcut, audit_shortcuts
 
 
 @pytest.fixture(scope="module")
@@ -153,31 +146,3 @@ def test_the_worst_is_the_strongest_that_networks_see(planted):
     assert found.worst().strength == max(
         s.strength for s in found.shortcuts if s.seen == "preprocessed"
     )
-
-
-def test_a_statistic_of_preprocessed_images():
-    images = np.random.default_rng(0).integers(0, 65536, (3, 1, 32, 32)).astype(np.uint16)
-    found = preprocessed_statistic(images, "mean brightness")
-    assert found == pytest.approx(images.mean(axis=(1, 2, 3)) / 65535, abs=1e-6)
-
-
-def test_only_what_is_looked_at_is_loaded(planted, monkeypatch):
-    asked = []
-
-    def load(paths, *others):
-        asked.append(len(paths))
-        return load_images(paths, *others)
-
-    monkeypatch.setattr("a2bgan.detection.shortcuts.load_images", load)
-    monkeypatch.setattr("a2bgan.detection.shortcuts.AUDITED", 20)
-    monkeypatch.setattr("a2bgan.detection.shortcuts.SPARE", 4)
-    manifest = planted[None]
-    found = audit(manifest)
-    assert asked == [24, 24] and found.images == (20, 20)
-    healthy = manifest.split("healthy")
-    drawn = np.sort(np.random.default_rng(0).choice(len(healthy), 20, replace=False))
-    rows = [healthy[i] for i in drawn]
-    assert _drawn(healthy)[:20] == rows  # those of the whole set, where all can be read
-    lost = {row.name for row in rows[:3]}
-    kept = [replace(r, path=r.path / "gone") if r.name in lost else r for r in manifest.rows]
-    assert audit(Manifest(tuple(kept), manifest.root)).images == (20, 20)

@@ -121,6 +121,7 @@ def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
     section = page[page.index("<h2>Shortcuts") : page.index("<h2>Limits")]
     for cell in ("mean brightness", "bytes per pixel", "Too few patients to name any."):
         assert cell in section
+    assert "correlation with the score of healthy images" in section
     # The mixed images have gone; those of the test are there.
     copy = shutil.copytree(run, tmp_path / "run")
     manifest = RunFolder.open(run).manifest()

@@ -4,10 +4,6 @@ No label is read. With a share p of diseased in the mixed set, a statistic that 
 from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
 """
 
-import os
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,35 +11,22 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm
 
-from a2bgan.data.cache import load_images
-from a2bgan.data.image_statistics import (
-    FILE_STATISTICS,
-    PIXEL_STATISTICS,
-    file_format,
-    file_statistics,
-    pixel_statistics,
-)
-from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
+from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_picture
 from a2bgan.detection.delong import auroc_with_error
+from a2bgan.detection.trivial_statistics import measure_images
 
 LIMIT = 0.6
 """A statistic is a shortcut when its AUROC, folded to 0.5 and more, is above this with all its
 interval, and suspected when the AUROC is above this and its interval above 0.5."""
-
-AUDITED = 500
-"""Images of each set that are looked at, drawn at random where there are more."""
-
-SPARE = 50
-"""Images drawn besides, for those that cannot be read."""
 
 FEWEST_PATIENTS = 20
 """In each set; of fewer, chance separates some statistic well."""
 
 Seen = Literal["file", "original", "preprocessed"]
 
-_EXPOSURE = "try --set data.equalize=true, or data.standardize=true"
+_EXPOSURE = "try --set data.equalize=true; data.standardize=true leaves much of it"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
     "the networks do not see it, but what comes with another size or format, such as sharpness, "
@@ -105,11 +88,10 @@ class Shortcut:
         """What was found and what may help, in one line."""
         direction = "higher" if self.auroc > 0.5 else "lower"
         of = {"file": "", "original": " of the originals", "preprocessed": " after preprocessing"}
-        remedy = _FILES if self.seen == "file" else _REMEDIES[self.statistic]
         return (
             f"{'possible ' if self.verdict == 'suspected' else ''}shortcut: {self.statistic}"
             f"{of[self.seen]} is {direction} in the mixed set and alone tells it from the healthy "
-            f"one with AUROC {self.strength:.2f}; {remedy}"
+            f"one with AUROC {self.strength:.2f}; {remedy(self.statistic)}"
         )
 
 
@@ -158,16 +140,22 @@ class Audit:
         return [(k, v["original"], v.get("preprocessed", "")) for k, v in cells.items()]
 
 
+def remedy(statistic: str) -> str:
+    """What may help against a statistic, of pixels or of files, as the end of a sentence."""
+    return _REMEDIES.get(statistic, _FILES)
+
+
 def audit_shortcuts(
     manifest: Manifest, config: DataConfig, cache_dir: Path | None = None
 ) -> Audit | None:
     """Compare trivial statistics of the healthy and the mixed set, without labels.
 
     Looks at the files, at their pixels and at the preprocessed images (through the cache), at most
-    AUDITED of each set. Files that cannot be read are left out; None where one of the sets has no
-    image that can. Raises InputError for the cache folder only.
+    `trivial_statistics.LOOKED_AT` of each set. Files that cannot be read are left out; None where
+    one of the sets has no image that can. Raises InputError for the cache folder only.
     """
-    measured = [_measure(manifest.split(name), config, cache_dir) for name in ("healthy", "mixed")]
+    sets = manifest.split("healthy"), manifest.split("mixed")
+    measured = [measure_images(rows, config, cache_dir) for rows in sets]
     if not all(measured):
         return None
     items = [item for items in measured for item in items]
@@ -197,58 +185,3 @@ def audit_shortcuts(
         shortcuts.append(Shortcut(name, seen, auroc, interval))
     of_set = patients[is_mixed == 0], patients[is_mixed == 1]
     return Audit(shortcuts, counts, (len(np.unique(of_set[0])), len(np.unique(of_set[1]))))
-
-
-def preprocessed_statistic(images: np.ndarray, statistic: str) -> np.ndarray:
-    """One of PIXEL_STATISTICS of preprocessed images (N, C, H, W): (N,) float64."""
-    column = PIXEL_STATISTICS.index(statistic)
-    return np.array([_of_preprocessed(image)[column] for image in images], dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    preprocessed: np.ndarray
-    original: np.ndarray
-    file: np.ndarray
-    format: str
-    patient: str
-
-
-def _measure(rows: Sequence[Row], config: DataConfig, cache_dir: Path | None) -> list[_Measured]:
-    rows = _drawn(rows)
-    loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
-    places = range(min(len(loaded.index), AUDITED))
-
-    def measure(place: int) -> _Measured | None:
-        row = rows[loaded.index[place]]
-        try:
-            image = read_picture(row.path, config.reading).values
-            file = file_statistics(row.path, image)
-        except (ImageError, OSError):
-            return None  # it was there a moment ago
-        return _Measured(
-            _of_preprocessed(loaded.images[place]),
-            pixel_statistics(image),
-            file,
-            file_format(row.path),
-            row.patient_id,
-        )
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's, of damaged files
-        return [item for item in pool.map(measure, places) if item is not None]
-
-
-def _drawn(rows: Sequence[Row]) -> Sequence[Row]:
-    """AUDITED of the rows at random, in order, and SPARE others behind them."""
-    if len(rows) <= AUDITED:
-        return rows
-    rng = np.random.default_rng(0)
-    drawn = np.sort(rng.choice(len(rows), AUDITED, replace=False))
-    others = np.setdiff1d(np.arange(len(rows)), drawn)
-    spare = rng.choice(others, min(SPARE, len(others)), replace=False)
-    return [rows[i] for i in (*drawn.tolist(), *spare.tolist())]
-
-
-def _of_preprocessed(image: np.ndarray) -> np.ndarray:
-    return pixel_statistics(np.moveaxis(image, 0, -1))

@@ -21,6 +21,7 @@ from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.held_out import load_part
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.roc import roc_band
+from a2bgan.detection.score_audit import ScoreAudit, audit_score
 from a2bgan.detection.selection import read_candidates, separates_nothing
 from a2bgan.detection.shortcuts import audit_shortcuts
 from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
@@ -96,6 +97,7 @@ def write_report(
         "selection": _selection_table(selection or {}, trained.pick),
         "losses": None if losses is None else svg_uri(losses),
         "shortcuts": audit,
+        "score_audit": _score_audit(run, trained, own, tested),
         "data": _data_table(run, own, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
@@ -251,6 +253,16 @@ def _histogram(
 def _scores(trained: Trained, images: np.ndarray) -> np.ndarray:
     parts = [batch.scores.numpy() for batch in trained.judge(images)]
     return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+
+
+def _score_audit(
+    run: RunFolder, trained: Trained, own: Manifest, tested: Evaluation | None
+) -> ScoreAudit | None:
+    """Of the healthy images of the calibration and the normal ones of the test."""
+    healthy = list(Holdout.read(run.holdout_file).rows(own, "healthy", "calibration"))
+    if tested is not None:
+        healthy += [tested.rows[i] for i in np.flatnonzero(tested.labels == 0)]
+    return audit_score(healthy, lambda images: _scores(trained, images), trained.config.data)
 
 
 def _threshold_table(

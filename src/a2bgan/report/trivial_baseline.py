@@ -10,7 +10,8 @@ from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.evaluate import with_evaluated_labels
 from a2bgan.detection.metrics import auprc, auroc
-from a2bgan.detection.shortcuts import audit_shortcuts, preprocessed_statistic
+from a2bgan.detection.shortcuts import audit_shortcuts
+from a2bgan.detection.trivial_statistics import preprocessed_statistic
 from a2bgan.report.benchmark_table import TRIVIAL, MethodRow, Repeat
 from a2bgan.training.methods.method import Facts
 
