@@ -168,7 +168,8 @@ def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
         + " In the rows of means: after the semicolon, how far from the first variant, seed by"
         " seed."
         " Map: the best score of the map, where the picked one is not of it."
-        " Diseased in A: estimated without labels. Seconds: the training alone.",
+        " Diseased in A: estimated without labels. Seconds: the training, with what is measured at"
+        " its checkpoints.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),

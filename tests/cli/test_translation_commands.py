@@ -75,3 +75,8 @@ def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
     file.write_text(file.read_text()[:40])
     assert a2bgan(*common).exit_code == 0
     assert json.loads(file.read_text())["fid"] == pytest.approx(whole["fid"])
+    # What is there is taken, but not of another pick.
+    for picked, fid in ((whole["picked"], -1), (None, pytest.approx(whole["fid"]))):
+        file.write_text(json.dumps(whole | {"fid": -1, "picked": picked}))
+        assert a2bgan(*common).exit_code == 0
+        assert json.loads(file.read_text())["fid"] == fid

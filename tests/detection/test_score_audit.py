@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from a2bgan.data.manifest import Row, open_data
 from a2bgan.data.phantom import write_phantoms
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.detection.score_audit import Dependence, _interval, audit_score
+from a2bgan.detection.score_audit import Dependence, ScoreAudit, _interval, audit_score
 
 SIZES = {"mixed_normal": 1, "mixed_abnormal": 1, "test_normal": 0, "test_abnormal": 0}
 
@@ -90,4 +90,6 @@ def test_only_far_and_sure_correlations_are_followed():
     assert Dependence("sharpness", 0.4, (0.1, 0.6)).follows
     assert not Dependence("sharpness", 0.4, (-0.1, 0.7)).follows
     assert not Dependence("sharpness", 0.2, (0.1, 0.3)).follows
-    assert Dependence("sharpness", -0.4, (-0.6, -0.1)).shown == "-0.40 (-0.60 to -0.10) *"
+    followed = Dependence("sharpness", -0.4, (-0.6, -0.1))
+    assert ScoreAudit([followed], 20, 20).table() == [("sharpness", "-0.40 (-0.60 to -0.10) *")]
+    assert ScoreAudit([followed], 19, 19).table() == [("sharpness", "-0.40 (-0.60 to -0.10)")]

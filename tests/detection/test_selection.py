@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from a2bgan.detection.fid import FeatureNetwork
+from a2bgan.detection.fid import FeatureNetwork, RandomFeatures
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.selection import (
     Candidate,
@@ -112,6 +112,20 @@ def test_a_score_without_a_map_must_be_clearly_better():
     assert best_candidate([candidate(3, 0.6, "texture")], "aucp", "mean")[0].score == "texture"
 
 
+def test_one_that_separates_all_has_no_error_and_wins_by_no_hair():
+    """DeLong's error is 0 at an AUROC of 1, which says nothing of luck."""
+    maps = [candidate(1, 0.99, error=0.01), candidate(3, 0.995, error=0.004)]
+    perfect = candidate(3, 1.0, "texture", error=0.0)
+    assert best_candidate([*maps, perfect], "labels", "mean")[0].score == "mean"
+    lucky = [candidate(1, 1.0, error=0.0), candidate(2, 1.0, error=0.0)]
+    latest = candidate(3, 0.998, error=0.002)
+    assert best_candidate([*lucky, latest], "labels", "mean")[1] == latest
+    worse = candidate(3, 0.9, error=0.01)
+    assert best_candidate([*lucky, worse], "labels", "mean")[1] in lucky
+    as_good = candidate(3, 1.0, error=0.0)
+    assert best_candidate([perfect, as_good], "labels", "mean")[1] == as_good
+
+
 def test_beside_another_score_goes_the_best_of_the_same_map():
     others = [candidate(2, 0.90, "top-k"), candidate(3, 0.88, "top-k", "raw")]
     maps = [candidate(3, 0.70), candidate(3, 0.75, "smooth-max"), *others]
@@ -177,6 +191,11 @@ def test_fid_selects_the_nearest_translations(run):
     assert selection.details["features"] == "brightness"
 
 
+def test_fid_of_a_single_image_is_refused(run):
+    with pytest.raises(InputError, match="FID needs 2 images in each set"):
+        select_by_fid(run, held_out(3, 0), held_out(1, 1), RandomFeatures())
+
+
 def test_last(run):
     assert select_last(run).pick.checkpoint == "step-00000015"
 
@@ -195,6 +214,19 @@ def test_a_validator_remembers_and_says_when_gains_have_ended(run):
     with run.validation_file.open("a") as file:
         file.write('{"step": 12, "checkp')
     assert {c.step for c in read_candidates(run)} == {5, 10}
+
+
+def test_patience_does_not_watch_a_score_that_is_hardly_picked(run, monkeypatch):
+    """What reads texture soon learns no more, while the map still gets better."""
+    rising = iter((0.6, 0.7, 0.8))
+    validator = Validator(run, held_out(2, 0), held_out(2, 1), patience=1)
+
+    def measure(method, step, name):
+        return [candidate(step, next(rising)), candidate(step, 0.9, "texture")]
+
+    monkeypatch.setattr(validator, "measure", measure)
+    method = run.config().build_method()
+    assert [validator(method, Position(step, 0)) for step in (5, 10, 15)] == [False] * 3
 
 
 def test_checkpoints_that_training_did_not_measure_are_measured(run):

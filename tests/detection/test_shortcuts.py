@@ -105,6 +105,18 @@ def test_files_give_themselves_away(tmp_path: Path, make_texture):
     assert any("pixel count" in w and "networks do not see it" in w for w in found.warnings())
 
 
+def test_each_of_three_formats_is_looked_at(tmp_path: Path, make_texture):
+    lines = ["path,split"]
+    kinds = {"healthy": ["png", "tif"], "mixed": ["jpg", "jpg", "png", "tif"]}
+    for split, suffixes in kinds.items():
+        for k in range(60):
+            name = f"{split}-{k}.{suffixes[k % len(suffixes)]}"
+            Image.fromarray(make_texture(k)).save(tmp_path / name)
+            lines.append(f"{name},{split}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    assert "stored as .jpg" in named(audit(open_data(tmp_path)), seen="file")
+
+
 def test_few_or_no_images_are_no_finding(tiny_set: Path):
     manifest = open_data(tiny_set)
     found = audit(manifest)

@@ -52,7 +52,7 @@ def test_images_are_resized_with_antialiasing():
     stripes = torch.ones(4, 1, 128, 128)
     stripes[..., ::2] = -1
     flat = torch.zeros(4, 1, 64, 64)
-    network = RandomFeatures(1)
+    network = RandomFeatures()
     assert set_distances([stripes], [flat], network).fid < 1e-3
 
 

@@ -114,14 +114,15 @@ def benchmark(
     made_for = [name for name, method in METHODS.items() if task in method.facts.tasks]
     names = made_for if methods == "all" else list(dict.fromkeys(methods.split(",")))
     settings = set_ or []
-    # How images are read, such as which slices of volumes, is the same for all methods.
+    # Which slices of volumes are looked at is one choice for all methods, and the row that needs no
+    # training sees what the first of them does.
     reading = load_config(names[0], None, settings).data
     manifest = open_chosen(data, reading, where, keep_identifiers)
     require_training_sets(manifest)
     _require_test_images(manifest, data, task)
     translating = task is Task.TRANSLATION
     if translating:
-        network = feature_network(inception, random_features, reading.channels)
+        network = feature_network(inception, random_features)
     facts = {name: load_config(name).facts for name in names}
     opening = ["--data", data]
     opening += ["--where", where] if where else []

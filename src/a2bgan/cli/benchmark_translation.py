@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from a2bgan.errors import InputError
 if TYPE_CHECKING:
     from a2bgan.detection.fid import FeatureNetwork
     from a2bgan.training.methods.method import Facts
+    from a2bgan.training.run_folder import RunFolder
 
 ON_SCREEN = ("method", "# gen.", "# disc.", "FID", "KID", "PSNR inside", "PSNR outside", "note")
 """Columns that fit a terminal, where they are there; the files have all."""
@@ -83,13 +85,14 @@ def _measured(
 
     run = training.run
     file = run.path / "translation.json"
+    asked = {"manifest_sha256": training.manifest.sha256, "lpips_asked": lpips is not None}
     if file.exists():
-        of = (training.manifest.sha256, network.label, lpips is not None)
         try:
             known: dict[str, Any] = json.loads(file.read_text())
-            if (known["manifest_sha256"], known["features"], "lpips" in known) == of:
+            current = asked | {"features": network.label, "picked": _picked(run)}
+            if current.items() <= known.items():
                 return known
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, AttributeError):
             pass  # damaged, or cut off where a process was killed: measured anew
     if failure := training.train(children):  # where it is over, nothing happens
         return failure
@@ -106,8 +109,17 @@ def _measured(
         "parameters": parameters,
         "steps": position.step,
         "seconds_per_step": position.seconds / max(position.step, 1),
-        "manifest_sha256": training.manifest.sha256,
+        "picked": _picked(run),
+        **asked,
         **json.loads(run.resources_file.read_text()),
     }
     file.write_text(json.dumps(measured, indent=2) + "\n")
     return measured
+
+
+def _picked(run: "RunFolder") -> dict[str, Any] | None:
+    """What the run stands for now."""
+    from a2bgan.detection.trained import read_pick
+
+    pick = read_pick(run)
+    return None if pick is None else asdict(pick)

@@ -50,6 +50,10 @@ class Children:
         self._running.add(process)
         try:
             _, said = process.communicate()
+        except BaseException:  # this process is to end; `end` knows only what runs elsewhere
+            process.terminate()
+            process.wait()
+            raise
         finally:
             self._running.discard(process)
         if process.returncode < 0:

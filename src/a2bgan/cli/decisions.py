@@ -187,9 +187,7 @@ def _select(
         list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
         return selection.select_by_labels(run, labelled, values)
     if rule is Rule.FID:
-        network = feature_network(
-            inception, random_features, config.data.channels, offer_random=False
-        )
+        network = feature_network(inception, random_features, offer_random=False)
         return selection.select_by_fid(run, *load_both(run, "training"), network)
     healthy, mixed = load_both(run, "selection")
     if not len(healthy) or not len(mixed):
@@ -246,9 +244,7 @@ def _compare(
     list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
     healthy, mixed = load_both(run, "selection")
     try:
-        network = feature_network(
-            inception, random_features, config.data.channels, offer_random=False
-        )
+        network = feature_network(inception, random_features, offer_random=False)
     except InputError as error:
         errors.print(f"[yellow]without FID:[/] {escape(str(error))}", soft_wrap=True)
         network = None

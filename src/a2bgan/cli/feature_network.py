@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def feature_network(
-    inception: Path | None, random_features: bool, channels: int, *, offer_random: bool = True
+    inception: Path | None, random_features: bool, *, offer_random: bool = True
 ) -> "FeatureNetwork":
     """Inception, or random features where they are asked for. Raises InputError.
 
@@ -21,7 +21,7 @@ def feature_network(
     if random_features:
         if inception is not None:
             raise InputError("give either --inception or --random-features")
-        return RandomFeatures(channels)
+        return RandomFeatures()
     try:
         return Inception(inception)
     except InputError as error:

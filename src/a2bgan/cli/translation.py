@@ -77,15 +77,14 @@ def fid(
     require_sources([images, reference])
     if out is not None:
         require_place(out)
+    network = feature_network(inception, random_features)
     failures: list[tuple[str, str]] = []
     if RunFolder(images).config_file.is_file():
         folder = RunFolder.open(images)
         trained = load_trained(folder, checkpoint)
-        network = feature_network(inception, random_features, trained.data.channels)
         made = translated_test(trained, folder.manifest())
         real = read_batches(find_inputs([reference]), failures, trained.data)
     else:
-        network = feature_network(inception, random_features, 3)
         made, real = (read_batches(find_inputs([p]), failures) for p in (images, reference))
     found = set_distances(made, real, network)
     list_failures(failures, "left out")

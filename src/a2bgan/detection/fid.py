@@ -7,6 +7,7 @@ Inception network (its section 4). Weights are never downloaded here.
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, read_image
+from a2bgan.detection.detect import in_batches
 from a2bgan.detection.prediction import Input
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
@@ -27,6 +29,9 @@ from a2bgan.training.methods.method import Method
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
 BATCH_SIZE = 32
+
+FEWEST_IMAGES = 2
+"""Of each set; the spread of one is not known."""
 
 
 class FeatureNetwork(nn.Module):
@@ -84,20 +89,21 @@ class RandomFeatures(FeatureNetwork):
     label = "random features (untrained network, seed 0)"
     side = 64
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        widths = (channels, 16, 32, self.num_features)
-        self.weights = [
-            torch.randn(o, i, 4, 4, generator=generator) * (2 / (16 * i)) ** 0.5
-            for i, o in pairwise(widths)
-        ]
-
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        for weight in self.weights:
+        for weight in _random_weights(x.shape[1]):
             x = functional.leaky_relu(functional.conv2d(x, weight.to(x), stride=2, padding=1), 0.2)
         return x.mean(dim=(2, 3))
+
+
+@lru_cache
+def _random_weights(channels: int) -> list[Tensor]:
+    """Of the convolutions of `RandomFeatures`, for grey or for colour images."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(o, i, 4, 4, generator=generator) * (2 / (16 * i)) ** 0.5
+        for i, o in pairwise((channels, 16, 32, RandomFeatures.num_features))
+    ]
 
 
 class HealthyFeatures:
@@ -128,8 +134,8 @@ class HealthyFeatures:
 
 
 def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    for start in range(0, len(images), BATCH_SIZE):
-        yield to_unit_range(images[start : start + BATCH_SIZE]).to(device)
+    for batch in in_batches(images, BATCH_SIZE):
+        yield to_unit_range(batch).to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +153,13 @@ class SetDistances:
     features: str
 
 
-FEWEST_IMAGES = 2
-
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
+
+
+def require_enough(*counts: int) -> None:
+    """Raise InputError where one of the sets has too few images for FID."""
+    if min(counts) < FEWEST_IMAGES:
+        raise InputError(f"FID needs {FEWEST_IMAGES} images in each set; got {counts}")
 
 
 def set_distances(
@@ -165,8 +175,7 @@ def set_distances(
         for batches in (found, real)
     ]
     counts = len(features[0]), len(features[1])
-    if min(counts) < FEWEST_IMAGES:
-        raise InputError(f"FID needs {FEWEST_IMAGES} images in each set; got {counts}")
+    require_enough(*counts)
     known = _Known(network.num_features)
     fid = FrechetInceptionDistance(feature=known)
     with warnings.catch_warnings():

@@ -41,12 +41,6 @@ class Dependence:
         low, high = self.interval
         return abs(self.correlation) > LIMIT and (low > 0 or high < 0)
 
-    @property
-    def shown(self) -> str:
-        """Correlation and interval; marked * where the score follows."""
-        low, high = self.interval
-        return f"{self.correlation:.2f} ({low:.2f} to {high:.2f}){' *' if self.follows else ''}"
-
     def warning(self) -> str:
         """What was found, what it means and what may help, in one line."""
         end = "high" if self.correlation > 0 else "low"
@@ -74,6 +68,17 @@ class ScoreAudit:
         """One line for each statistic that the score follows."""
         return [d.warning() for d in self.dependences if d.follows] if self.enough else []
 
+    def table(self) -> list[tuple[str, str]]:
+        """Each statistic with its correlation and interval, marked * where the score follows."""
+        return [
+            (
+                d.statistic,
+                f"{d.correlation:.2f} ({d.interval[0]:.2f} to {d.interval[1]:.2f})"
+                f"{' *' if self.enough and d.follows else ''}",
+            )
+            for d in self.dependences
+        ]
+
 
 def audit_score(
     healthy: Sequence[Row],
@@ -98,7 +103,7 @@ def audit_score(
 
     def of_patients(values: NDArray[np.float64]) -> NDArray[np.float64]:
         means: NDArray[np.float64] = np.bincount(index, values) / np.bincount(index)
-        return means.round(9)  # means of the same are the same
+        return means.astype(np.float32).astype(np.float64)  # what is the same is tied
 
     scores = of_patients(score(np.stack([item.image for item in measured])))
     columns = np.array([(*item.original, *item.file) for item in measured]).T

@@ -15,7 +15,7 @@ import numpy as np
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
-from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures
+from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures, require_enough
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
@@ -81,7 +81,10 @@ class Validator:
             checkpoint = find_checkpoint(self.run.checkpoints, str(position.step)).name
             known += self.measure(method, position.step, checkpoint)
             _write_candidates(self.run, known)
-        return self.patience is not None and _stale(known) >= self.patience
+        if self.patience is None:
+            return False
+        # What could be picked only if far better is not waited for.
+        return _stale(_shown(known, method.facts.score) or known) >= self.patience
 
     def measure(self, method: Method, step: int, checkpoint: str) -> list[Candidate]:
         """AUCp of every version and score of a method as it stands."""
@@ -146,11 +149,11 @@ def best_candidate(
         raise InputError("no checkpoint to select from; train first")
     steady = _steadied(candidates)
     top = max(candidates, key=steady.__getitem__)
-    if shown := [c for c in candidates if c.score in SCORES or c.score == paper_score]:
+    if shown := _shown(candidates, paper_score):
         best_shown = max(shown, key=steady.__getitem__)
-        if steady[top] - steady[best_shown] < 2 * _error(top):
+        if _are_tied(top, best_shown, steady):
             candidates, top = shown, best_shown
-    tied = [c for c in candidates if steady[c] >= steady[top] - 2 * _error(top)]
+    tied = [c for c in candidates if _are_tied(top, c, steady)]
     best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", steady[c]))
     beside = [c for c in candidates if c.score in SCORES and _same_map(c, best)]
     of_map = max(beside, key=lambda c: (c.score == best.score, c.auroc), default=None)
@@ -161,8 +164,18 @@ def best_candidate(
     return pick, best
 
 
-def _error(candidate: Candidate) -> float:
-    return candidate.error if np.isfinite(candidate.error) else 0.0
+def _shown(candidates: Sequence[Candidate], paper_score: str) -> list[Candidate]:
+    """Those with the paper's score or one of a map, where a reader sees what it speaks of."""
+    return [c for c in candidates if c.score in SCORES or c.score == paper_score]
+
+
+def _are_tied(top: Candidate, other: Candidate, steady: Mapping[Candidate, float]) -> bool:
+    """Whether another candidate is within two standard errors of the top one.
+
+    Of the top one's error; where that is 0, because it happens to separate all, of the other's.
+    """
+    error = top.error or other.error
+    return steady[top] - steady[other] <= (2 * error if np.isfinite(error) else 0)
 
 
 def _steadied(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
@@ -228,10 +241,14 @@ def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -
 def select_by_fid(
     run: RunFolder, healthy: HeldOut, mixed: HeldOut, network: FeatureNetwork
 ) -> Selection:
-    """The checkpoint whose translations of A are nearest to B in the network's features."""
+    """The checkpoint whose translations of A are nearest to B in the network's features.
+
+    Raises InputError where the method makes no twins or a set has fewer than two images.
+    """
     facts = run.config().facts
     if not facts.makes_twin:
         raise InputError(f"{facts.title} makes no healthy twins, and FID compares those: --by aucp")
+    require_enough(len(healthy), len(mixed))
     untrained = on_device(run.config().build_method())
     features = HealthyFeatures(healthy.images, network, untrained.device)
     found = [

@@ -172,8 +172,9 @@ def audit_shortcuts(
         for name, values in zip(names, np.stack(rows).T, strict=True):
             columns.append((name, seen, values))
     formats = np.array([item.format for item in items])
+    kinds = np.unique(formats)
     # With two formats, what the one says the other says too.
-    for suffix in np.unique(formats)[1:]:
+    for suffix in kinds if len(kinds) > 2 else kinds[1:]:
         columns.append((f"stored as {suffix}", "file", (formats == suffix).astype(np.float64)))
     reach = float(norm.ppf(1 - 0.025 / len(columns)))
     shortcuts = []

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 SHARE = 0.1
-"""Weights are averaged over at most this share of the steps so far."""
+"""Weights are averaged over at most this share of the updates so far."""
 
 
 @torch.no_grad()
@@ -13,11 +13,10 @@ def average_weights(average: nn.Module, network: nn.Module, decay: float, update
 
     Args:
         average: the same network, changed in place.
-        network: as it is after its update number ``update``, counted from 0. Where it learns only
-            in every k-th step, that is the step's number divided by k: steps in which it stays as
-            it is are not averaged over.
+        network: as it is after its own update number ``update``, counted from 0; steps in which it
+            stays as it is, such as a warm-up's, are not averaged over.
         decay: in [0, 1). A short training would average over its untrained beginning: the average
-            reaches back over at most `SHARE` of the steps so far.
+            reaches back over at most `SHARE` of the updates so far.
     """
     newest = max(1 - decay, 1 / (1 + SHARE * update))
     torch._foreach_lerp_([*average.parameters()], [*network.parameters()], newest)

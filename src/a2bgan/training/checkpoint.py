@@ -22,7 +22,10 @@ STATES_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a training was: steps done and seconds spent training."""
+    """How far a training was: steps done and seconds since its start, without interruptions.
+
+    Checkpoints, samples and what is measured at checkpoints take part of them.
+    """
 
     step: int
     seconds: float

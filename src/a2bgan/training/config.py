@@ -30,8 +30,8 @@ DEFAULT_PRESET = "fast"
 class TrainConfig(BaseModel):
     """Section ``train``: how long, how much at once, and what is kept.
 
-    Of methods that look at every image once (PaDiM, PatchCore) only ``batch_size``, ``accelerator``
-    and ``devices`` count.
+    Of methods that look at every image once (PaDiM, PatchCore) only ``batch_size``, ``seed`` and
+    ``accelerator`` count, and they refuse more than one device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -249,21 +249,24 @@ def test_rates_are_constant_then_fall_to_zero():
 
 
 @pytest.mark.parametrize(
-    ("settings", "newest_at"),
+    ("settings", "learning_at"),
     [
-        (("method.translator.ema=0.9",), {0: 1, 10: 0.5, 90: 0.1, 900: 0.1}),
-        # G learns in every second step: update 10 reaches back over 2 updates, a tenth of 21 steps.
-        (("method.translator.ema=0.995", "method.discriminator.steps=2"), {1: 1, 21: 0.5}),
+        (("method.discriminator.warmup_steps=0",), [0, 1, 2, 3, 4, 5, 6, 7]),
+        # Steps in which G stays as it is are not averaged over.
+        (("method.discriminator.warmup_steps=0", "method.discriminator.steps=2"), [1, 3, 5, 7]),
+        (("method.discriminator.warmup_steps=4",), [4, 5, 6, 7]),
     ],
 )
-def test_the_average_follows_the_translator(settings, newest_at):
-    method = make("fast", "method.discriminator.warmup_steps=0", *settings)
+def test_the_average_follows_the_translator_update_by_update(settings, learning_at):
+    method = make("fast", "method.translator.ema=0.2", *settings)
     average = copy.deepcopy(method.networks["translator_ema"])
-    for step, newest in newest_at.items():
-        method.step(*batches(step), moment(step))
-        weights = method.networks["translator"].parameters()
-        for p, q in zip(average.parameters(), weights, strict=True):
-            p.data = (1 - newest) * p.data + newest * q.data
+    for step in range(8):
+        method.step(*batches(step), moment(step, 0.1))
+        if step in learning_at:
+            newest = max(0.8, 1 / (1 + 0.1 * learning_at.index(step)))  # 1, 0.91, 0.83, 0.8, ...
+            weights = method.networks["translator"].parameters()
+            for p, q in zip(average.parameters(), weights, strict=True):
+                p.data = (1 - newest) * p.data + newest * q.data
     found = method.networks["translator_ema"].parameters()
     for p, q in zip(average.parameters(), found, strict=True):
         torch.testing.assert_close(p, q)

@@ -55,7 +55,8 @@ def test_the_papers_steps():
     adam_g, adam_d = adam(to_b, to_a), adam(d_b, d_a, d_2)
     for step in range(4):
         healthy, x = batches(step)
-        z = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(step)).double()
+        generator = torch.Generator().manual_seed(step)
+        z = torch.randn(3, 4, 3, generator=generator, dtype=torch.float64)
         there = to_b(x, [z[0]])[0]
         first, back = to_a(x, [z[1]])[0], to_a(there.healthy, [z[2]])[0]
         fakes = [made.healthy.detach() for made in (there, first, back)]

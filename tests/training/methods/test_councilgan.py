@@ -66,7 +66,8 @@ def test_the_papers_steps():
     fractions = (0.0, 0.0, 0.008, 0.012, 0.013)
     for step, fraction in enumerate(fractions):
         healthy, mixed = batches(step)
-        z = torch.randn(4, 3, generator=torch.Generator().manual_seed(step)).double()
+        generator = torch.Generator().manual_seed(step)
+        z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
         made = [net(mixed, [z])[0] for net in g]
         with torch.no_grad():
             real = [net(mixed, [0.7 * z])[0].healthy for net in g]

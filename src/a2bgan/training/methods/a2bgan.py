@@ -235,7 +235,7 @@ class A2BGAN(StepMethod):
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
         report |= self._texture_step(energies, n, fake, moment)
         if translating:
-            report |= self._translator_step(both, len(suspects), translation, moment.step)
+            report |= self._translator_step(both, len(suspects), translation)
         return report
 
     @torch.no_grad()
@@ -328,7 +328,7 @@ class A2BGAN(StepMethod):
         return energies
 
     def _translator_step(
-        self, both: Tensor, n_mixed: int, translation: Translation, step: int
+        self, both: Tensor, n_mixed: int, translation: Translation
     ) -> dict[str, Tensor]:
         """Equation 10: G makes A and B look healthy, keeps B and rebuilds A."""
         w = self.config.loss
@@ -374,8 +374,8 @@ class A2BGAN(StepMethod):
             self._descend("translator", total)
         if "translator_ema" in self.networks:
             ema, raw = self.networks["translator_ema"], self.networks["translator"]
-            update = step // self.config.discriminator.steps
-            average_weights(ema, raw, self.config.translator.ema, update)
+            done = next(iter(self.optimizers["translator"].state.values()))["step"]
+            average_weights(ema, raw, self.config.translator.ema, int(done) - 1)
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
@@ -428,7 +428,8 @@ class A2BGAN(StepMethod):
         scores = {"discriminator": lambda: doubts("discriminator").mean(dim=(1, 2, 3))}
         if READER in self.networks:
             scores["texture"] = lambda: doubts(READER).mean(dim=(1, 2, 3))
-        return Finding(anomaly_map, twin, mask[:, 0], WhenAsked(**scores))
+        learned = self.config.translator.mask == "learned"
+        return Finding(anomaly_map, twin, mask[:, 0] if learned else None, WhenAsked(**scores))
 
     def _doubts(self, x: Tensor, judge: str) -> Tensor:
         """What a discriminator says of places of images, (N, 1, h, w), high for unhealthy.

@@ -124,17 +124,15 @@ class ACLGAN(StepMethod):
 
     def prepare(self, fabric: Fabric) -> None:
         c = self.config
-        self.rates = dict.fromkeys(self.networks, c.learning_rate)
-        self.wrapped = self._set_up(fabric, self.rates, c.adam_betas, c.weight_decay)
+        rates = dict.fromkeys(self.networks, c.learning_rate)
+        self.wrapped = self._set_up(fabric, rates, c.adam_betas, c.weight_decay)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """A step of the discriminators and, every ``discriminator_steps``-th time, of both
         translators."""
         c, x = self.config, mixed
-        slower = halvings(moment.fraction, c.halve_every)
-        self._set_rates({name: rate * slower for name, rate in self.rates.items()})
-        shape = 3, len(x), c.translator.style
-        noise = torch.randn(shape, generator=moment.generator, device=x.device).to(x)
+        self._scale_rates(halvings(moment.fraction, c.halve_every))
+        noise = moment.normal(x, 3, len(x), c.translator.style)
         translating = (moment.step + 1) % c.discriminator_steps == 0
         to_b, to_a = self.wrapped["translator_b"], self.wrapped["translator_a"]
         with torch.set_grad_enabled(translating):

@@ -63,7 +63,6 @@ class ALADConfig(MethodConfig):
 
 
 SCORING = ("generator", "encoder", "discriminator_xx")
-DISCRIMINATORS = ("discriminator_xz", "discriminator_xx", "discriminator_zz")
 
 
 class ALAD(StepMethod):
@@ -107,17 +106,18 @@ class ALAD(StepMethod):
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step of the three discriminators, then one of G and E, on B alone."""
-        report = self._discriminator_step(healthy, moment.generator)
-        report |= self._generator_step(healthy, moment.generator)
+        report = self._discriminator_step(healthy, moment)
+        report |= self._generator_step(healthy, moment)
         for name in SCORING if self.config.ema > 0 else ():
             ema, raw = self.networks[f"{name}_ema"], self.networks[name]
             average_weights(ema, raw, self.config.ema, moment.step)
         return report
 
-    def _discriminator_step(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+    def _discriminator_step(self, x: Tensor, moment: Moment) -> dict[str, Tensor]:
         """Each discriminator learns its true pairs as real, its others as fake."""
         g, e, d_xz, d_xx, d_zz = self.called.values()
-        z = self._latent(x, noise)
+        noise = moment.generator
+        z = moment.normal(x, len(x), self.config.latent)
         with torch.no_grad():
             fake, code = g(z), e(x)
             twin, recoded = g(code), e(fake)
@@ -133,14 +133,15 @@ class ALAD(StepMethod):
             report[name.replace("discriminator", "d")] = loss.detach()
         return report
 
-    def _generator_step(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+    def _generator_step(self, x: Tensor, moment: Moment) -> dict[str, Tensor]:
         """G and E turn the pairs around.
 
         True pairs (x, x) and (z, z) depend on neither, so their terms are left out.
         """
         g, e, d_xz, d_xx, d_zz = self.called.values()
+        noise = moment.generator
         with frozen(d_xz, d_xx, d_zz):
-            z = self._latent(x, noise)
+            z = moment.normal(x, len(x), self.config.latent)
             fake, code = g(z), e(x)
             terms = {
                 "g_xz": F.softplus(-d_xz(fake, z, noise)).mean(),
@@ -151,10 +152,6 @@ class ALAD(StepMethod):
             # g_xz reaches G alone and e_xz E alone: one backward pass serves both optimisers.
             self._descend("generator", torch.stack([*terms.values()]).sum(), "encoder")
         return {name: term.detach() for name, term in terms.items()}
-
-    def _latent(self, x: Tensor, noise: torch.Generator) -> Tensor:
-        shape = (len(x), self.config.latent)
-        return torch.randn(shape, generator=noise, device=x.device, dtype=x.dtype)
 
     @property
     def versions(self) -> tuple[str, ...]:

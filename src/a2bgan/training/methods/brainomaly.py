@@ -96,11 +96,11 @@ class Brainomaly(StepMethod):
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
-        self.rates = {
+        rates = {
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
-        wrapped = self._set_up(fabric, self.rates, self.config.adam_betas)
+        wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator: Any = wrapped["translator"]
         self.discriminator: Any = wrapped["discriminator"]
 
@@ -109,8 +109,7 @@ class Brainomaly(StepMethod):
 
         The translations of A of one forward pass serve both: G does not change in between.
         """
-        decay = linear_decay(moment.fraction, self.config.decay_from)
-        self._set_rates({name: rate * decay for name, rate in self.rates.items()})
+        self._scale_rates(linear_decay(moment.fraction, self.config.decay_from))
         translating = (moment.step + 1) % self.config.discriminator.steps == 0
         with torch.set_grad_enabled(translating):
             x = torch.cat([mixed, healthy]) if translating else mixed

@@ -171,19 +171,17 @@ class CouncilGAN(StepMethod):
     def prepare(self, fabric: Fabric) -> None:
         c = self.config
         names = [name for name in self.networks if name != "history"]
-        self.rates = dict.fromkeys(names, c.learning_rate)
-        self.wrapped = self._set_up(fabric, self.rates, c.adam_betas, c.weight_decay)
+        rates = dict.fromkeys(names, c.learning_rate)
+        self.wrapped = self._set_up(fabric, rates, c.adam_betas, c.weight_decay)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """A step of every discriminator, then one of every translator."""
         c, w = self.config, self.config.loss
-        slower = halvings(moment.fraction, c.halve_every)
-        self._set_rates({name: rate * slower for name, rate in self.rates.items()})
+        self._scale_rates(halvings(moment.fraction, c.halve_every))
         in_council, in_focus = (
             moment.fraction >= start for start in (w.council_from, w.focus_from)
         )
-        shape = len(mixed), c.translator.style
-        style = torch.randn(shape, generator=moment.generator, device=mixed.device).to(mixed)
+        style = moment.normal(mixed, len(mixed), c.translator.style)
         styles = [style, c.less_style * style] if in_council else [style]
         found: list[list[StyledTranslation]] = [
             self.wrapped[f"translator_{i}"](mixed, styles) for i in self.members

@@ -126,7 +126,7 @@ class FAnoGAN(StepMethod):
     def _critic_step(self, healthy: Tensor, moment: Moment) -> dict[str, Tensor]:
         n = len(healthy)
         with torch.no_grad():
-            fake = self.generator(self._latent(healthy, moment))
+            fake = self.generator(moment.normal(healthy, n, self.config.latent))
         value, _ = self.critic(torch.cat([healthy, fake]))
         adversarial = losses.discriminator_adversarial("wgan-gp", value[:n], value[n:])
         penalty = self._gradient_penalty("critic", healthy, fake, moment, lambda out: out[0])
@@ -135,7 +135,8 @@ class FAnoGAN(StepMethod):
 
     def _generator_step(self, healthy: Tensor, moment: Moment) -> dict[str, Tensor]:
         with frozen(self.critic):
-            value, _ = self.critic(self.generator(self._latent(healthy, moment)))
+            noise = moment.normal(healthy, len(healthy), self.config.latent)
+            value, _ = self.critic(self.generator(noise))
             adversarial = losses.translator_adversarial("wgan-gp", value)
             self._descend("generator", adversarial)
         return {"g_adversarial": adversarial.detach()}
@@ -148,10 +149,6 @@ class FAnoGAN(StepMethod):
         image, feature = image.mean(), feature.mean()
         self._descend("encoder", image + self.config.encoder.kappa * feature)
         return {"e_image": image.detach(), "e_features": feature.detach()}
-
-    def _latent(self, x: Tensor, moment: Moment) -> Tensor:
-        shape = (len(x), self.config.latent)
-        return torch.randn(shape, generator=moment.generator, device=x.device, dtype=x.dtype)
 
     @property
     def ready(self) -> bool:

@@ -93,6 +93,10 @@ class Moment:
     generator: torch.Generator
     passes: float = 0
 
+    def normal(self, like: Tensor, *shape: int) -> Tensor:
+        """Standard normal numbers of a shape, on the device and in the precision of ``like``."""
+        return torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)
+
 
 class Section(BaseModel):
     """A part of a configuration; unknown settings are refused."""
@@ -240,6 +244,7 @@ class StepMethod(Method):
         processes are then taken care of. Only their ``forward`` may be called.
         """
         self.fabric = fabric
+        self.rates = dict(rates)
         self.optimizers = {}
         wrapped: dict[str, Any] = {}
         for name, network in self.networks.items():
@@ -280,6 +285,10 @@ class StepMethod(Method):
         for name, rate in rates.items():
             for group in self.optimizers[name].param_groups:
                 group["lr"] = rate
+
+    def _scale_rates(self, factor: float) -> None:
+        """Set all learning rates to a multiple of what `_set_up` was given."""
+        self._set_rates({name: rate * factor for name, rate in self.rates.items()})
 
     def _descend(self, name: str, loss: Tensor, *others: str) -> None:
         """One step of the optimiser of a network, and of others', against a loss."""

@@ -104,18 +104,17 @@ class StarGAN(StepMethod):
         self.optimizers = {}
 
     def prepare(self, fabric: Fabric) -> None:
-        self.rates = {
+        rates = {
             "translator": self.config.translator.learning_rate,
             "discriminator": self.config.discriminator.learning_rate,
         }
-        wrapped = self._set_up(fabric, self.rates, self.config.adam_betas)
+        wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator: Any = wrapped["translator"]
         self.discriminator: Any = wrapped["discriminator"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step."""
-        decay = linear_decay(moment.fraction, self.config.decay_from)
-        self._set_rates({name: rate * decay for name, rate in self.rates.items()})
+        self._scale_rates(linear_decay(moment.fraction, self.config.decay_from))
         x = torch.cat([mixed, healthy])
         own = torch.cat([mixed.new_zeros(len(mixed), LABELS), healthy.new_ones(len(healthy), 1)])
         order = torch.randperm(len(x), generator=moment.generator, device=x.device)

@@ -14,7 +14,6 @@ log deviations; the score ``elbo`` takes the mean of q for its one sample, so th
 
 from typing import Any, ClassVar, Literal
 
-import torch
 from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
@@ -83,13 +82,7 @@ class VAE(StepMethod):
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step on B."""
-        noise = torch.randn(
-            len(healthy),
-            self.config.latent,
-            generator=moment.generator,
-            device=healthy.device,
-            dtype=healthy.dtype,
-        )
+        noise = moment.normal(healthy, len(healthy), self.config.latent)
         posterior: Posterior = self.autoencoder(healthy, noise)
         surprise = reconstruction_surprise(healthy, posterior.reconstruction, self.config.noise)
         divergence = kl_divergence(posterior.mean, posterior.log_variance)
