@@ -25,11 +25,11 @@ def test_files_and_preprocessed_images_are_measured(phantoms):
     rows = phantoms.split("healthy")[:3]
     for row, found in zip(rows, measure_images(rows, DataConfig(size=32)), strict=True):
         file = np.asarray(Image.open(row.path))
-        assert found.image.shape == (1, 32, 32)
-        assert found.preprocessed == pytest.approx(pixel_statistics(found.image[0]))
-        assert found.original == pytest.approx(pixel_statistics(file))
-        assert found.file == pytest.approx(file_statistics(row.path, file))
-        assert (found.format, found.patient) == (".png", row.patient_id)
+        image = load_images([row.path], [row.name], DataConfig(size=32)).images[0, 0]
+        assert found.preprocessed == pytest.approx(pixel_statistics(image))
+        assert found.of_file.original == pytest.approx(pixel_statistics(file))
+        assert found.of_file.file == pytest.approx(file_statistics(row.path, file))
+        assert (found.of_file.format, found.patient) == (".png", row.patient_id)
 
 
 def test_a_statistic_of_preprocessed_images():

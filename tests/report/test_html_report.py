@@ -7,7 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from a2bgan.data.holdout import Holdout
+from a2bgan.data.manifest import Manifest, open_data
 from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.score_audit import Dependence, ScoreAudit
 from a2bgan.detection.trained import Pick, load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report
@@ -117,11 +120,44 @@ def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
     assert (tmp_path / "bare-key.csv").stat().st_mode & 0o077 == 0
 
 
+def test_the_score_is_asked_of_healthy_patients_that_nothing_was_learned_from(
+    run, tmp_path, monkeypatch
+):
+    """Held out, and normal in the run's own test; of another data set's test nobody."""
+    asked: list[set[str]] = []
+
+    def audit(rows, scores, config, rule):
+        assert len(rows) == len(scores)
+        asked.append({row.name for row in rows})
+        return ScoreAudit([Dependence("sharpness", 0.9, (0.8, 1.0))], len(rows), len(rows))
+
+    monkeypatch.setattr("a2bgan.report.html_report.audit_score", audit)
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    manifest, holdout = copy.manifest(), Holdout.read(copy.holdout_file)
+    held_out = {row.name for row in holdout.rows(manifest, "healthy", "calibration")}
+    test = manifest.split("test")
+    sick = next(row for row in test if row.label == 1)
+    normal = [row for row in test if row.label == 0]
+    write_report(copy, tmp_path / "a.html")
+    write_report(copy, tmp_path / "b.html", manifest=open_data(manifest.root))
+    assert asked == [held_out | {row.name for row in normal}, held_out]
+    section = (tmp_path / "a.html").read_text("utf-8").partition("<h2>Shortcuts")[2]
+    assert "the score of healthy images follows the sharpness" in section
+    assert "0.90 (0.80 to 1.00) *" in section
+    # A patient with disease in another image, and one that was trained on, are neither.
+    trained = manifest.split("mixed")[0]
+    other = {normal[0].name: sick.patient_id, normal[1].name: trained.patient_id}
+    changed = [replace(r, patient_id=other.get(r.name, r.patient_id)) for r in manifest.rows]
+    monkeypatch.setattr(RunFolder, "manifest", lambda self: Manifest(tuple(changed), manifest.root))
+    write_report(copy, tmp_path / "c.html")
+    assert asked[2] == held_out | {row.name for row in normal[2:]}
+
+
 def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
     section = page[page.index("<h2>Shortcuts") : page.index("<h2>Limits")]
     for cell in ("mean brightness", "bytes per pixel", "Too few patients to name any."):
         assert cell in section
-    assert "correlation with the score of healthy images" in section
+    assert "What the score follows was not asked" in section
     # The mixed images have gone; those of the test are there.
     copy = shutil.copytree(run, tmp_path / "run")
     manifest = RunFolder.open(run).manifest()

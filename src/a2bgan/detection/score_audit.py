@@ -1,11 +1,12 @@
 """Whether the score of healthy images follows trivial statistics of their files, such as exposure.
 
-`shortcuts.audit_shortcuts` asks, before training, what tells the sets apart one statistic at a
-time; networks combine them, and preprocessing hides some. This asks the score itself. Among healthy
-images whatever it follows is no disease, and its false alarms fall at one end of that.
+`shortcuts.audit_shortcuts` asks, before training, which statistic tells the sets apart; what
+networks make of all of them together shows in the score. Among healthy images whatever the score
+follows is no disease, and false alarms fall at one end of it. Only what it rises or falls with is
+found, not what it dislikes at both ends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from scipy.stats import norm, spearmanr
 from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
 from a2bgan.data.manifest import Row
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.shortcuts import FEWEST_PATIENTS, remedy
-from a2bgan.detection.trivial_statistics import measure_images
+from a2bgan.detection.trivial_statistics import LOOKED_AT, measure_files
 
 LIMIT = 0.3
 """A score follows a statistic when their correlation is further from 0 than this, and its interval
@@ -37,7 +39,7 @@ class Dependence:
 
     @property
     def follows(self) -> bool:
-        """Whether the score follows the statistic for sure."""
+        """Whether it is further from 0 than `LIMIT`, with an interval that does not hold 0."""
         low, high = self.interval
         return abs(self.correlation) > LIMIT and (low > 0 or high < 0)
 
@@ -46,7 +48,7 @@ class Dependence:
         end = "high" if self.correlation > 0 else "low"
         return (
             f"the score of healthy images follows the {self.statistic} of their files (Spearman "
-            f"{self.correlation:.2f}): false alarms fall where it is {end}; "
+            f"{self.correlation:.2f}): false alarms fall where it is {end}; if it is not set yet, "
             f"{remedy(self.statistic)}"
         )
 
@@ -59,14 +61,9 @@ class ScoreAudit:
     images: int
     patients: int
 
-    @property
-    def enough(self) -> bool:
-        """Whether there are patients enough to name anything."""
-        return self.patients >= FEWEST_PATIENTS
-
     def warnings(self) -> list[str]:
         """One line for each statistic that the score follows."""
-        return [d.warning() for d in self.dependences if d.follows] if self.enough else []
+        return [d.warning() for d in self.dependences if d.follows]
 
     def table(self) -> list[tuple[str, str]]:
         """Each statistic with its correlation and interval, marked * where the score follows."""
@@ -74,53 +71,57 @@ class ScoreAudit:
             (
                 d.statistic,
                 f"{d.correlation:.2f} ({d.interval[0]:.2f} to {d.interval[1]:.2f})"
-                f"{' *' if self.enough and d.follows else ''}",
+                f"{' *' if d.follows else ''}",
             )
             for d in self.dependences
         ]
 
 
 def audit_score(
-    healthy: Sequence[Row],
-    score: Callable[[NDArray[np.generic]], NDArray[np.float64]],
-    config: DataConfig,
+    healthy: Sequence[Row], scores: NDArray[np.float64], config: DataConfig, rule: str
 ) -> ScoreAudit | None:
     """Correlate the score of healthy images with trivial statistics of their files.
 
     Args:
-        healthy: images that nothing was learned from; at most `trivial_statistics.LOOKED_AT` are
-            looked at. Several of a patient count as their mean.
-        score: from preprocessed images (N, C, H, W) to scores (N,).
-        config: how images are preprocessed.
+        healthy: images of one data set, of healthy patients, that nothing was learned from; of
+            more than `trivial_statistics.LOOKED_AT` so many are drawn.
+        scores: (N,), theirs. Those that are not finite are left out, as are unreadable files.
+        config: how files are read.
+        rule: of `patient_scores`, by which images score a patient. Statistics are averaged.
 
-    Returns None where there are fewer than four patients with an image that can be read. Raises
-    InputError for the cache folder only.
+    Returns None where fewer than `shortcuts.FEWEST_PATIENTS` are left or all score the same.
     """
-    measured = measure_images(healthy, config)
-    patients, index = np.unique([item.patient for item in measured], return_inverse=True)
-    if len(patients) < 4:
+    kept = np.flatnonzero(np.isfinite(scores))
+    if len(kept) > LOOKED_AT:
+        kept = np.sort(np.random.default_rng(0).choice(kept, LOOKED_AT, replace=False))
+    rows = [healthy[i] for i in kept.tolist()]
+    measured = [
+        (row.patient_id, score, np.concatenate([found.original, found.file]))
+        for row, score, found in zip(rows, scores[kept], measure_files(rows, config), strict=True)
+        if found is not None
+    ]
+    patients = np.array([patient for patient, _, _ in measured], dtype=np.str_)
+    of_patients = by_patient(patients, np.array([score for _, score, _ in measured]), rule)
+    by_score = np.array(list(of_patients.values()))
+    if len(of_patients) < FEWEST_PATIENTS or np.ptp(by_score) == 0:
         return None
-
-    def of_patients(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = np.bincount(index, values) / np.bincount(index)
-        return means.astype(np.float32).astype(np.float64)  # what is the same is tied
-
-    scores = of_patients(score(np.stack([item.image for item in measured])))
-    columns = np.array([(*item.original, *item.file) for item in measured]).T
+    columns = np.array([values for _, _, values in measured]).T
     statistics = {
-        name: of_patients(values)
+        name: np.array([values[patients == patient].mean() for patient in of_patients])
         for name, values in zip((*PIXEL_STATISTICS, *FILE_STATISTICS), columns, strict=True)
     }
     varying = {name: values for name, values in statistics.items() if np.ptp(values) > 0}
     found = []
     for name, values in varying.items():
-        correlation = float(spearmanr(values, scores).statistic) if np.ptp(scores) > 0 else 0.0
-        interval = _interval(correlation, len(patients), len(varying))
-        found.append(Dependence(name, correlation, interval))
-    return ScoreAudit(found, len(measured), len(patients))
+        correlation = float(spearmanr(values, by_score).statistic)
+        found.append(
+            Dependence(name, correlation, _interval(correlation, len(of_patients), len(varying)))
+        )
+    return ScoreAudit(found, len(measured), len(of_patients))
 
 
 def _interval(correlation: float, patients: int, statistics: int) -> tuple[float, float]:
     reach = norm.ppf(1 - 0.025 / statistics) * np.sqrt((1 + correlation**2 / 2) / (patients - 3))
-    centre = np.arctanh(np.clip(correlation, -1 + 1e-9, 1 - 1e-9))
-    return float(np.tanh(centre - reach)), float(np.tanh(centre + reach))
+    centre = np.arctanh(np.clip(correlation, 1 / patients - 1, 1 - 1 / patients))
+    low, high = np.tanh(centre - reach), np.tanh(centre + reach)
+    return min(correlation, float(low)), max(correlation, float(high))

@@ -26,7 +26,7 @@ FEWEST_PATIENTS = 20
 
 Seen = Literal["file", "original", "preprocessed"]
 
-_EXPOSURE = "try --set data.equalize=true; data.standardize=true leaves much of it"
+_EXPOSURE = "try --set data.equalize=true; data.standardize=true, in its place, leaves more of it"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
     "the networks do not see it, but what comes with another size or format, such as sharpness, "
@@ -165,13 +165,13 @@ def audit_shortcuts(
     columns: list[tuple[str, Seen, np.ndarray]] = []
     blocks: tuple[tuple[Seen, tuple[str, ...], list[np.ndarray]], ...] = (
         ("preprocessed", PIXEL_STATISTICS, [item.preprocessed for item in items]),
-        ("original", PIXEL_STATISTICS, [item.original for item in items]),
-        ("file", FILE_STATISTICS, [item.file for item in items]),
+        ("original", PIXEL_STATISTICS, [item.of_file.original for item in items]),
+        ("file", FILE_STATISTICS, [item.of_file.file for item in items]),
     )
     for seen, names, rows in blocks:
         for name, values in zip(names, np.stack(rows).T, strict=True):
             columns.append((name, seen, values))
-    formats = np.array([item.format for item in items])
+    formats = np.array([item.of_file.format for item in items])
     kinds = np.unique(formats)
     # With two formats, what the one says the other says too.
     for suffix in kinds if len(kinds) > 2 else kinds[1:]:

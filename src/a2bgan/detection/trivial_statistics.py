@@ -28,19 +28,39 @@ SPARE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One image: (C, H, W) preprocessed, and the statistics of it and of its file.
+class OfFile:
+    """Statistics of a file: PIXEL_STATISTICS, (8,), of its pixels as they are; FILE_STATISTICS,
+    (3,); and its format."""
 
-    preprocessed, original: PIXEL_STATISTICS, (8,), of the image and of the file's pixels as they
-        are. file: FILE_STATISTICS, (3,).
-    """
-
-    image: np.ndarray
-    preprocessed: np.ndarray
     original: np.ndarray
     file: np.ndarray
     format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Statistics of a file and, PIXEL_STATISTICS (8,), of the preprocessed image."""
+
+    of_file: OfFile
+    preprocessed: np.ndarray
     patient: str
+
+
+def measure_files(rows: Sequence[Row], config: DataConfig) -> list[OfFile | None]:
+    """Measure the files of rows as they are; None for those that cannot be read."""
+
+    def measure(row: Row) -> OfFile | None:
+        try:
+            image = read_picture(row.path, config.reading).values
+            return OfFile(
+                pixel_statistics(image), file_statistics(row.path, image), file_format(row.path)
+            )
+        except (ImageError, OSError):
+            return None
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, of damaged files
+        return list(pool.map(measure, rows))
 
 
 def measure_images(
@@ -52,27 +72,12 @@ def measure_images(
     """
     rows = _drawn(rows)
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
-    places = range(min(len(loaded.index), LOOKED_AT))
-
-    def measure(place: int) -> Measured | None:
-        row = rows[loaded.index[place]]
-        try:
-            image = read_picture(row.path, config.reading).values
-            file = file_statistics(row.path, image)
-        except (ImageError, OSError):
-            return None  # it was there a moment ago
-        return Measured(
-            loaded.images[place],
-            _of_preprocessed(loaded.images[place]),
-            pixel_statistics(image),
-            file,
-            file_format(row.path),
-            row.patient_id,
-        )
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's, of damaged files
-        return [item for item in pool.map(measure, places) if item is not None]
+    rows = [rows[i] for i in loaded.index[:LOOKED_AT]]
+    return [
+        Measured(of_file, _of_preprocessed(image), row.patient_id)
+        for row, image, of_file in zip(rows, loaded.images, measure_files(rows, config))  # noqa: B905 (spare images)
+        if of_file is not None  # it was there a moment ago
+    ]
 
 
 def preprocessed_statistic(images: np.ndarray, statistic: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration, usable_calibration
 from a2bgan.detection.evaluate import Evaluation, evaluate
-from a2bgan.detection.held_out import load_part
+from a2bgan.detection.held_out import load_part, without_learned
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.score_audit import ScoreAudit, audit_score
@@ -97,7 +97,7 @@ def write_report(
         "selection": _selection_table(selection or {}, trained.pick),
         "losses": None if losses is None else svg_uri(losses),
         "shortcuts": audit,
-        "score_audit": _score_audit(run, trained, own, tested),
+        "score_audit": _score_audit(run, trained, own, tested if manifest is own else None),
         "data": _data_table(run, own, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
@@ -258,11 +258,21 @@ def _scores(trained: Trained, images: np.ndarray) -> np.ndarray:
 def _score_audit(
     run: RunFolder, trained: Trained, own: Manifest, tested: Evaluation | None
 ) -> ScoreAudit | None:
-    """Of the healthy images of the calibration and the normal ones of the test."""
-    healthy = list(Holdout.read(run.holdout_file).rows(own, "healthy", "calibration"))
+    """Of the healthy images of the calibration and, of the run's own test, of normal patients."""
+    rows = list(Holdout.read(run.holdout_file).rows(own, "healthy", "calibration"))
+    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+    rows, scores = [rows[i] for i in loaded.index], _scores(trained, loaded.images)
     if tested is not None:
-        healthy += [tested.rows[i] for i in np.flatnonzero(tested.labels == 0)]
-    return audit_score(healthy, lambda images: _scores(trained, images), trained.config.data)
+        diseased = {r.patient_id for r in tested.rows if r.label == 1}
+        unseen = {r.name for r in without_learned(run, tested.rows)}
+        normal = [
+            k
+            for k, r in enumerate(tested.rows)
+            if r.name in unseen and r.patient_id not in diseased
+        ]
+        rows += [tested.rows[k] for k in normal]
+        scores = np.concatenate([scores, tested.scores[normal]])
+    return audit_score(rows, scores, trained.config.data, trained.pick.patients)
 
 
 def _threshold_table(
