@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2bgan.cli.benchmark_training import Training, print_columns, without_paths
+from a2bgan.cli.benchmark_training import Training, print_columns, say_result, tell_apart
 from a2bgan.cli.child_commands import Children
-from a2bgan.cli.console import errors, say_written
+from a2bgan.cli.console import say_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def _rows(
     jobs: int,
     threads: str,
 ) -> "list[MethodRow]":
-    """Says what came of each method as soon as that is known."""
+    """What came of each method, which is said at once."""
     from a2bgan.report.benchmark_table import MethodRow
 
     rows = []
@@ -66,13 +66,9 @@ def _rows(
         try:
             for name in facts:
                 found = [future.result() for (of, _), future in pending.items() if of == name]
-                failures = [f for f in found if isinstance(f, str)]
-                repeats = [f for f in found if not isinstance(f, str)]
-                failure = without_paths(failures[0], out, data) if failures else ""
-                rows.append(MethodRow(name, facts[name], repeats, failure))
-                said = failure or f"AUROC {rows[-1].auroc:.4f}"
-                said = f"{facts[name].title} ({name}): {said}"
-                errors.print(said, soft_wrap=True, markup=False, highlight=False)
+                rows.append(MethodRow(name, facts[name], *tell_apart(found, out, data)))
+                said = rows[-1].failure or f"AUROC {rows[-1].auroc:.4f}"
+                say_result(name, facts[name], said)
         except BaseException:
             # Otherwise leaving the block would first do all that is left.
             pool.shutdown(wait=False, cancel_futures=True)

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.markup import escape
 
 from a2bgan.cli.child_commands import Children
-from a2bgan.cli.console import output
+from a2bgan.cli.console import errors, output
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest
+    from a2bgan.training.methods.method import Facts
     from a2bgan.training.run_folder import RunFolder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class Training:
             options += ["--preset", self.preset]
             options += [part for setting in self.settings for part in ("--set", setting)]
         return children.run("train", *options)
+
+
+def tell_apart(found: "Sequence[T | str]", out: Path, data: str) -> tuple[list[T], str]:
+    """What a method's trainings gave, and why the first of those that failed did, without paths."""
+    failures = [f for f in found if isinstance(f, str)]
+    repeats = [f for f in found if not isinstance(f, str)]
+    return repeats, without_paths(failures[0], out, data) if failures else ""
+
+
+def say_result(name: str, facts: "Facts", said: str) -> None:
+    """What came of a method, as soon as that is known."""
+    errors.print(f"{facts.title} ({name}): {said}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_columns(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2bgan.cli.benchmark_training import Training, print_columns, without_paths
+from a2bgan.cli.benchmark_training import Training, print_columns, say_result, tell_apart
 from a2bgan.cli.child_commands import Children
 from a2bgan.cli.console import errors, say_written
 from a2bgan.errors import InputError
@@ -47,13 +47,9 @@ def benchmark_translation(
                     for (preset, _), training in trainings.items()
                     if preset == name
                 ]
-                failures = [f for f in found if isinstance(f, str)]
-                failure = without_paths(failures[0], out, data) if failures else ""
-                repeats = [f for f in found if not isinstance(f, str)]
-                rows.append(TranslatorRow(name, facts[name], repeats, failure))
-                said = failure or f"FID {rows[-1].mean('fid'):.4f}"
-                said = f"{facts[name].title} ({name}): {said}"
-                errors.print(said, soft_wrap=True, markup=False)
+                rows.append(TranslatorRow(name, facts[name], *tell_apart(found, out, data)))
+                said = rows[-1].failure or f"FID {rows[-1].mean('fid'):.4f}"
+                say_result(name, facts[name], said)
         except BaseException:
             children.end()
             raise

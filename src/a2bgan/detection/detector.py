@@ -3,7 +3,7 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +18,11 @@ from a2bgan.data.holdout import Part, hold_out
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection.calibration import calibrate, usable_calibration
 from a2bgan.detection.conformal import fewest_patients
-from a2bgan.detection.detect import Detection
 from a2bgan.detection.given_images import Images, preprocessed
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.scores import check_score
 from a2bgan.detection.selection import Validator, select_by_aucp
-from a2bgan.detection.trained import Trained, load_trained, write_selection
+from a2bgan.detection.trained import load_trained, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config
@@ -161,7 +160,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
         Not scikit-learn's ``score(X, y)``: there is no y to compare with.
         """
-        return self._score(self._preprocessed(images)[0])
+        pixels, _ = self._preprocessed(images)
+        scores: np.ndarray = self.trained_.scores(pixels)
+        return scores
 
     def p_value(self, images: Images, patients: Sequence[str] | None = None) -> np.ndarray:
         """Conformal p-values (N,): of healthy patients at most a share a has ``p <= a``.
@@ -178,14 +179,15 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             )
         pixels, known = self._preprocessed(images)
         people = _patients(patients, known, "images")
-        return self.calibration_.p_values(people, self._score(pixels))
+        return self.calibration_.p_values(people, self.trained_.scores(pixels))
 
     def translate(self, images: Images) -> np.ndarray:
         """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training.
 
         Raises InputError if the method makes none.
         """
-        twins = [d.twin for d in self._detect(self._preprocessed(images)[0]) if d.twin is not None]
+        pixels, _ = self._preprocessed(images)
+        twins = [d.twin for d in self.trained_.judge(pixels) if d.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
         return to_intensities(torch.cat(twins))
@@ -197,8 +199,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         ``method.map_closing``, ``map_smoothing`` and ``map_evidence`` without gaps, smoothed, and
         lower where texture speaks for health. Raises InputError if the method makes no maps.
         """
-        found = self._detect(self._preprocessed(images)[0])
-        maps = [d.anomaly_map for d in found if d.anomaly_map is not None]
+        pixels, _ = self._preprocessed(images)
+        maps = [d.anomaly_map for d in self.trained_.judge(pixels) if d.anomaly_map is not None]
         if not maps:
             raise InputError(f"{self.trained_.config.facts.title} makes no maps")
         return torch.cat(maps).numpy()
@@ -260,13 +262,6 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """See `preprocessed`, by the configuration of training."""
         check_is_fitted(self, "trained_")
         return preprocessed(images, self.trained_.config.data, "images")
-
-    def _detect(self, pixels: np.ndarray) -> Iterator[Detection]:
-        trained: Trained = self.trained_
-        return trained.judge(pixels)
-
-    def _score(self, pixels: np.ndarray) -> np.ndarray:
-        return np.concatenate([d.scores.numpy() for d in self._detect(pixels)]).astype(np.float64)
 
 
 def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[str]:

@@ -91,6 +91,11 @@ class Trained:
         """`detect` of preprocessed images (N, C, H, W), so many at a time as are best."""
         return self.detect(in_batches(images, self.batch_size))
 
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Scores (N,) float64 of preprocessed images (N, C, H, W), higher is less healthy."""
+        parts = [found.scores.numpy() for found in self.judge(images)]
+        return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+
 
 def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:
     """A run's method, on the GPU where there is one. Raises InputError.

@@ -133,7 +133,7 @@ def _test_scores(
         return tested.rows, tested.scores
     rows = manifest.split("test")
     loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
-    return [rows[i] for i in loaded.index], _scores(trained, loaded.images)
+    return [rows[i] for i in loaded.index], trained.scores(loaded.images)
 
 
 def _summary(
@@ -239,7 +239,7 @@ def _histogram(
     mixed = load_part(run, "mixed", "selection", trained.config.selection.images).images
     scores: dict[str, np.ndarray] = {
         "healthy, held out": np.empty(0) if calibration is None else calibration.image_scores,
-        "mixed, held out": _scores(trained, mixed),
+        "mixed, held out": trained.scores(mixed),
     }
     if tested is not None:
         scores["test, normal"] = tested.scores[tested.labels == 0]
@@ -250,18 +250,13 @@ def _histogram(
     return svg_uri(charts.histogram_chart(scores, limit))
 
 
-def _scores(trained: Trained, images: np.ndarray) -> np.ndarray:
-    parts = [batch.scores.numpy() for batch in trained.judge(images)]
-    return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
-
-
 def _score_audit(
     run: RunFolder, trained: Trained, own: Manifest, tested: Evaluation | None
 ) -> ScoreAudit | None:
     """Of the healthy images of the calibration and, of the run's own test, of normal patients."""
     rows = list(Holdout.read(run.holdout_file).rows(own, "healthy", "calibration"))
     loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
-    rows, scores = [rows[i] for i in loaded.index], _scores(trained, loaded.images)
+    rows, scores = [rows[i] for i in loaded.index], trained.scores(loaded.images)
     if tested is not None:
         diseased = {r.patient_id for r in tested.rows if r.label == 1}
         unseen = {r.name for r in without_learned(run, tested.rows)}
