@@ -23,7 +23,9 @@ from a2bgan.training.run_folder import RunFolder
 from own_command import a2bgan
 
 RULES = ("aucp", "fid", "last")
-MEASURES = ("map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro")
+MEASURES = (
+    "map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro", "twin_gain", "twin_healthy_change",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -71,11 +73,14 @@ def measure(
             options = [part for setting in settings for part in ("--set", setting)]
             a2bgan("train", "--data", data, "--out", path, "--preset", preset, *options)
         a2bgan("evaluate", path)
+    metrics = json.loads((path / "metrics.json").read_text())
+    if metrics.get("twin_psnr_inside") is not None:
+        metrics["twin_gain"] = metrics["twin_psnr_inside"] - metrics["twin_psnr_inside_input"]
     compared = path / "selection-compare.json"
     if compare and not compared.exists():
         a2bgan("select", path, "--compare", "--random-features")
     return {
-        "metrics": json.loads((path / "metrics.json").read_text()),
+        "metrics": metrics,
         "compared": json.loads(compared.read_text()) if compare else None,
         "log": list(RunFolder(path).metrics()),
         "selection": json.loads((path / "selection.json").read_text())
@@ -167,7 +172,8 @@ def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
         )
         + " In the rows of means: after the semicolon, how far from the first variant, seed by"
         " seed."
-        " Map: the best score of the map, where the picked one is not of it."
+        " Map: the best score of the map, where the picked one is not of it. Twin gain: dB inside"
+        " lesions by which the twin is nearer to the true healthy image than the input is."
         " Diseased in A: estimated without labels. Seconds: the training, with what is measured at"
         " its checkpoints.",
         "",
