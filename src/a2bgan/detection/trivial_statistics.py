@@ -73,9 +73,13 @@ def measure_images(
     rows = _drawn(rows)
     loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
     rows = [rows[i] for i in loaded.index[:LOOKED_AT]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        preprocessed = list(pool.map(_of_preprocessed, loaded.images[: len(rows)]))
     return [
-        Measured(of_file, _of_preprocessed(image), row.patient_id)
-        for row, image, of_file in zip(rows, loaded.images, measure_files(rows, config))  # noqa: B905 (spare images)
+        Measured(of_file, of_image, row.patient_id)
+        for row, of_image, of_file in zip(
+            rows, preprocessed, measure_files(rows, config), strict=True
+        )
         if of_file is not None  # it was there a moment ago
     ]
 

@@ -375,7 +375,8 @@ class A2BGAN(StepMethod):
         if "translator_ema" in self.networks:
             ema, raw = self.networks["translator_ema"], self.networks["translator"]
             done = next(iter(self.optimizers["translator"].state.values()))["step"]
-            average_weights(ema, raw, self.config.translator.ema, int(done) - 1)
+            # Where gradients did not fit into float16 there may have been no update yet.
+            average_weights(ema, raw, self.config.translator.ema, max(int(done) - 1, 0))
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
