@@ -40,19 +40,15 @@ def benchmark_translation(
 
     rows = []
     with Children() as children:
-        try:
-            for name in facts:
-                found = [
-                    _measured(training, children, network, lpips)
-                    for (preset, _), training in trainings.items()
-                    if preset == name
-                ]
-                rows.append(TranslatorRow(name, facts[name], *tell_apart(found, out, data)))
-                said = rows[-1].failure or f"FID {rows[-1].mean('fid'):.4f}"
-                say_result(name, facts[name], said)
-        except BaseException:
-            children.end()
-            raise
+        for name in facts:
+            found = [
+                _measured(training, children, network, lpips)
+                for (preset, _), training in trainings.items()
+                if preset == name
+            ]
+            rows.append(TranslatorRow(name, facts[name], *tell_apart(found, out, data)))
+            said = rows[-1].failure or f"FID {rows[-1].mean('fid'):.4f}"
+            say_result(name, facts[name], said)
     head, cells = translation_table(rows)
     print_columns(head, cells, ON_SCREEN)
     for path in write_translation_tables(out, rows, command, lpips is not None):

@@ -107,7 +107,7 @@ def audit_score(
         return None
     columns = np.array([values for _, _, values in measured]).T
     statistics = {
-        name: np.array([values[patients == patient].mean() for patient in of_patients])
+        name: np.array(list(by_patient(patients, values, "mean").values()))
         for name, values in zip((*PIXEL_STATISTICS, *FILE_STATISTICS), columns, strict=True)
     }
     varying = {name: values for name, values in statistics.items() if np.ptp(values) > 0}
