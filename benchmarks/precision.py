@@ -53,11 +53,14 @@ def main() -> None:
         "| --- | --- | --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "model.onnx")
+        file, other = Path(folder, "model.onnx"), Path(folder, "model.xml")
         export(trained, None, held, "onnx", file)
+        export(trained, None, held, "openvino", other)
         models: dict[str, Model] = {
             "PyTorch, float32": trained,
             "PyTorch, bfloat16": replace(trained, half=True),
+            "OpenVINO, float32": load_exported(other),
+            "OpenVINO, bfloat16": load_exported(other, half=True),
             "onnxruntime, float32": load_exported(file),
             "onnxruntime, int8": load_exported(quantised(file, to_unit_range(held).numpy())),
         }

@@ -16,6 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from a2bgan.detection.export import export
+from a2bgan.detection.exported import load_exported
 from a2bgan.detection.predict import find_inputs, predict
-from a2bgan.detection.prediction import Input
+from a2bgan.detection.prediction import Input, Model
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.report.predictions import write_predictions
 from a2bgan.training.config import load_config
@@ -74,7 +77,7 @@ def main() -> None:
             files = write_images(Path(folder, str(width)), count)
             trained = untrained(width, 256)
             flops = flops_of(trained)
-            ways = ways_of(trained, files, Path(folder, "out"))
+            ways = ways_of(trained, files, Path(folder))
             rates = in_turn(ways, count, args.rounds, clock)
             for name, rate in rates.items():
                 kind = torch.bfloat16 if "bfloat16" in name else torch.float32
@@ -85,7 +88,7 @@ def main() -> None:
                 print(lines[-1], flush=True)
         if args.large:
             files = [item.path for item in find_inputs([args.large])][: args.images]
-            ways = ways_of(untrained(16, 256), files, Path(folder, "out"))
+            ways = ways_of(untrained(16, 256), files, Path(folder))
             rates = in_turn(ways, len(files), args.rounds, clock)
             with Image.open(files[0]) as first:
                 size = f"{first.width} x {first.height}"
@@ -128,18 +131,25 @@ def plain_loop(trained: Trained, files: list[Path]) -> None:
         ((x - twin).abs().mean() / 2).item()
 
 
-def ways_of(trained: Trained, files: list[Path], out: Path) -> dict[str, Callable[[], object]]:
-    from dataclasses import replace
-
+def ways_of(trained: Trained, files: list[Path], folder: Path) -> dict[str, Callable[[], object]]:
     inputs = [Input(str(file), file, "") for file in files]
-    half = replace(trained, half=True)
     plain = untrained(trained.config.method.translator.width, trained.data.size)
     plain.method.networks["translator"].to(memory_format=torch.contiguous_format)
+    some = np.random.default_rng(0).integers(0, 256, (2, 1, 256, 256), dtype=np.uint8)
+    exported = folder / "model.xml"
+    export(trained, None, some, "openvino", exported)
+
+    def scores_by(model: Model, pictures: bool = False) -> Callable[[], object]:
+        out = folder / "out"
+        return lambda: write_predictions(predict(model, inputs), out, pictures=pictures)
+
     return {
         "plain loop": lambda: plain_loop(plain, files),
-        "predict": lambda: write_predictions(predict(trained, inputs), out, pictures=False),
-        "predict, bfloat16": lambda: write_predictions(predict(half, inputs), out, pictures=False),
-        "predict, with pictures": lambda: write_predictions(predict(trained, inputs), out),
+        "predict": scores_by(trained),
+        "predict, bfloat16": scores_by(replace(trained, half=True)),
+        "predict, OpenVINO": scores_by(load_exported(exported)),
+        "predict, OpenVINO, bfloat16": scores_by(load_exported(exported, half=True)),
+        "predict, with pictures": scores_by(trained, pictures=True),
     }
 
 

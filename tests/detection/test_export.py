@@ -73,6 +73,21 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
         np.testing.assert_allclose(other.twin, one.twin, atol=1e-4)
 
 
+def test_openvino_also_computes_in_bfloat16(files, run, phantoms, a2bgan, tmp_path):
+    exact, half = (load_exported(files["openvino"], half=half) for half in (False, True))
+    assert half.fingerprint == f"{exact.fingerprint}, bfloat16"
+    paths = sorted(phantoms.parent.rglob("*.png"))
+    images = np.stack([load_image(path, exact.data) for path in paths[:7]])
+    (one,), (other,) = (model.detect([images]) for model in (exact, half))
+    # Processors without bfloat16 give the same.
+    np.testing.assert_allclose(other.scores, one.scores, rtol=0.05, atol=1e-4)
+    np.testing.assert_allclose(other.twin, one.twin, atol=0.02)
+    result = a2bgan("predict", files["openvino"], *paths[:7], "--half", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    of_predict = [float(row["score"]) for row in scores_of(tmp_path)]
+    np.testing.assert_allclose(of_predict, other.scores, rtol=1e-3, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("score", "words"), [("mean", "Mean over all pixels"), ("texture", "A2B-GAN's own score")]
 )
@@ -147,6 +162,8 @@ def test_predict_says_what_it_cannot_score_with(files, run, phantoms, a2bgan, sa
     assert "a file for onnx" in line
     line = says(a2bgan("predict", files["onnx"], phantoms, *out, "--score", "mean"))
     assert "leave out --score" in line
+    line = says(a2bgan("predict", files["onnx"], phantoms, *out, "--half"))
+    assert "onnx computes in float32 alone: leave out --half" in line
     line = says(a2bgan("predict", run, phantoms, *out, "--runtime", "onnx"))
     assert "a2bgan export" in line
     line = says(a2bgan("predict", files["torch"], phantoms, *out))

@@ -129,7 +129,10 @@ def predict(
     ] = None,
     half: Annotated[
         bool,
-        typer.Option("--half", help="bfloat16: faster where hardware has it; scores shift a bit."),
+        typer.Option(
+            "--half",
+            help="bfloat16: faster where hardware has it; scores shift a bit. Not with onnx.",
+        ),
     ] = False,
     part_size: Annotated[
         int | None,
@@ -242,22 +245,21 @@ def _open_model(
         folder = RunFolder.open(path)
         trained = replace(load_trained(folder, checkpoint, score), half=half)
         return trained, read_calibration(folder)
-    if score is not None or checkpoint != "selected" or half:
+    if score is not None or checkpoint != "selected":
         raise InputError(
-            "an exported file has its own score, checkpoint and precision: leave out --score, "
-            "--checkpoint and --half"
+            "an exported file has its own score and checkpoint: leave out --score and --checkpoint"
         )
     if of_file is not None:
         if runtime not in (None, of_file):
             raise InputError(f"{path}: a file for {of_file}, not for {runtime}")
-        exported = load_exported(path)
+        exported = load_exported(path, half=half)
     else:
         assert runtime is not None
         folder = RunFolder.open(path)
         file = path / f"model{SUFFIXES[runtime.value]}"
         if not file.is_file():
             raise InputError(f"{file}: missing; `a2bgan export {path} --format {runtime}` makes it")
-        exported = load_exported(file)
+        exported = load_exported(file, half=half)
         last = find_checkpoint(folder.checkpoints).name
         picked = read_pick(folder) or replace(exported.pick, checkpoint=last)
         if not same_scores(exported.pick, picked):

@@ -108,16 +108,21 @@ def runtime_of(file: Path) -> str | None:
     return next((name for name, suffix in SUFFIXES.items() if file.suffix == suffix), None)
 
 
-def load_exported(file: Path) -> Exported:
-    """Open a file of `a2bgan export`. Raises InputError if it cannot be used."""
+def load_exported(file: Path, *, half: bool = False) -> Exported:
+    """Open a file of `a2bgan export`. Raises InputError if it cannot be used.
+
+    half: compute in bfloat16 where the processor has it, which changes scores slightly; OpenVINO
+        only.
+    """
     if not file.is_file():
         raise InputError(f"{file}: no such file; `a2bgan export` makes one")
-    openers = {"onnx": _open_onnx, "openvino": _open_openvino}
     runtime = runtime_of(file)
     if runtime is None:
         raise InputError(f"{file}: not a model to score with: .onnx or .xml")
+    if half and runtime != "openvino":
+        raise InputError(f"{file}: {runtime} computes in float32 alone: leave out --half")
     try:
-        network, text = openers[runtime](file)
+        network, text = _open_openvino(file, half) if runtime == "openvino" else _open_onnx(file)
     except ImportError:
         raise InputError(missing(runtime)) from None
     except Exception as error:  # both runtimes raise their own kinds, of the general one
@@ -128,7 +133,7 @@ def load_exported(file: Path) -> Exported:
         about = About.model_validate_json(text)
         stored = about.calibration
         calibration = None if stored is None else Calibration.from_dict(stored)
-        fingerprint = f"{_sha256(file)}, {runtime}"
+        fingerprint = f"{_sha256(file)}, {runtime}{', bfloat16' if half else ''}"
         return Exported(about, Pick(**about.pick), calibration, network, fingerprint)
     except (ValidationError, ValueError, KeyError, TypeError):
         raise InputError(f"{file}: not written by `a2bgan export`, or by a newer one") from None
@@ -164,13 +169,17 @@ def _open_onnx(file: Path) -> tuple[Network, str]:
     return run, session.get_modelmeta().custom_metadata_map.get(KEY, "")
 
 
-def _open_openvino(file: Path) -> tuple[Network, str]:
+def _open_openvino(file: Path, half: bool) -> tuple[Network, str]:
     import openvino as ov
 
     core = ov.Core()
     model = core.read_model(file)
     text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else ""
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    precision = "bf16" if half else "f32"
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     compiled = core.compile_model(model, "CPU", settings)
     names = [output.get_any_name() for output in compiled.outputs]
 
