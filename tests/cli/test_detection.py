@@ -1,15 +1,18 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from a2bgan.cli.detection import _print_metrics
 from a2bgan.data.manifest import open_data
 from a2bgan.detection.evaluate import evaluate, summarise
 from a2bgan.detection.trained import load_trained
+from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -203,6 +206,28 @@ def test_what_was_written_into_a_searched_folder_is_not_scored(run, a2bgan, tmp_
 def test_brackets_in_measures_are_no_markup(capsys):
     _print_metrics({"split": "[/b]", "auroc": 0.5})
     assert "[/b]" in capsys.readouterr().out
+
+
+def test_measures_of_repeated_runs_go_where_they_are_wanted(run, phantoms, a2bgan, tmp_path):
+    for number in (0, 1):
+        shutil.copytree(run, tmp_path / "runs" / f"seed-{number}")
+    before = {p: p.read_bytes() for p in (tmp_path / "runs").rglob("metrics*")}
+    result = a2bgan("evaluate", tmp_path / "runs", "--data", phantoms, "--out", tmp_path / "m.json")
+    assert result.exit_code == 0, result.output
+    assert {p: p.read_bytes() for p in (tmp_path / "runs").rglob("metrics*")} == before
+    one, other, both = (
+        json.loads((tmp_path / f"m{name}.json").read_text()) for name in ("-seed-0", "-seed-1", "")
+    )
+    assert one["auroc"] == other["auroc"] == both["auroc"]
+    assert both["auroc_sd"] == 0
+
+
+def test_an_evaluation_with_a_score_that_is_not_finite_is_one_line(run, phantoms, monkeypatch):
+    trained = load_trained(RunFolder.open(run))
+    head = trained.method.networks["translator"].head
+    torch.nn.init.constant_(head.weight, torch.nan)
+    with pytest.raises(InputError, match=r"\.png: no finite score \(12 of 12 images\)"):
+        evaluate(trained, open_data(phantoms))
 
 
 def test_repeated_runs_with_a_map_and_without_are_summarised(run, phantoms):

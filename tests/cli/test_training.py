@@ -55,9 +55,17 @@ def test_images_of_one_patient_cannot_be_held_out(phantoms, a2bgan, small, tmp_p
 
 def test_a_finished_run_resumes_to_nothing(run, a2bgan, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
+    chosen = json.loads((copy / "selection.json").read_text())
+    chosen["pick"] |= {"score": "top-k", "rule": "labels"}
+    (copy / "selection.json").write_text(json.dumps(chosen))
     result = a2bgan("train", "--out", copy, "--resume")
     assert result.exit_code == 0
     assert "6 steps" in result.output
+    # What was selected since it ended stays; without a selection there is one again.
+    assert json.loads((copy / "selection.json").read_text()) == chosen
+    (copy / "selection.json").unlink()
+    assert a2bgan("train", "--out", copy, "--resume").exit_code == 0
+    assert json.loads((copy / "selection.json").read_text())["pick"]["rule"] != "labels"
 
 
 def test_a_profile_says_where_the_time_of_steps_goes(phantoms, a2bgan, small, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data import cache, content_index, ordered_work, readers
+from a2bgan.data import cache, content_index, ordered_work, preprocessing, readers
 from a2bgan.data.cache import CachedImages, Failure, default_cache_dir, load_images
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import PassingImageError, Picture, Reading, read_image, read_picture
@@ -388,6 +389,52 @@ def test_an_original_replaced_while_it_is_read(
     assert len(entries(cache_dir)) == 1
 
 
+def test_a_file_that_is_being_copied_again_is_not_damaged_for_good(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = files[0].read_bytes()
+
+    def read_while_copying(path: Path, reading: Reading) -> Picture:
+        if path != files[0]:
+            return read_picture(path, reading)
+        path.write_bytes(b"")
+        try:
+            return read_picture(path, reading)
+        finally:
+            copied.append(path)
+
+    copied: list[Path] = []
+    build = cache._build_entry
+
+    def build_and_end_the_copy(*arguments: object) -> None:
+        build(*arguments)  # type: ignore[arg-type]
+        files[0].write_bytes(whole)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "read_picture", read_while_copying)
+        patch.setattr(cache, "_build_entry", build_and_end_the_copy)
+        assert load(files, cache_dir).failures == [Failure("000.png", "empty file")]
+    assert copied == files[:1]
+    result = load(files, cache_dir)
+    assert result.failures == []
+    assert np.array_equal(result.images, decoded(files))
+
+
+def test_memory_that_is_short_in_preprocessing_may_not_be_another_time(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocessing, "_resize_8_bit", short)
+        failures = load(files, cache_dir).failures
+        assert {failure.reason for failure in failures} == {"not enough memory"}
+        with pytest.raises(PassingImageError, match="not enough memory"):
+            preprocessing.load_image(files[0], CONFIG)
+    assert load(files, cache_dir).failures == []
+
+
 def test_originals_that_never_rest(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,8 +542,22 @@ def test_where_a_killed_process_stopped_the_next_one_goes_on(
     (left,) = entries(cache_dir)
     with (left / cache.NOTES).open("a") as notes:
         notes.write("[16, ")  # half a line
+    # Enough for what is not there yet; and the half line is no part of the next one.
+    there = (left / "images.npy").stat()
+    free = there.st_size - 512 * there.st_blocks
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    noted = []
+    gather_notes = cache._note_decoded
+
+    def note(building: Path, decoded_now: dict[int, object]) -> None:
+        gather_notes(building, decoded_now)  # type: ignore[arg-type]
+        lines = (building / cache.NOTES).read_text().splitlines()
+        noted.append(len([json.loads(line) for line in lines]))
+
+    monkeypatch.setattr(cache, "_note_decoded", note)
 
     loaded = load(files, cache_dir)
+    assert noted == [20, 25, 30]
     assert len(read) == len(files) - 15
     np.testing.assert_array_equal(loaded.images, decoded(files))
     (entry,) = entries(cache_dir)

@@ -49,3 +49,20 @@ def test_a_damaged_index_is_rebuilt(files: list[Path], tmp_path: Path, content: 
     index.write_text(content)
     assert look(files, tmp_path)[0] == first
     assert json.loads(index.read_text()) == intact
+
+
+def test_a_file_of_a_series_that_is_replaced_by_an_older_one_of_its_size_is_seen(
+    tmp_path: Path,
+) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    for number in range(3):
+        (series / f"{number}.dcm").write_bytes(b"%d" % number * 100)
+        os.utime(series / f"{number}.dcm", ns=(number, 10 + number))
+    (first,), _ = look([series], tmp_path)
+    (series / "1.dcm").write_bytes(b"9" * 100)
+    os.utime(series / "1.dcm", ns=(1, 5))
+    (second,), told = look([series], tmp_path)
+    assert told == [1]
+    assert first.size == second.size == 300
+    assert first.sha256 != second.sha256

@@ -106,6 +106,7 @@ def test_round_trip(tiny_set: Path, tmp_path: Path) -> None:
         ("path,split,mask\na.png,test,../m.png\n", "row 2: path '../m.png' is outside"),
         ("path,split,twin\na.png,test,/m.png\n", "row 2: path '/m.png' is absolute"),
         ("path,split\na.png,mixed\na.png,test\n", "row 3: path 'a.png' is already in row 2"),
+        ("path,split\na/b.png,mixed\n./a//b.png,test\n", "path './a//b.png' is already in row 2"),
         ("path,split\na,b.png,mixed\n", "row 2: 3 fields where the header has 2; put"),
         ('path,split\n"a.png,mixed\n', "row 2: not valid CSV"),
         ('path,split\n"a\nb.png",mixed\n', "row 2: path 'a\\nb.png' has a control character"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from a2bgan.detection.calibration import (
     Calibration,
@@ -82,13 +83,28 @@ def test_drift_is_named_and_sameness_is_not():
     people = [f"p{k}" for k in range(60)]
     assert drift(calibration, people, scores, same, same) == []
     (sentence,) = drift(calibration, people, scores, same + 0.05, same)
-    assert sentence.startswith("brightness of these 60 patients: higher")
-    assert "higher in the median" in sentence
+    assert sentence.startswith("brightness of these 60 patients: mostly higher than")
     assert len(drift(calibration, people, scores + 1, same + 0.05, same - 0.05)) == 3
     assert drift(calibration, people[:10], scores[:10] + 1, same[:10] + 0.05, same[:10]) == []
     three = np.repeat(["one", "two", "three"], 20)
     (sentence,) = drift(calibration, three, scores + 1, same + 0.05, same)
     assert "20 images each in the median, those of calibration 1, and the score" in sentence
+
+
+def test_the_direction_of_a_drift_is_right_where_medians_are_equal():
+    old, scores = np.full(100, 0.4), np.random.default_rng(0).exponential(size=100)
+    new = np.where(np.arange(100) < 40, 0.5, 0.4)
+    for brighter, calibrated, direction in ((new, old, "higher"), (old, new, "lower")):
+        (sentence,) = drift(make(scores, calibrated), np.arange(100), scores, brighter, calibrated)
+        assert sentence.startswith(f"brightness of these 100 patients: mostly {direction} than")
+
+
+def test_scores_that_are_not_finite_are_no_calibration(monkeypatch):
+    trained = Trained(CONFIG.build_method(), CONFIG, PICK)
+    images = np.random.default_rng(0).integers(0, 255, (3, 1, 32, 32), dtype=np.uint8)
+    torch.nn.init.constant_(trained.method.networks["translator"].head.bias, torch.nan)
+    with pytest.raises(InputError, match="3 held-out images have no finite score"):
+        calibrate(trained, HeldOut(images, np.array(["a", "b", "c"])))
 
 
 def test_another_number_of_images_a_patient_is_said():

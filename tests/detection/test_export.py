@@ -11,7 +11,7 @@ import pytest
 
 from a2bgan.data.preprocessing import load_image
 from a2bgan.data.readers import ImageError
-from a2bgan.detection import export
+from a2bgan.detection import detect, export
 from a2bgan.detection.calibration import read_calibration
 from a2bgan.detection.exported import load_exported
 from a2bgan.detection.trained import load_trained
@@ -114,6 +114,23 @@ def test_files_name_no_patient_and_no_image(files, phantoms):
         assert str(phantoms) not in text
         assert "phantom" not in text
         assert ".png" not in text
+
+
+def test_a_file_is_checked_on_all_images_a_batch_at_a_time(run, monkeypatch, tmp_path):
+    trained = load_trained(RunFolder.open(run))
+    monkeypatch.setitem(detect.PIXELS_AT_ONCE, "cpu", 2 * trained.data.size**2)
+    kept, seen = trained.method.find, []
+
+    def find(x, version=None):
+        seen.append(x.shape[0])
+        return kept(x, version)
+
+    monkeypatch.setattr(trained.method, "find", find)
+    side = trained.data.size
+    images = np.random.default_rng(0).integers(0, 255, (5, 1, side, side), dtype=np.uint8)
+    check = export.export(trained, None, images, "torch", tmp_path / "m.pt2")
+    assert check.images == 5
+    assert seen[:3] == [2, 2, 1]
 
 
 def test_a_file_too_far_from_pytorch_is_not_left(

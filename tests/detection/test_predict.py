@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from a2bgan.data.manifest import open_data
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import dicom_of, is_dicom, is_volume
+from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
@@ -120,6 +122,23 @@ def test_results_below_a_searched_folder_are_no_inputs(tmp_path: Path) -> None:
         # What is named is taken.
         assert len(find_inputs([tmp_path / "new/results"], results=[results])) == 2
     assert len(find_inputs([tmp_path / "new"], results=[tmp_path])) == 4
+
+
+def test_a_score_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
+    names = ("a.png", "b.png", "c.png")
+    for number, name in enumerate(names):
+        picture = np.arange(64, dtype=np.uint8).reshape(8, 8) + np.uint8(number)
+        Image.fromarray(picture).save(tmp_path / name)
+
+    class Odd(Unused):
+        def detect(self, batches):
+            for images in batches:
+                x = torch.from_numpy(images).float() / 255
+                yield Detection(x, torch.tensor([0.5, torch.nan, torch.inf]), None, None)
+
+    found = list(predict(Odd(), find_inputs([tmp_path])))
+    assert [p.score for p in found] == [0.5, None, None]
+    assert [p.error for p in found] == ["", "no finite score", "no finite score"]
 
 
 def test_what_may_pass_is_told_from_what_will_not(tmp_path: Path) -> None:

@@ -91,3 +91,12 @@ def test_scores_that_separate_wholly_leave_an_interval(count):
 def test_empty_sets():
     with pytest.raises(ValueError, match="both sets"):
         estimate_diseased_share([], [1.0])
+
+
+@pytest.mark.parametrize("count", [5, 9, 15])
+def test_few_healthy_ones_give_a_wide_interval_around_the_share(count):
+    rng = np.random.default_rng(5)
+    mixed = np.r_[rng.normal(size=70), rng.normal(5, 1, 30)]
+    found = [estimate_diseased_share(rng.normal(size=count), mixed, repeats=20) for _ in range(20)]
+    assert 0.15 < np.mean([f.share for f in found]) < 0.45
+    assert np.mean([f.interval[0] < 0.3 < f.interval[1] for f in found]) > 0.8

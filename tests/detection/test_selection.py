@@ -82,7 +82,11 @@ def test_pseudo_auc_is_the_auroc_of_mixed_against_healthy():
         ([candidate(2, 0.80, "top-k"), candidate(2, 0.75)], (2, "top-k", "ema")),
         ([candidate(2, 0.80, "top-k"), candidate(1, 0.79)], (2, "top-k", "ema")),
         ([candidate(2, 0.80, version="raw"), candidate(2, 0.79)], (2, "mean", "ema")),
-        ([candidate(1, 0.8, error=float("nan")), candidate(2, 0.79)], (1, "mean", "ema")),
+        ([candidate(1, 0.8, error=float("nan")), candidate(2, 0.7)], (2, "mean", "ema")),
+        (
+            [candidate(2, 0.8, "texture", error=float("nan")), candidate(2, 0.7)],
+            (2, "mean", "ema"),
+        ),
     ],
 )
 def test_ties_go_to_the_later_checkpoint_and_the_paper_s_score(candidates, expected):
@@ -142,6 +146,7 @@ def test_beside_another_score_goes_the_best_of_the_same_map():
         ({"aucp": 0.55, "standard_error": 0.03}, True),
         ({"aucp": 0.57, "standard_error": 0.03}, False),
         ({"aucp": 0.4, "standard_error": 0.01}, True),
+        ({"aucp": 0.9, "standard_error": None}, True),
         ({"auroc": 0.5, "standard_error": 0.1}, False),
         ({}, False),
     ],
@@ -178,8 +183,22 @@ def test_labelled_images_select_the_best_on_them(run):
     measured = measure_with_labels(run, labelled, labels)
     selection = select_by_labels(run, labelled, labels)
     assert selection.details["auroc"] >= max(c.auroc for c in measured) - 0.1
-    with pytest.raises(InputError, match="both kinds"):
+    with pytest.raises(InputError, match="labelled images of both kinds"):
         select_by_labels(run, labelled, np.ones(40))
+    # Each of the patients has an abnormal image.
+    slices = HeldOut(labelled.images, np.repeat(np.arange(20), 2).astype(str), slices=True)
+    with pytest.raises(InputError, match="labelled patients of both kinds"):
+        select_by_labels(run, slices, np.tile((1, 0), 20))
+
+
+def test_the_error_of_a_single_patient_is_not_known(run):
+    one = held_out(40, 0)
+    one = HeldOut(one.images, np.full(40, "only"), slices=True)
+    selection = select_by_aucp(run, Validator(run, one, held_out(40, 1, square=20)))
+    assert selection.details["standard_error"] is None
+    assert selection.pick.checkpoint == read_candidates(run)[-1].checkpoint
+    assert selection.pick.score == "mean"
+    assert separates_nothing(selection.details)
 
 
 def test_fid_selects_the_nearest_translations(run):

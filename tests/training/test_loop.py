@@ -18,7 +18,12 @@ from a2bgan.cli.app import app
 from a2bgan.data.manifest import read_manifest
 from a2bgan.errors import InputError
 from a2bgan.training import loop
-from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints, load_weights
+from a2bgan.training.checkpoint import (
+    find_checkpoint,
+    list_checkpoints,
+    load_weights,
+    save_checkpoint,
+)
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import refuse_impossible, train
 from a2bgan.training.methods.a2bgan import A2BGAN
@@ -339,9 +344,27 @@ def test_resuming_what_is_finished_changes_nothing(tmp_path):
     run, _ = run_training(tmp_path / "run", "train.steps=6")
     before, lines = weights(run.path), list(run.metrics())
     outcome = train(run.config(), images(9, 0), images(7, 1), run, resume=True)
-    assert outcome.position.step == 6
+    assert (outcome.position.step, outcome.steps) == (6, 0)
     assert weights(run.path) == before
     assert list(run.metrics()) == lines
+
+
+def test_a_checkpoint_is_never_written_twice(tmp_path, monkeypatch):
+    written = []
+
+    def save(folder, method, position):
+        written.append(position.step)
+        return save_checkpoint(folder, method, position)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save)
+    run, outcome = run_training(
+        tmp_path / "run", "train.steps=40", validate=lambda method, at: at.step == 10
+    )
+    assert (outcome.position.step, outcome.steps) == (10, 10)
+    assert written == [5, 10]
+    assert (run.samples / "step-00000010.png").is_file()
+    train(run.config(), images(9, 0), images(7, 1), run, resume=True, validate=lambda *_: True)
+    assert written == [5, 10]
 
 
 @pytest.mark.parametrize("what", ["append_metrics", "write_samples"])

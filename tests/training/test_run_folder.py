@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from a2bgan.data.manifest import open_data
@@ -43,6 +45,19 @@ def test_what_is_no_run_is_named(tmp_path):
     run = RunFolder.create(tmp_path / "run", CONFIG)
     with pytest.raises(InputError, match="without a manifest; give --data"):
         run.manifest()
+
+
+@pytest.mark.parametrize("left", ["", "{", "{}"])
+def test_resources_that_are_half_written_are_written_anew(left, tmp_path):
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    run.note_resources(1.0)
+    whole = json.loads(run.resources_file.read_text())
+    run.resources_file.write_text(left)
+    run.note_resources(2.0)
+    again = json.loads(run.resources_file.read_text())
+    assert again.keys() == whole.keys()
+    assert again["training_seconds"] == 2
+    assert again["peak_memory"] >= whole["peak_memory"] > 0
 
 
 def test_metrics_after_a_step_are_forgotten_and_half_a_line_is_passed_over(tmp_path):

@@ -121,7 +121,9 @@ def decide(
     said = f"selected {pick.checkpoint}, {pick.version} weights, score {pick.score} by {rule.value}"
     for key, name in (("aucp", "AUCp"), ("auroc", "AUROC")):
         if key in details:
-            said += f" ({name} {details[key]:.3f}, standard error {details['standard_error']:.3f})"
+            error = details["standard_error"]
+            known = "unknown" if error is None else f"{error:.3f}"
+            said += f" ({name} {details[key]:.3f}, standard error {known})"
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)

@@ -57,7 +57,11 @@ def evaluate(
     score: ScoreOption = None,
     checkpoint: CheckpointOption = "selected",
     out: Annotated[
-        Path | None, typer.Option(help="JSON file to write.", show_default="RUN/metrics.json")
+        Path | None,
+        typer.Option(
+            help="JSON file to write; of repeated runs, also one for each beside it.",
+            show_default="RUN/metrics.json",
+        ),
     ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
@@ -84,7 +88,9 @@ def evaluate(
         )
         failed = failed or bool(result.failures or result.mask_failures)
         found.append(result)
-        target = folder.path / "metrics.json" if out is None or len(folders) > 1 else out
+        target = folder.path / "metrics.json" if out is None else out
+        if out is not None and len(folders) > 1:
+            target = out.with_name(f"{out.stem}-{folder.path.name}{out.suffix}")
         _write_metrics(result.metrics, target, result)
     metrics = found[0].metrics
     if len(found) > 1:
@@ -236,8 +242,7 @@ def _open_model(
 
     from a2bgan.detection.calibration import read_calibration, same_scores
     from a2bgan.detection.exported import SUFFIXES, load_exported, runtime_of
-    from a2bgan.detection.trained import load_trained, read_pick
-    from a2bgan.training.checkpoint import find_checkpoint
+    from a2bgan.detection.trained import load_trained, pick_of
     from a2bgan.training.run_folder import RunFolder
 
     of_file = None if path.is_dir() else runtime_of(path)
@@ -260,9 +265,7 @@ def _open_model(
         if not file.is_file():
             raise InputError(f"{file}: missing; `a2bgan export {path} --format {runtime}` makes it")
         exported = load_exported(file, half=half)
-        last = find_checkpoint(folder.checkpoints).name
-        picked = read_pick(folder) or replace(exported.pick, checkpoint=last)
-        if not same_scores(exported.pick, picked):
+        if not same_scores(exported.pick, pick_of(folder)):
             raise InputError(
                 f"{file}: of another checkpoint or score than the run's; "
                 f"`a2bgan export {path} --format {runtime}` makes it anew"
@@ -281,7 +284,11 @@ def _usable(
     from a2bgan.report.thresholds import say_too_few
 
     if calibration is None:
-        errors.print("[yellow]no threshold:[/] `a2bgan calibrate` sets one; scores alone follow")
+        errors.print(
+            "[yellow]no threshold:[/] `a2bgan calibrate` sets one, in an exported file when it is "
+            "made anew; scores alone follow",
+            soft_wrap=True,
+        )
     elif not calibration.applies_to(pick):
         # Only what the run stands for is calibrated, so `calibrate` is no help for another score.
         remedy = (

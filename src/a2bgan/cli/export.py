@@ -95,7 +95,10 @@ def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "n
             both = [load_part(run, s, part, CHECKED // 2).images for s in ("healthy", "mixed")]
             images = np.concatenate(both)
             if len(images) >= 2:
-                return images
+                # Of volumes come all slices.
+                few = np.linspace(0, len(images) - 1, min(len(images), CHECKED))
+                chosen: np.ndarray = images[few.astype(int)]
+                return chosen
     else:
         readable = []
         for item in find_inputs(data)[:CHECKED]:

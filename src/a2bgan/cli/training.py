@@ -219,7 +219,9 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         _warn_nothing_held_out(run, "to select by", "the last checkpoint is taken")
         rule = Rule.LAST
     try:
-        decide(run, rule)
+        # A run that had ended keeps what was selected since.
+        if outcome.steps or not run.selection_file.exists():
+            decide(run, rule)
     except InputError as error:
         # Only what FID needs can be missing here.
         errors.print(
@@ -323,9 +325,10 @@ def _create_run(out: Path, config: "Config", manifest: "Manifest", overwrite: bo
     from a2bgan.data.holdout import hold_out
     from a2bgan.training.run_folder import RunFolder
 
+    holdout = hold_out(manifest, config.holdout)  # takes a while; a run is there with it or not
     run = RunFolder.create(out, config, overwrite=overwrite)
     run.keep_manifest(manifest)
-    hold_out(manifest, config.holdout).write(run.holdout_file)
+    holdout.write(run.holdout_file)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Decode and preprocess each image once; afterwards read them from one memory-mapped array.
+"""Decode and preprocess a list of images once; then read them from one memory-mapped array.
 
 Below the cache folder:
     images/<key>/images.npy   the preprocessed images, (N, C, H, W)
@@ -188,7 +188,9 @@ def _build_entry(
     """Decode everything that is not yet decoded into a folder beside the entries."""
     shape = (len(paths), config.channels, config.size, config.size)
     dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
-    _require_space(building, int(np.prod(shape)) * dtype.itemsize)
+    there = building / "images.npy"  # of a process that was killed
+    allocated = 512 * there.stat().st_blocks if there.exists() else 0
+    _require_space(building, int(np.prod(shape)) * dtype.itemsize - allocated)
 
     # Byte-identical files are decoded once: the first row of each content stands for the others.
     first_row: dict[tuple[str | None, str], int] = {}
@@ -205,7 +207,9 @@ def _build_entry(
         except PassingImageError as error:
             return _Passing(error)
         except ImageError as error:
-            return str(error)
+            # A file that is being written anew is not damaged for good.
+            whole = _size_of(paths[row]) in (None, contents[row].size)
+            return str(error) if whole else _Passing(error)
         return _stored_form(image)
 
     rows = [row for row in first_row.values() if row not in decoded]
@@ -245,8 +249,9 @@ def _open_array(
         with suppress(OSError, ValueError, TypeError, EOFError):
             images = np.load(file, mmap_mode="r+", allow_pickle=False)
             # The notes end in a half-written line where the machine stopped.
-            lines = notes.read_text(encoding="utf-8").split("\n")[:-1]
-            noted = [json.loads(line) for line in lines]
+            text = notes.read_bytes()
+            os.truncate(notes, text.rfind(b"\n") + 1)
+            noted = [json.loads(line) for line in text.split(b"\n")[:-1]]
             if images.shape == shape and images.dtype == dtype:
                 return images, {k: v if isinstance(v, str) else StoredForm(*v) for k, v in noted}
     notes.unlink(missing_ok=True)
@@ -258,6 +263,14 @@ def _note_decoded(building: Path, decoded: dict[int, StoredForm | str]) -> None:
         file.writelines(
             json.dumps(item) + "\n" for item in decoded.items() if not isinstance(item[1], _Passing)
         )
+
+
+def _size_of(path: Path) -> int | None:
+    """Bytes of a file; None for what is no file: a slice, a folder, one that is gone."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _stored_form(image: np.ndarray) -> StoredForm:

@@ -76,8 +76,14 @@ def contents_of(
 def _file_state(path: str) -> list[int] | None:
     try:
         if os.path.isdir(path):  # a DICOM series
-            found = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
-            return [sum(s.st_size for s in found), max(s.st_mtime_ns for s in found)]
+            entries = sorted(
+                (entry.name, status.st_size, status.st_mtime_ns)
+                for entry in os.scandir(path)
+                if entry.is_file()
+                for status in [entry.stat()]
+            )
+            digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
+            return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
         status = os.stat(path)
     except (OSError, ValueError):
         return None

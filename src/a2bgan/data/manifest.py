@@ -172,7 +172,7 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
     columns = _column_positions(header, file)
     inside = _InsideFolder(root)
     rows: list[Row] = []
-    row_of_name: dict[str, int] = {}
+    row_of_path: dict[Path, int] = {}
     for number, cells in lines:
         place = f"{file}, row {number}"
         if len(cells) > len(header):
@@ -182,12 +182,12 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
             )
         values = {name: cells[k].strip() for name, k in columns.items() if k < len(cells)}
         row = _parse_row(values, place, inside)
-        if row.name in row_of_name:
+        if row.path in row_of_path:
             raise InputError(
-                f"{place}: path {_shown(row.name)} is already in row {row_of_name[row.name]}; "
+                f"{place}: path {_shown(row.name)} is already in row {row_of_path[row.path]}; "
                 "list each image once"
             )
-        row_of_name[row.name] = number
+        row_of_path[row.path] = number
         rows.append(row)
     if not rows:
         raise InputError(f"{file}: no rows below the header; list one image a row")

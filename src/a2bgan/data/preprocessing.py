@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from a2bgan.data.readers import (
     LARGEST_PIXEL_COUNT,
     ImageError,
+    PassingImageError,
     Reading,
     read_mask,
     read_picture,
@@ -143,8 +144,17 @@ def preprocess(
     Steps: reduce channels, crop the top, make square, window to [0, 1], clahe, resize (Lanczos with
     antialiasing), equalize or standardize, quantise, blacken border and corners, add the black
     borders of "pad". Limits, mean and histogram are those of what is not blackened. Raises
-    ImageError when cropping, blackening or windowing leaves a constant.
+    ImageError when cropping, blackening or windowing leaves a constant, or memory is short.
     """
+    try:
+        return _preprocess(image, config, window)
+    except MemoryError:
+        raise PassingImageError("not enough memory") from None
+
+
+def _preprocess(
+    image: np.ndarray, config: DataConfig, window: tuple[float, float] | None
+) -> np.ndarray:
     region = _region(_reduce_channels(image, config.channels), config)
     shape = _resized_shape(region.shape[0], region.shape[1], config)
     visible = _visible(region.shape[0], region.shape[1], config)

@@ -110,7 +110,8 @@ def usable_calibration(run: RunFolder, pick: Pick) -> Calibration | None:
 
 
 def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
-    """Score held-out healthy images. Raises InputError if there are none."""
+    """Score held-out healthy images. Raises InputError if there are none, or some score is not
+    finite."""
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
     found = [
@@ -120,6 +121,8 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     scores, means, deviations = (
         np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
     )
+    if not np.isfinite(scores).all():
+        raise InputError(f"{(~np.isfinite(scores)).sum()} held-out images have no finite score")
     of_patients = by_patient(healthy.patients, scores, trained.pick.patients)
     _, numbers = np.unique(healthy.patients, return_inverse=True)
     patient_scores = np.sort(list(of_patients.values()))
@@ -162,9 +165,10 @@ def drift(
         result = ks_2samp(new, old)
         p_value = min(1.0, float(result.pvalue) * len(tests))
         if p_value < DRIFT_AT:
-            direction = "higher" if np.median(new) > np.median(old) else "lower"
+            # Of the cumulative curves, where they are furthest apart: higher values come later.
+            direction = "higher" if result.statistic_sign < 0 else "lower"
             found.append(
-                f"{name} of these {len(new)} patients: {direction} in the median than of those of "
+                f"{name} of these {len(new)} patients: mostly {direction} than of those of "
                 f"calibration ({meaning}; Kolmogorov-Smirnov p = {p_value:.1g})"
             )
     return found

@@ -17,7 +17,13 @@ from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, twin_error
+from a2bgan.detection.localisation import (
+    PixelRanking,
+    aupro,
+    pixel_ap,
+    pixel_auroc,
+    twin_error,
+)
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.scores import SCORES, map_scores
@@ -74,7 +80,7 @@ def evaluate(
     masks, where their volume is. ``map_auroc`` is that of the best score of the map, which may be
     another than the picked one. ``patient_auroc`` is of patients, where some have several images.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
-    if the split has no labelled images that can be read.
+    if the split has no labelled images that can be read, or one's score is not finite.
     """
     config = trained.config.data
     labelled = [row for row in manifest.split(split) if row.label is not None]
@@ -100,6 +106,8 @@ def evaluate(
     seconds = time.monotonic() - started
 
     scores = judged.scores
+    if len(bad := np.flatnonzero(~np.isfinite(scores))):
+        raise InputError(f"{rows[bad[0]].name}: no finite score ({len(bad)} of {len(rows)} images)")
     labels = np.array([row.label for row in rows])
     interval = bootstrap_auroc_interval(labels, scores, np.array([r.patient_id for r in rows]))
     metrics: dict[str, Any] = {
@@ -188,10 +196,11 @@ def _localisation(
     lesions: (M, S, S) bool, of the compared images (M, C, S, S), uint8 or uint16 like their twins.
     """
     maps = np.stack(judged.maps)
+    ranking = PixelRanking.of(maps)
     measured: dict[str, Any] = {
-        "pixel_auroc": pixel_auroc(maps, lesions),
-        "pixel_ap": pixel_ap(maps, lesions),
-        "aupro": aupro(maps, lesions),
+        "pixel_auroc": pixel_auroc(maps, lesions, ranking),
+        "pixel_ap": pixel_ap(maps, lesions, ranking),
+        "aupro": aupro(maps, lesions, ranking=ranking),
     }
     if true_twins is not None:
         white = np.float32(np.iinfo(true_twins.dtype).max)

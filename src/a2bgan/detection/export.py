@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.detect import score_of
+from a2bgan.detection.detect import in_batches, score_of
 from a2bgan.detection.exported import INPUT, KEY, SUFFIXES, About, Network, load_exported, missing
 from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Trained
@@ -74,6 +74,8 @@ def export(
 ) -> Check:
     """Write a method to ``out``: preprocessing, score, threshold and network.
 
+    The method is on the CPU from then on: a file must not need the device that it was made on.
+
     calibration: one that holds for the method's pick, see `usable_calibration`.
     images: preprocessed (N, C, H, W), N >= 2; the file is checked on them before it is put in
         place. OpenVINO writes a .bin beside ``out``.
@@ -84,23 +86,28 @@ def export(
     if out.suffix != ENDINGS[form]:
         raise InputError(f"{out}: a file for {form} ends with {ENDINGS[form]}")
     about = describe(trained, calibration)
-    network = _Scoring(trained).eval()
+    network = _Scoring(trained).eval().cpu()
     # Not one image: an exporter may take a batch of one for a constant.
-    x = to_unit_range(images[:2]).to(trained.method.device)
-    expected = _run(network, to_unit_range(images).to(trained.method.device))
+    x = to_unit_range(images[:2])
+    names = list(about.outputs)
     try:
+        expected = _in_parts(_network(network, names), images, trained.batch_size)
         with tempfile.TemporaryDirectory(prefix=".exporting-", dir=out.parent) as folder:
             file = Path(folder, out.name)
-            _write(form, network, x, list(about.outputs), about.model_dump_json(), file)
-            measured = _open(form, file)(to_unit_range(images).numpy())
-            check = _compare(expected, [measured[name] for name in about.outputs], about)
+            _write(form, network, x, names, about.model_dump_json(), file)
+            measured = _in_parts(_open(form, file), images, trained.batch_size)
+            check = _compare(expected, measured, len(images))
             if max(check.score, check.map or 0.0) > TOLERANCE:
                 raise InputError(
                     f"{out}: not written: scores differ from PyTorch's by {check.score:.1e} and "
                     f"maps by {check.map or 0:.1e} of their largest value; allowed is {TOLERANCE:g}"
                 )
-            # The file that is asked for last: what stands there is whole.
-            for part in sorted(Path(folder).iterdir(), key=lambda part: part.name == out.name):
+            # The file that is asked for last, and none of before beside new parts: what stands
+            # there is whole.
+            parts = sorted(Path(folder).iterdir(), key=lambda part: part.name == out.name)
+            if len(parts) > 1:
+                out.unlink(missing_ok=True)
+            for part in parts:
                 os.replace(part, out.with_name(part.name))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
@@ -154,6 +161,9 @@ def _write(
             onnx_program: Any = torch.onnx.export(
                 program, input_names=[INPUT], output_names=list(names), dynamo=True, verbose=False
             )
+            if form == "openvino":
+                _save_openvino(onnx_program, names, text, file)
+                return
         except Exception as error:
             if isinstance(error, OSError):
                 raise
@@ -161,24 +171,25 @@ def _write(
                 f"this method cannot be exported to {form} ({type(error).__name__}): its scoring "
                 "is not a fixed chain of operations"
             ) from None
-        if form == "onnx":
-            import onnx
+        import onnx
 
-            model = onnx_program.model_proto
-            onnx.helper.set_model_props(model, {KEY: text})
-            model.producer_name = KEY
-            model.doc_string = "a2bgan: for research; not a medical device"
-            onnx.save(model, file)
-        else:
-            import openvino as ov
+        model = onnx_program.model_proto
+        onnx.helper.set_model_props(model, {KEY: text})
+        model.producer_name = KEY
+        model.doc_string = "a2bgan: for research; not a medical device"
+        onnx.save(model, file)
 
-            with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
-                onnx_program.save(Path(folder, "model.onnx"))
-                converted = ov.convert_model(Path(folder, "model.onnx"))
-            for output, name in zip(converted.outputs, names, strict=True):
-                output.get_tensor().set_names({name})
-            converted.set_rt_info(text, [KEY])
-            ov.save_model(converted, file, compress_to_fp16=False)
+
+def _save_openvino(onnx_program: Any, names: Sequence[str], text: str, file: Path) -> None:
+    import openvino as ov
+
+    with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
+        onnx_program.save(Path(folder, "model.onnx"))
+        converted = ov.convert_model(Path(folder, "model.onnx"))
+    for output, name in zip(converted.outputs, names, strict=True):
+        output.get_tensor().set_names({name})
+    converted.set_rt_info(text, [KEY])
+    ov.save_model(converted, file, compress_to_fp16=False)
 
 
 def _open(form: Format, file: Path) -> Network:
@@ -186,34 +197,40 @@ def _open(form: Format, file: Path) -> Network:
         return load_exported(file).network
     extra = {f"{KEY}.json": ""}
     module = torch.export.load(file, extra_files=extra).module()
-    names = list(json.loads(extra[f"{KEY}.json"])["outputs"])
+    return _network(module, list(json.loads(extra[f"{KEY}.json"])["outputs"]))
+
+
+def _network(module: nn.Module, names: Sequence[str]) -> Network:
+    """A module whose outputs have these names."""
 
     def run(x: np.ndarray) -> dict[str, np.ndarray]:
-        device = next(module.parameters()).device
-        found = _run(module, torch.from_numpy(x).to(device))
+        with torch.no_grad():
+            found = [part.numpy() for part in module(torch.from_numpy(x))]
         return dict(zip(names, found, strict=True))
 
     return run
 
 
-def _run(network: nn.Module, x: Tensor) -> list[np.ndarray]:
-    with torch.no_grad():
-        return [part.cpu().numpy() for part in network(x)]
+def _in_parts(network: Network, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    """Outputs for preprocessed images (N, C, H, W), which memory need not hold all at once."""
+    found = [network(to_unit_range(part).numpy()) for part in in_batches(images, batch_size)]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
-def _compare(expected: Sequence[np.ndarray], measured: Sequence[np.ndarray], about: About) -> Check:
+def _compare(
+    expected: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], images: int
+) -> Check:
     def share(name: str) -> float | None:
-        if name not in about.outputs:
+        if name not in expected:
             return None
-        place = list(about.outputs).index(name)
-        one, other = expected[place], measured[place]
+        one, other = expected[name], measured[name]
         largest = max(float(np.abs(one).max()), LEAST)
         difference = float(np.abs(one - other).max()) / largest
         return difference if np.isfinite(difference) else np.inf
 
     score = share("score")
     assert score is not None
-    return Check(len(expected[0]), score, share("map"))
+    return Check(images, score, share("map"))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ what must be known to use it (`About`). ONNX keeps that in ``metadata_props``, O
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from a2bgan.data.batches import to_unit_range
+from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.detect import Detection, batch_size_for
@@ -91,11 +93,15 @@ class Exported:
         return batch_size_for("cpu", self.data.size)
 
     def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """See `a2bgan.detection.prediction.Model`."""
-        for images in batches:
+        """See `a2bgan.detection.prediction.Model`; while one batch is taken the next is judged."""
+
+        def judge(images: np.ndarray) -> Detection:
             x = to_unit_range(images)
             found = {name: torch.from_numpy(v) for name, v in self.network(x.numpy()).items()}
-            yield Detection(x, found["score"], found.get("twin"), found.get("map"))
+            return Detection(x, found["score"], found.get("twin"), found.get("map"))
+
+        with ThreadPoolExecutor(1) as pool:  # the runtime's own threads share a batch
+            yield from in_order(pool, judge, batches, ahead=2)
 
 
 def runtime_of(file: Path) -> str | None:

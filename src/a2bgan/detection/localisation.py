@@ -1,6 +1,7 @@
 """Pixel-level metrics: does the map point at the lesion, and is the healthy twin the right one."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,29 +12,63 @@ _SAME_IMAGE_8_CONNECTED = np.zeros((3, 3, 3), dtype=bool)
 _SAME_IMAGE_8_CONNECTED[1] = True
 
 
-def pixel_auroc(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+@dataclass(frozen=True, slots=True)
+class PixelRanking:
+    """All pixels of maps from the highest to the lowest, for the measures that follow.
+
+    order: (N H W,) their places; ends: where in it the last pixel of each value stands.
+    """
+
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, maps: NDArray[Any]) -> Self:
+        """Sorts, which of many pixels takes a while: once for several measures."""
+        values = maps.ravel()
+        order = np.argsort(-values)
+        ordered = values[order]
+        ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+        return cls(order, ends)
+
+    def above(self, weight: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums of pixel weights (N H W,) above each distinct threshold, from the highest on.
+
+        They start with 0, for a threshold above every pixel. Equal values enter together, so that
+        no order among them is made up.
+        """
+        sums: NDArray[np.float64] = np.cumsum(weight[self.order], dtype=np.float64)[self.ends]
+        return np.append(0, sums)
+
+
+def pixel_auroc(
+    maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None = None
+) -> float | None:
     """AUROC of the maps' pixels, over all images together.
 
     Args:
         maps: (N, H, W) floats, higher is more abnormal; ties count half.
         masks: (N, H, W), True where there is lesion; images without any take part too.
+        ranking: of these maps, where it is there already.
 
     Returns:
         A value in [0, 1], or None where all pixels are of one kind.
     """
     if not _both_kinds(maps, masks):
         return None
-    lesion = masks.ravel().astype(bool)
-    found, false = _counts_by_threshold(maps, lesion, ~lesion)
+    found, false = _counts(maps, masks, ranking)
     return float(np.trapezoid(found / found[-1], false / false[-1]))
 
 
-def pixel_ap(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+def pixel_ap(
+    maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None = None
+) -> float | None:
     """Average precision of the maps' pixels, over all images together.
 
     Args:
         maps: (N, H, W) floats, higher is more abnormal.
         masks: (N, H, W), True where there is lesion; images without any take part too.
+        ranking: of these maps, where it is there already.
 
     Returns:
         A value in (0, 1], or None where all pixels are of one kind. Chance level is the share of
@@ -41,13 +76,17 @@ def pixel_ap(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
     """
     if not _both_kinds(maps, masks):
         return None
-    lesion = masks.ravel().astype(bool)
-    found, false = _counts_by_threshold(maps, lesion, ~lesion)
+    found, false = _counts(maps, masks, ranking)
     precision = found[1:] / (found[1:] + false[1:])
     return float(np.sum(np.diff(found) * precision) / found[-1])
 
 
-def aupro(maps: NDArray[Any], masks: NDArray[Any], fpr_limit: float = 0.3) -> float | None:
+def aupro(
+    maps: NDArray[Any],
+    masks: NDArray[Any],
+    fpr_limit: float = 0.3,
+    ranking: PixelRanking | None = None,
+) -> float | None:
     """Area under the per-region overlap curve (Bergmann et al., "MVTec AD", IJCV 2021).
 
     Per-region overlap is the share of a lesion's pixels above the threshold, averaged over lesions,
@@ -60,6 +99,7 @@ def aupro(maps: NDArray[Any], masks: NDArray[Any], fpr_limit: float = 0.3) -> fl
         maps: (N, H, W) floats, higher is more abnormal.
         masks: (N, H, W), True where there is lesion; images without any take part too.
         fpr_limit: in (0, 1].
+        ranking: of these maps, where it is there already.
 
     Returns:
         A value in [0, 1], or None where all pixels are of one kind. A random map gives
@@ -71,7 +111,8 @@ def aupro(maps: NDArray[Any], masks: NDArray[Any], fpr_limit: float = 0.3) -> fl
     region = regions.ravel()
     share = 1 / (count * np.bincount(region).astype(np.float64))
     share[0] = 0  # label 0 is everything outside the lesions
-    overlap, false = _counts_by_threshold(maps, share[region], region == 0)
+    ranking = ranking or PixelRanking.of(maps)
+    overlap, false = ranking.above(share[region]), ranking.above(region == 0)
     rate = false / false[-1]
     inside = rate <= fpr_limit
     rates = np.append(rate[inside], fpr_limit)
@@ -142,20 +183,10 @@ def _both_kinds(maps: NDArray[Any], masks: NDArray[Any]) -> bool:
     return bool(masks.any() and not masks.all())
 
 
-def _counts_by_threshold(
-    maps: NDArray[Any], first: NDArray[Any], second: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Sums of two pixel weights above each distinct threshold, from the highest to the lowest.
-
-    Both start with 0, for a threshold above every pixel. Equal values enter together, so that no
-    order among them is made up.
-    """
-    values = maps.ravel()
-    order = np.argsort(-values)
-    ordered = values[order]
-    tie_ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    above = [
-        np.append(0, np.cumsum(weight[order], dtype=np.float64)[tie_ends])
-        for weight in (first, second)
-    ]
-    return above[0], above[1]
+def _counts(
+    maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many pixels of lesions, and how many others, are above each distinct threshold."""
+    ranking = ranking or PixelRanking.of(maps)
+    lesion = masks.ravel().astype(bool)
+    return ranking.above(lesion), ranking.above(~lesion)

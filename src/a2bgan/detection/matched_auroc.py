@@ -53,10 +53,7 @@ def matched_auroc(
     covariate = np.asarray(covariate, dtype=np.float64)
     order = np.argsort(covariate[~abnormal])
     cases, controls = covariate[abnormal], covariate[~abnormal][order]
-    wins = np.zeros((len(cases), len(controls)))
-    for of_training in scores:
-        case, control = of_training[abnormal][:, np.newaxis], of_training[~abnormal][order]
-        wins += ((case > control) + 0.5 * (case == control)) / len(scores)
+    of_case, of_control = scores[:, abnormal], scores[:, ~abnormal][:, order]
 
     def adjusted(times: NDArray[np.int64]) -> tuple[float, float]:
         """AUROC with every image (N,) counted so often, and the share of cases with a match."""
@@ -72,7 +69,10 @@ def matched_auroc(
         row = np.flatnonzero(matched)
         start, end = start[row, np.newaxis], end[row, np.newaxis]
         place = start + np.arange((end - start).max())
-        won = wins[row[:, np.newaxis], drawn[np.minimum(place, len(drawn) - 1)]]
+        beside = drawn[np.minimum(place, len(drawn) - 1)]
+        won = np.zeros(beside.shape)
+        for case, control in zip(of_case[:, row, np.newaxis], of_control, strict=True):
+            won += ((case > control[beside]) + 0.5 * (case == control[beside])) / len(scores)
         places = (won * (place < end)).sum(axis=1) / (end - start)[:, 0]
         weights = of_cases[row]
         return float(np.average(places, weights=weights)), float(weights.sum() / of_cases.sum())

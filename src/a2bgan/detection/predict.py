@@ -88,7 +88,8 @@ def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
     """Score inputs in order, volumes by their slices; files of the next batches are read while
     one is judged.
 
-    A file that cannot be read is a Prediction with an error; it never stops the others.
+    A file that cannot be read, or has no finite score, is a Prediction with an error; it never
+    stops the others.
     """
 
     def judge(images: Iterable[Input]) -> Iterator[Prediction]:
@@ -119,7 +120,11 @@ def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Predictio
         for k in range(len(batch.scores)):
             while (reason := waiting[0][1]) is not None:
                 yield _failed(waiting.popleft()[0], reason)
-            yield Prediction.of(batch, k, waiting.popleft()[0])
+            item, _ = waiting.popleft()
+            if np.isfinite(float(batch.scores[k])):
+                yield Prediction.of(batch, k, item)
+            else:
+                yield Prediction(item, error="no finite score")
     for item, error in waiting:
         assert error is not None
         yield _failed(item, error)

@@ -43,10 +43,11 @@ def estimate_diseased_share(
     ``TPR = Phi((separation + Phi^-1(FPR)) / spread)``, the usual one in radiology (Dorfman and Alf
     1969). The estimate is the posterior mean of the share given the histogram of places, with every
     share equally likely beforehand. The interval is the percentile bootstrap over patients of both
-    sets. An image that scores the same as healthy ones may have any place among them; where such
-    ties leave places open, the interval is no narrower than the posterior's, because resamples of
-    ties are all alike. So are those of sets that scores separate wholly: where the bootstrap's
-    interval has no width, it is widened to the posterior's too.
+    sets. An image that scores the same as healthy ones may have any place among them, and of fewer
+    healthy images than the histogram has cells no place is known well; where places are open, the
+    interval is no narrower than the posterior's, because resamples of ties are all alike. So are
+    those of sets that scores separate wholly: where the bootstrap's interval has no width, it is
+    widened to the posterior's too.
 
     What it cannot see: disease that scores like health. Where scores hardly separate (an AUROC
     below 0.85), the share comes out too small; nothing diseased comes out as a few per cent.
@@ -84,14 +85,14 @@ def estimate_diseased_share(
 
 
 def _posterior(healthy: NDArray[Any], mixed: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """Probability of each of _SHARES, and whether ties leave open in which cell any image is."""
+    """Probability of each of _SHARES, and whether it is open in which cell any image is."""
     ordered, n = np.sort(healthy), len(healthy)
     edges = np.linspace(0, 1, _CELLS + 1)
     above, not_below = (n - np.searchsorted(ordered, mixed, side) for side in ("right", "left"))
     # A tied image's place is anywhere from above those that score the same to below them.
     start, end = above / (n + 1), (not_below + 1) / (n + 1)
     cell = np.searchsorted(edges, (above + 0.5) / (n + 1), "right") - 1
-    spread = (above < not_below) & (
+    spread = ((above < not_below) | (n + 1 < _CELLS)) & (
         np.searchsorted(edges, start, "right") < np.searchsorted(edges, end, "left")
     )
     log_cells, prior = _grid()

@@ -173,9 +173,10 @@ def _are_tied(top: Candidate, other: Candidate, steady: Mapping[Candidate, float
     """Whether another candidate is within two standard errors of the top one.
 
     Of the top one's error; where that is 0, because it happens to separate all, of the other's.
+    Where it is not known, of a single patient, nothing tells them apart.
     """
     error = top.error or other.error
-    return steady[top] - steady[other] <= (2 * error if np.isfinite(error) else 0)
+    return not steady[top] - steady[other] > 2 * error
 
 
 def _steadied(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
@@ -206,8 +207,12 @@ def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
 
 def separates_nothing(details: Mapping[str, Any]) -> bool:
     """Whether ``selection.json`` says that mixed images do not score clearly above healthy ones:
-    an AUCp of less than two standard errors above chance. False where AUCp was not measured."""
-    return "aucp" in details and details["aucp"] < 0.5 + 2 * details["standard_error"]
+    an AUCp of less than two standard errors, or of an unknown number of them, above chance. False
+    where AUCp was not measured."""
+    if "aucp" not in details:
+        return False
+    error = details["standard_error"]
+    return error is None or details["aucp"] < 0.5 + 2 * error
 
 
 def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
@@ -223,16 +228,17 @@ def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -
 
     Raises InputError unless there are images of both kinds.
     """
-    if len(set(labels.tolist())) < 2:
-        raise InputError("labelled images of both kinds are needed, label 0 and label 1")
+    # A patient is abnormal when an image is.
+    _, known = _compared(labelled, labels, DEFAULT_RULE)
+    for whose, of_all in (("images", labels), ("patients", known)):
+        if len(set(of_all.tolist())) < 2:
+            raise InputError(f"labelled {whose} of both kinds are needed, label 0 and label 1")
     found = []
     for step, checkpoint, method in _checkpoints(run):
         for version in method.versions:
             for score, values in all_scores(method, labelled.images, version).items():
                 for rule in _rules(labelled):
                     patients, scores = _compared(labelled, values, rule)
-                    # A patient is abnormal when an image is.
-                    _, known = _compared(labelled, labels, DEFAULT_RULE)
                     auroc, error = auroc_with_error(known, scores, patients)
                     found.append(Candidate(step, checkpoint, version, score, auroc, error, rule))
     return found
@@ -285,7 +291,8 @@ def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut)
 def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selection:
     pick, best = best_candidate(candidates, rule, run.config().facts.score)
     measure = "aucp" if rule == "aucp" else "auroc"
-    return Selection(pick, {measure: best.auroc, "standard_error": best.error})
+    error = best.error if np.isfinite(best.error) else None
+    return Selection(pick, {measure: best.auroc, "standard_error": error})
 
 
 def _checkpoints(run: RunFolder) -> Iterator[tuple[int, str, Method]]:

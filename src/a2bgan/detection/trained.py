@@ -108,18 +108,29 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
     method = config.build_method()
     if score is not None:
         check_score(score, method.facts)
-    pick = read_pick(run) if checkpoint == SELECTED else None
-    if pick is None:
-        name = "last" if checkpoint == SELECTED else checkpoint
-        found = find_checkpoint(run.checkpoints, name)
-        rule = "last" if name == "last" else "named"
-        pick = Pick(found.name, method.versions[0], method.facts.score, rule)
+    pick = _pick_of(run, method, checkpoint)
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
     for network in method.networks.values():
         network.eval()  # for good: several threads may judge with it
     return Trained(on_device(method), config, pick)
+
+
+def pick_of(run: RunFolder) -> Pick:
+    """What a run stands for: what was selected; the last checkpoint and the paper's score where
+    nothing was. Raises InputError."""
+    return _pick_of(run, run.config().build_method(), SELECTED)
+
+
+def _pick_of(run: RunFolder, method: Method, checkpoint: str) -> Pick:
+    pick = read_pick(run) if checkpoint == SELECTED else None
+    if pick is not None:
+        return pick
+    name = "last" if checkpoint == SELECTED else checkpoint
+    found = find_checkpoint(run.checkpoints, name)
+    rule = "last" if name == "last" else "named"
+    return Pick(found.name, method.versions[0], method.facts.score, rule)
 
 
 def on_device(method: Method) -> Method:

@@ -76,9 +76,18 @@ def _along_rows(x: Tensor, sigma: float, stride: int) -> Tensor:
     As a product with a matrix: the gradient of a convolution of one channel is slow on CPUs.
     """
     count, _, height, width = x.shape
-    matrix = torch.from_numpy(row_matrix(sigma, width, stride)).to(x)
+    # Kept on the device: from the host it would stop a GPU each time. A compiler keeps its own.
+    on_device = _row_tensor.__wrapped__ if torch.compiler.is_compiling() else _row_tensor
+    matrix = on_device(sigma, width, stride, x.device, x.dtype)
     out = x.reshape(-1, width) @ matrix.flatten(1)
     return out.reshape(count, height, *matrix.shape[1:]).permute(0, 3, 1, 2)  # channels last
+
+
+@lru_cache(maxsize=16)
+def _row_tensor(
+    sigma: float, width: int, stride: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    return torch.from_numpy(row_matrix(sigma, width, stride)).to(device, dtype)
 
 
 @lru_cache(maxsize=16)

@@ -151,10 +151,11 @@ def _summary(
             first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
         first += "."
     elif "aucp" in selection:
+        error = selection["standard_error"]
         first = (
             f"No labelled test images of both kinds; held-out mixed images score above held-out "
             f"healthy ones with an AUCp of {selection['aucp']:.3f} "
-            f"(standard error {selection['standard_error']:.3f})."
+            f"(standard error {'unknown' if error is None else f'{error:.3f}'})."
         )
     else:
         first = (

@@ -222,10 +222,7 @@ def _read(
     digests: dict[str, str] = {}  # of a volume's slices the volume is read once
     for done, p in enumerate(predict(trained, inputs), start=1):
         pixels, peak = nothing, 0.0
-        score, error = p.score, p.error
-        if score is not None and not np.isfinite(score):
-            score, error = None, "no finite score"
-        elif score is not None:
+        if p.score is not None:
             pixels, peak = planes_of(p)
         name = os.fsencode(p.input.name).decode("utf-8", "replace")
         file = volume_of(p.input.path)
@@ -233,7 +230,7 @@ def _read(
             digests[file] = _digest(Path(file))
         part = parse_slice(p.input.path)
         digest = digests[file] + part.fragment if digests[file] and part else digests[file]
-        yield Case(name, p.input.patient_id, digest, score, error, peak), pixels
+        yield Case(name, p.input.patient_id, digest, p.score, p.error, peak), pixels
         if watch is not None:
             watch(done)
 

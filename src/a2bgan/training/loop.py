@@ -51,11 +51,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a training ended: the method with its last weights, and whether it was interrupted."""
+    """How a training ended: the method with its last weights, and whether it was interrupted.
+
+    steps: taken by this call, without those before it was resumed.
+    """
 
     method: Method
     position: Position
     interrupted: bool
+    steps: int
 
 
 def train(
@@ -92,6 +96,7 @@ def train(
         load_weights(checkpoint, method)
         load_optimizers(checkpoint, method)
         position = read_position(checkpoint)
+    first = position.step
 
     def enough(position: Position) -> bool:
         """Whether the checkpoint just written (or gone on from) is where training may end."""
@@ -106,7 +111,7 @@ def train(
             position, stopped = _one_pass(method, healthy, settings.batch_size, fabric, run, watch)
         if not stopped:
             enough(position)
-        return Outcome(method, position, stopped)
+        return Outcome(method, position, stopped, position.step - first)
     assert isinstance(method, StepMethod)
     drawn = settings.batch_size * method.batches_per_step
     passes_per_step = drawn * fabric.world_size / min(len(healthy), len(mixed))
@@ -128,6 +133,7 @@ def train(
     ended = position.step > 0 and enough(position)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, time.monotonic() - position.seconds
+    saved = step  # that of the last checkpoint
     logged_step, logged_at = step, time.monotonic()
 
     with _interruption() as interrupted, _full_disk_in_words(run):
@@ -172,20 +178,23 @@ def train(
                 _stop_if_weights_are_not_finite(method, step, fabric)
                 if fabric.is_global_zero:
                     save_checkpoint(run.checkpoints, method, position)
+                saved = step
                 ended = enough(position)
 
         position = Position(step, time.monotonic() - started)
         _stop_if_weights_are_not_finite(method, step, fabric)
         if fabric.is_global_zero:
-            write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
-            save_checkpoint(run.checkpoints, method, position)
+            if not (last := run.samples / f"step-{step:08d}.png").exists():
+                write_samples(last, method, healthy, mixed)
+            if step > saved:
+                save_checkpoint(run.checkpoints, method, position)
         stopped = _anyone(interrupted, fabric)
         if not stopped:
             enough(position)  # which measures it
         if fabric.is_global_zero:
             writer.close()
             run.note_resources(position.seconds)
-    return Outcome(method, position, stopped)
+    return Outcome(method, position, stopped, step - first)
 
 
 def _one_pass(

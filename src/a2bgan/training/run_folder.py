@@ -6,6 +6,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,10 @@ class RunFolder:
                 shutil.rmtree(path)
             for folder in (path, run.checkpoints, run.samples):
                 folder.mkdir(parents=True, exist_ok=True)
+            run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
+            write_config(config, run.config_file)
         except OSError as error:
             raise InputError(f"{path}: cannot be created ({error.strerror})") from None
-        write_config(config, run.config_file)
-        run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
         return run
 
     @staticmethod
@@ -156,11 +157,11 @@ class RunFolder:
                 torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
             ),
         }
-        if self.resources_file.exists():  # of an earlier part of the training
+        with suppress(OSError, ValueError, KeyError):  # of an earlier part of the training
             before = json.loads(self.resources_file.read_text())
             for key in ("peak_memory", "peak_gpu_memory"):
                 noted[key] = max((noted[key], before[key]), key=lambda value: value or 0)
-        self.resources_file.write_text(json.dumps(noted, indent=2) + "\n")
+        write_atomically(self.resources_file, json.dumps(noted, indent=2) + "\n")
 
     def truncate_metrics(self, last_step: int) -> None:
         """Forget what was logged after a step: a resumed run logs it again."""

@@ -387,6 +387,16 @@ def test_neither_networks_step_reaches_the_other(preset):
     assert any(torch.count_nonzero(p.grad) for p in both.networks["translator"].parameters())
 
 
+def test_where_d_learns_alone_only_a_is_translated():
+    method = make("paper")
+    seen = []
+    translator = method.networks["translator"]
+    translator.register_forward_hook(lambda _, inputs, out: seen.append(len(inputs[0])))
+    for step in range(4):
+        method.step(*batches(0), moment(step))
+    assert seen == [4, 8, 4, 8]
+
+
 def test_a_short_training_is_not_all_warm_up():
     method = make("fast", "method.discriminator.warmup_steps=1000")
     b, a = batches(0)

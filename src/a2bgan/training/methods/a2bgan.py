@@ -228,8 +228,9 @@ class A2BGAN(StepMethod):
         suspects = mixed
         if len(candidates) > n:
             suspects = candidates[self._most_suspect(energies[1], n)]
+        # D alone asks for no translation of B.
+        both = torch.cat([suspects, healthy]) if translating else suspects
         with torch.set_grad_enabled(translating):
-            both = torch.cat([suspects, healthy])
             translation: Translation = self.translator(both)
         fake = translation.healthy[: len(suspects)].detach()
         report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
