@@ -224,8 +224,8 @@ def test_measures_of_repeated_runs_go_where_they_are_wanted(run, phantoms, a2bga
 
 def test_an_evaluation_with_a_score_that_is_not_finite_is_one_line(run, phantoms):
     trained = load_trained(RunFolder.open(run), score="mean")
-    head = trained.method.networks["translator"].head
-    torch.nn.init.constant_(head.weight, torch.nan)
+    for name in ("translator", "translator_ema"):
+        torch.nn.init.constant_(trained.method.networks[name].head.weight, torch.nan)
     with pytest.raises(InputError, match=r"\.png: no finite score \(12 of 12 images\)"):
         evaluate(trained, open_data(phantoms))
 
