@@ -16,7 +16,7 @@ from a2bgan.data.ordered_work import in_order
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, PassingImageError, is_dicom, is_volume
 from a2bgan.data.slice_names import volume_of
-from a2bgan.detection.prediction import Input, Model, Prediction
+from a2bgan.detection.prediction import NOT_FINITE, Input, Model, Prediction
 from a2bgan.detection.volume_prediction import predict_volume
 from a2bgan.errors import InputError
 
@@ -124,7 +124,7 @@ def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Predictio
             if np.isfinite(float(batch.scores[k])):
                 yield Prediction.of(batch, k, item)
             else:
-                yield Prediction(item, error="no finite score")
+                yield Prediction(item, error=NOT_FINITE)
     for item, error in waiting:
         assert error is not None
         yield _failed(item, error)

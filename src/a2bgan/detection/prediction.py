@@ -14,6 +14,9 @@ from a2bgan.data.slice_names import volume_of
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick
 
+NOT_FINITE = "no finite score"
+"""Why an image that could be read has no score."""
+
 
 class Model(Protocol):
     """What scores images: a `Trained` method or an `Exported` one."""

@@ -77,8 +77,8 @@ def _along_rows(x: Tensor, sigma: float, stride: int) -> Tensor:
     """
     count, _, height, width = x.shape
     # Kept on the device: from the host it would stop a GPU each time. A compiler keeps its own.
-    on_device = _row_tensor.__wrapped__ if torch.compiler.is_compiling() else _row_tensor
-    matrix = on_device(sigma, width, stride, x.device, x.dtype)
+    rows = _row_tensor.__wrapped__ if torch.compiler.is_compiling() else _row_tensor
+    matrix = rows(sigma, width, stride, x.device, x.dtype)
     out = x.reshape(-1, width) @ matrix.flatten(1)
     return out.reshape(count, height, *matrix.shape[1:]).permute(0, 3, 1, 2)  # channels last
 

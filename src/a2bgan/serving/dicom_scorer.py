@@ -8,7 +8,7 @@ import numpy as np
 from a2bgan.data.manifest import identify
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import ImageError
-from a2bgan.detection.prediction import Input, Prediction
+from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
 from a2bgan.serving.decoder import Decoder
@@ -101,7 +101,7 @@ class Scorer(threading.Thread):
         image = self._decoder.load(path)
         (found,) = self._trained.detect([image[np.newaxis]])
         if not np.isfinite(float(found.scores[0])):
-            raise ImageError("no finite score")
+            raise ImageError(NOT_FINITE)
         item = Input("", path, identify(path, "", self._keep_identifiers))
         made = self._objects.make(Prediction.of(found, 0, item))
         return {name: encoded(dataset) for name, dataset in made.items()}
