@@ -99,7 +99,7 @@ def test_the_direction_of_a_drift_is_right_where_medians_are_equal():
         assert sentence.startswith(f"brightness of these 100 patients: mostly {direction} than")
 
 
-def test_scores_that_are_not_finite_are_no_calibration(monkeypatch):
+def test_scores_that_are_not_finite_are_no_calibration():
     trained = Trained(CONFIG.build_method(), CONFIG, PICK)
     images = np.random.default_rng(0).integers(0, 255, (3, 1, 32, 32), dtype=np.uint8)
     torch.nn.init.constant_(trained.method.networks["translator"].head.bias, torch.nan)

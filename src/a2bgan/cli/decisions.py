@@ -111,7 +111,7 @@ def decide(
 ) -> None:
     """Select by a rule, write ``selection.json`` and say what was picked."""
     from a2bgan.detection.held_out import load_both
-    from a2bgan.detection.selection import diseased_share, separates_nothing
+    from a2bgan.detection.selection import diseased_share, separates_nothing, shown_error
     from a2bgan.detection.trained import write_selection
 
     selection = _select(run, rule, labels, inception, random_features)
@@ -121,9 +121,7 @@ def decide(
     said = f"selected {pick.checkpoint}, {pick.version} weights, score {pick.score} by {rule.value}"
     for key, name in (("aucp", "AUCp"), ("auroc", "AUROC")):
         if key in details:
-            error = details["standard_error"]
-            known = "unknown" if error is None else f"{error:.3f}"
-            said += f" ({name} {details[key]:.3f}, standard error {known})"
+            said += f" ({name} {details[key]:.3f}, standard error {shown_error(details)})"
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)

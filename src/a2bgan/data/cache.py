@@ -27,11 +27,11 @@ import numpy as np
 import platformdirs
 
 from a2bgan.data.building_folder import building_folder, remove_abandoned, remove_in_one_step
-from a2bgan.data.content_index import Content, contents_of
+from a2bgan.data.content_index import Content, contents_of, file_state
 from a2bgan.data.ordered_work import read_in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import ImageError, PassingImageError, read_picture
-from a2bgan.data.slice_names import fragment_of, parse_slice
+from a2bgan.data.slice_names import fragment_of, parse_slice, volume_of
 from a2bgan.errors import InputError
 
 # Raise it when readers or preprocessing give other pixels for the same options.
@@ -208,7 +208,8 @@ def _build_entry(
             return _Passing(error)
         except ImageError as error:
             # A file that is being written anew is not damaged for good.
-            whole = _size_of(paths[row]) in (None, contents[row].size)
+            state = file_state(volume_of(paths[row]))
+            whole = state is None or state[0] == contents[row].size
             return str(error) if whole else _Passing(error)
         return _stored_form(image)
 
@@ -263,14 +264,6 @@ def _note_decoded(building: Path, decoded: dict[int, StoredForm | str]) -> None:
         file.writelines(
             json.dumps(item) + "\n" for item in decoded.items() if not isinstance(item[1], _Passing)
         )
-
-
-def _size_of(path: Path) -> int | None:
-    """Bytes of a file; None for what is no file: a slice, a folder, one that is gone."""
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
-        return None
 
 
 def _stored_form(image: np.ndarray) -> StoredForm:

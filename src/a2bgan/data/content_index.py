@@ -43,7 +43,7 @@ def contents_of(
     first: dict[str, int] = {}
     for k, file in enumerate(files):
         first.setdefault(file, k)
-    state_of = {file: _file_state(file) for file in first}
+    state_of = {file: file_state(file) for file in first}
     states = [state_of[file] for file in files]
     changed = [
         k
@@ -73,14 +73,15 @@ def contents_of(
     return contents
 
 
-def _file_state(path: str) -> list[int] | None:
+def file_state(path: str) -> list[int] | None:
+    """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
+    it cannot be told."""
     try:
         if os.path.isdir(path):  # a DICOM series
             entries = sorted(
-                (entry.name, status.st_size, status.st_mtime_ns)
+                (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
                 for entry in os.scandir(path)
                 if entry.is_file()
-                for status in [entry.stat()]
             )
             digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
             return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]

@@ -72,7 +72,8 @@ def matched_auroc(
         beside = drawn[np.minimum(place, len(drawn) - 1)]
         won = np.zeros(beside.shape)
         for case, control in zip(of_case[:, row, np.newaxis], of_control, strict=True):
-            won += ((case > control[beside]) + 0.5 * (case == control[beside])) / len(scores)
+            against = control[beside]
+            won += ((case > against) + 0.5 * (case == against)) / len(scores)
         places = (won * (place < end)).sum(axis=1) / (end - start)[:, 0]
         weights = of_cases[row]
         return float(np.average(places, weights=weights)), float(weights.sum() / of_cases.sum())

@@ -215,6 +215,12 @@ def separates_nothing(details: Mapping[str, Any]) -> bool:
     return error is None or details["aucp"] < 0.5 + 2 * error
 
 
+def shown_error(details: Mapping[str, Any]) -> str:
+    """The standard error of ``selection.json``, as it is put into words."""
+    error = details["standard_error"]
+    return "unknown" if error is None else f"{error:.3f}"
+
+
 def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
     """As by AUCp, with the AUROC on a few labelled images: the paper's other suggestion.
 

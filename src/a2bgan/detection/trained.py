@@ -108,7 +108,9 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
     method = config.build_method()
     if score is not None:
         check_score(score, method.facts)
-    pick = _pick_of(run, method, checkpoint)
+    pick = read_pick(run) if checkpoint == SELECTED else None
+    if pick is None:
+        pick = _unselected(run, method, "last" if checkpoint == SELECTED else checkpoint)
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
@@ -120,14 +122,10 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
 def pick_of(run: RunFolder) -> Pick:
     """What a run stands for: what was selected; the last checkpoint and the paper's score where
     nothing was. Raises InputError."""
-    return _pick_of(run, run.config().build_method(), SELECTED)
+    return read_pick(run) or _unselected(run, run.config().build_method(), "last")
 
 
-def _pick_of(run: RunFolder, method: Method, checkpoint: str) -> Pick:
-    pick = read_pick(run) if checkpoint == SELECTED else None
-    if pick is not None:
-        return pick
-    name = "last" if checkpoint == SELECTED else checkpoint
+def _unselected(run: RunFolder, method: Method, name: str) -> Pick:
     found = find_checkpoint(run.checkpoints, name)
     rule = "last" if name == "last" else "named"
     return Pick(found.name, method.versions[0], method.facts.score, rule)

@@ -22,7 +22,7 @@ from a2bgan.detection.held_out import load_part, without_learned
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.score_audit import ScoreAudit, audit_score
-from a2bgan.detection.selection import read_candidates, separates_nothing
+from a2bgan.detection.selection import read_candidates, separates_nothing, shown_error
 from a2bgan.detection.shortcuts import audit_shortcuts
 from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
 from a2bgan.errors import InputError
@@ -151,11 +151,10 @@ def _summary(
             first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
         first += "."
     elif "aucp" in selection:
-        error = selection["standard_error"]
         first = (
             f"No labelled test images of both kinds; held-out mixed images score above held-out "
             f"healthy ones with an AUCp of {selection['aucp']:.3f} "
-            f"(standard error {'unknown' if error is None else f'{error:.3f}'})."
+            f"(standard error {shown_error(selection)})."
         )
     else:
         first = (
