@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from a2bgan.data import cache, content_index, ordered_work, preprocessing, readers
-from a2bgan.data.cache import CachedImages, Failure, default_cache_dir, load_images
+from a2bgan.data.cache import CachedImages, Failure, load_images
+from a2bgan.data.cache_folder import default_cache_dir
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import PassingImageError, Picture, Reading, read_image, read_picture
 from a2bgan.errors import InputError

@@ -1,11 +1,9 @@
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone, on_the_first_grid
-from a2bgan.models.pretrained import load_pretrained
 
 NAME = "resnet18.tv_in1k"
 
@@ -54,69 +52,59 @@ def test_untrained_residual_branches_do_something():
     assert not torch.equal(backbone(x)[0], before)
 
 
-@pytest.mark.parametrize("name", ["no_such_model", "vit_small_patch16_224"])
-def test_models_without_such_features_are_named(name):
-    with pytest.raises(InputError, match=rf"method.backbone={name}: .*strides 4, 8"):
-        Backbone(name, (4, 8), 64)
+@pytest.mark.parametrize(
+    ("name", "strides", "words"),
+    [
+        ("no_such_model", (4, 8), "timm has no network of this name; tf_efficientnet_lite0"),
+        ("hf-hub:timm/resnet18.tv_in1k", (4, 8), "timm has no network of this name"),
+        ("resnet18.no_such_weights", (4, 8), "Invalid pretrained tag"),
+        ("resnet18", (4, 7), r"no features at strides 4, 7 of 64 x 64 pixels .*lite0 does"),
+        ("vit_tiny_patch16_224", (4,) * 13, "it has 12 blocks"),
+        ("vit_small_patch14_dinov2", (8,), r"64 pixels are no multiple.*method.input_size=70"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(name, strides, words):
+    with pytest.raises(InputError, match=f"method.backbone={name}: .*{words}") as error:
+        Backbone(name, strides, 64)
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_weights_from_a_file(tmp_path, classifier, suffix):
-    file = tmp_path / f"weights{suffix}"
-    weights = classifier.state_dict()
-    save_file(weights, file) if suffix == ".safetensors" else torch.save(weights, file)
-    backbone = Backbone(NAME, (4, 8), 32)
-    load_pretrained(backbone, file)
-    for name, tensor in backbone.features.state_dict().items():
-        assert torch.equal(tensor, weights[name])
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("tf_efficientnet_lite0", [(24, 16, 16), (40, 8, 8), (112, 4, 4)]),
+        ("convnext_atto", [(40, 16, 16), (80, 8, 8), (160, 4, 4)]),
+        ("swin_tiny_patch4_window7_224", [(96, 16, 16), (192, 8, 8), (384, 4, 4)]),
+    ],
+)
+def test_shapes_are_known_before_an_image_is(name, shapes):
+    backbone = Backbone(name, (4, 8, 16), 64)
+    assert backbone.shapes == tuple(shapes)
+    assert backbone.channels == tuple(c for c, _, _ in shapes)
+    assert backbone.strides == (4, 8, 16)
+    assert [tuple(f.shape[1:]) for f in backbone(torch.zeros(1, 1, 64, 64))] == shapes
 
 
-def test_weights_from_the_local_cache(tmp_path, monkeypatch, classifier):
-    cached = tmp_path / "model.safetensors"
-    save_file(classifier.state_dict(), cached)
-    asked = []
-
-    def look(repository, name):
-        asked.append((repository, name))
-        return str(cached)
-
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", look)
-    backbone = Backbone(NAME, (4,), 32)
-    load_pretrained(backbone, None)
-    assert asked == [("timm/resnet18.tv_in1k", "model.safetensors")]
-    assert torch.equal(backbone.features.conv1.weight, classifier.conv1.weight)
-
-
-def test_no_weights_say_what_to_fetch(monkeypatch):
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
-    with pytest.raises(InputError) as error:
-        load_pretrained(Backbone(NAME, (4,), 32), None)
-    line = str(error.value)
-    assert "\n" not in line
-    for part in (
-        "timm/resnet18.tv_in1k", "--set method.backbone_weights=PATH", "random_features=true",
-        "`a2bgan benchmark` --backbone-weights PATH or --random-features",
-    ):  # fmt: skip
-        assert part in line
-
-
-def test_files_that_are_not_its_weights(tmp_path, classifier):
-    backbone = Backbone(NAME, (4,), 32)
-    before = backbone.features.conv1.weight.clone()
-    unrelated, code = tmp_path / "unrelated.safetensors", tmp_path / "code.pth"
-    save_file({"some.weight": torch.zeros(2)}, unrelated)
-    torch.save({"call": print}, code)
-    for file, words in (
-        (unrelated, "not the weights of timm's"),
-        (code, "cannot be read"),
-        (tmp_path / "missing.pth", "cannot be read"),
-        (tmp_path / "weights.npz", "must be a"),
-    ):
-        with pytest.raises(InputError, match=words) as error:
-            load_pretrained(backbone, file)
-        assert "\n" not in str(error.value)
-        assert file.name in str(error.value)
-    assert torch.equal(backbone.features.conv1.weight, before)
+def test_blocks_of_a_vision_transformer_stand_for_strides():
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224").eval()
+    backbone = Backbone("vit_tiny_patch16_224", (4, 8, 16), 64)
+    assert backbone.strides == (16, 16, 16)
+    assert backbone.shapes == ((192, 4, 4),) * 3
+    backbone.load(model.state_dict())  # its positions are resized, from 224 pixels
+    backbone = Backbone("vit_tiny_patch16_224", (8, 16), 224)
+    backbone.load(model.state_dict())
+    x = torch.rand(1, 3, 224, 224) * 2 - 1
+    with torch.no_grad():
+        tokens = model.pos_drop(model._pos_embed(model.patch_embed(x)))  # mean and sd are 0.5
+        for number, block in enumerate(model.blocks):
+            tokens = block(tokens)
+            if number == 5:
+                half = model.norm(tokens)
+        found = backbone(x)
+    for features, expected in zip(found, (half, model.norm(tokens)), strict=True):
+        maps = expected[:, 1:].transpose(1, 2).unflatten(2, (14, 14))
+        torch.testing.assert_close(features, maps, rtol=1e-4, atol=1e-4)
 
 
 def test_stages_are_joined_on_the_first_grid():

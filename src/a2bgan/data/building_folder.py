@@ -9,9 +9,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
+
+from a2bgan.errors import InputError
+
+Entry = TypeVar("Entry")
 
 PREFIX = ".building-"
 
@@ -64,6 +69,33 @@ def remove_abandoned(entries: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
                 if lock is not None:
                     _unlock(lock)
+
+
+def move_into_place(
+    built: Path,
+    folder: Path,
+    opened: Callable[[], Entry | None],
+    opened_others: Callable[[], Entry | None],
+) -> Entry:
+    """Move a built folder to where it belongs, or use what another process put there first.
+
+    opened, opened_others: open what stands at ``folder``, just built or another's; None where it is
+    damaged, and then replaced.
+
+    Raises InputError where it is damaged each time, and OSError where it cannot be moved.
+    """
+    for _ in range(3):
+        try:
+            os.rename(built, folder)
+            entry = opened()
+        except OSError:
+            if not folder.exists():
+                raise
+            entry = opened_others()
+        if entry is not None:
+            return entry
+        remove_in_one_step(folder)  # what stands there is damaged or outdated
+    raise InputError(f"{folder}: what is stored is damaged again and again; check the disk")
 
 
 def remove_in_one_step(folder: Path) -> None:

@@ -14,19 +14,23 @@ No file name is stored anywhere.
 import hashlib
 import json
 import os
-import shutil
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import platformdirs
 
-from a2bgan.data.building_folder import building_folder, remove_abandoned, remove_in_one_step
+from a2bgan.data.building_folder import building_folder, move_into_place, remove_abandoned
+from a2bgan.data.cache_folder import (
+    cache_errors_named,
+    default_cache_dir,
+    private_folder,
+    require_space,
+)
 from a2bgan.data.content_index import Content, contents_of, file_state
 from a2bgan.data.ordered_work import read_in_order
 from a2bgan.data.preprocessing import DataConfig, preprocess
@@ -40,6 +44,8 @@ FORMAT_VERSION = 3
 # Decoded images between two notes of what has been decoded, and where those are.
 NOTED_TOGETHER = 256
 NOTES = "decoded.jsonl"
+
+PREPROCESSED = "preprocessed images"
 
 Progress = Callable[[int, int], None]
 
@@ -87,12 +93,6 @@ class CachedImages:
     content: list[str | None]
 
 
-def default_cache_dir() -> Path:
-    """$A2BGAN_CACHE, or the place this system keeps caches of a user."""
-    chosen = os.environ.get("A2BGAN_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("a2bgan"))
-
-
 def load_images(
     paths: Sequence[Path],
     names: Sequence[str],
@@ -117,8 +117,8 @@ def load_images(
         raise ValueError(f"{len(paths)} paths but {len(names)} names")
     root = default_cache_dir() if cache_dir is None else Path(cache_dir)
     report = progress or _no_report
-    with _cache_errors_named(root):
-        _private_folder(root)
+    with cache_errors_named(root):
+        private_folder(root)
         contents, (images, entry) = _load_or_build(paths, config, root, report)
     return CachedImages(
         images=images,
@@ -139,7 +139,7 @@ def _no_report(*steps: int) -> None:
 def _load_or_build(
     paths: Sequence[Path], config: DataConfig, root: Path, report: Progress
 ) -> tuple[list[Content], _Entry]:
-    entries, index_folder = _private_folder(root / "images"), _private_folder(root / "content")
+    entries, index_folder = private_folder(root / "images"), private_folder(root / "content")
     contents = contents_of(paths, index_folder, lambda done: report(done, 2 * len(paths)))
     for _ in range(3):
         key = _entry_key(contents, config)
@@ -190,7 +190,9 @@ def _build_entry(
     dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
     there = building / "images.npy"  # of a process that was killed
     allocated = 512 * there.stat().st_blocks if there.exists() else 0
-    _require_space(building, int(np.prod(shape)) * dtype.itemsize - allocated)
+    needed = int(np.prod(shape)) * dtype.itemsize - allocated
+    # Writing to a memory map on a full disk kills the process, so look first.
+    require_space(building, needed, PREPROCESSED)
 
     # Byte-identical files are decoded once: the first row of each content stands for the others.
     first_row: dict[tuple[str | None, str], int] = {}
@@ -233,7 +235,8 @@ def _build_entry(
 
     entry, sources = _describe(contents, first_row, decoded)
     if sources != list(range(len(paths))):
-        _require_space(building, len(sources) * int(np.prod(shape[1:])) * dtype.itemsize)
+        needed = len(sources) * int(np.prod(shape[1:])) * dtype.itemsize
+        require_space(building, needed, PREPROCESSED)
         images = _gather(images, sources, building)
     images.flush()
     entry["crc32"] = _checksum(images)
@@ -367,41 +370,9 @@ def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
 
 def _install_entry(built: Path, folder: Path, paths: Sequence[Path], config: DataConfig) -> _Entry:
     """Move a built entry into place, or use the one another process put there first."""
-    for _ in range(3):
-        try:
-            os.rename(built, folder)
-            stored = _open_entry(folder, config)
-        except OSError:
-            if not folder.exists():
-                raise
-            stored = _usable_entry(folder, paths, config)
-        if stored is not None:
-            return stored
-        remove_in_one_step(folder)  # what stands there is damaged or outdated
-    raise InputError(f"{folder}: the stored images are damaged again and again; check the disk")
-
-
-def _private_folder(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    # Writing to a memory map on a full disk kills the process, so look first.
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: the preprocessed images need {needed / 1e6:,.0f} MB and only "
-            f"{free / 1e6:,.0f} MB are free; set A2BGAN_CACHE to a folder on a larger disk"
-        )
-
-
-@contextmanager
-def _cache_errors_named(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{root}: the cache folder cannot be used ({error.strerror or error}); "
-            "set A2BGAN_CACHE to a folder that can be written"
-        ) from None
+    return move_into_place(
+        built,
+        folder,
+        lambda: _open_entry(folder, config),
+        lambda: _usable_entry(folder, paths, config),
+    )

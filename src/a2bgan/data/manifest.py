@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.cache import default_cache_dir
+from a2bgan.data.cache_folder import default_cache_dir
 from a2bgan.data.image_search import images_below
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import dicom_of, is_dicom, is_volume

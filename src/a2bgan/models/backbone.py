@@ -1,10 +1,13 @@
-"""A frozen timm network as a source of features at chosen strides."""
+"""A frozen timm network as a source of features."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import timm
 import torch
+from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,14 +21,21 @@ class Backbone(nn.Module):
     deviation that the network was trained with. Batch norm always uses its running statistics.
     Weights are random until `load`.
 
+    All blocks of a vision transformer have one stride, that of its patches. It gives as many maps
+    as there are strides, of blocks at equal distances that end with the last (of 12 the 4th, 8th
+    and 12th for three), each after the network's last norm, as DINOv2 gives them.
+
     Args:
-        name: of a timm model with ``features_only``, such as "resnet18" or "resnet18.tv_in1k".
+        name: of a timm model with ``features_only``, such as "tf_efficientnet_lite0",
+            "resnet18.tv_in1k" or "vit_small_patch14_dinov2".
         strides: of the stages whose output is wanted; 4, 8 and 16 are ``layer1`` to ``layer3`` of a
             ResNet.
         input_size: side in pixels that images are resized to first.
 
     Attributes:
-        channels: of the feature maps, in the order of the strides.
+        shapes: (channels, h, w) of the feature maps, in the order of the strides.
+        channels: of the feature maps, in the same order.
+        strides: of the feature maps; not those asked for where all the network's are equal.
         repository: of the pretrained weights on Hugging Face, or None where timm knows none.
 
     Raises InputError where timm has no such model or the model no such stages at that size.
@@ -38,31 +48,61 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.input_size = input_size
+        # Asked first: timm would fetch names such as hf-hub:OWNER/MODEL from the network.
+        if not timm.is_model(name):
+            raise InputError(
+                f"method.backbone={name}: timm has no network of this name; "
+                "tf_efficientnet_lite0 or resnet18.tv_in1k are two that it has"
+            )
         try:
+            known: Any = get_pretrained_cfg(name)
+            self._options: dict[str, Any] = {}
+            if known.fixed_input_size:
+                self._options["img_size"] = input_size
             # Without memory: which stages there are, and that they take images of this size.
             with torch.device("meta"):
-                whole: Any = timm.create_model(name, features_only=True).eval()
+                whole: Any = timm.create_model(name, features_only=True, **self._options).eval()
                 whole(torch.zeros(1, 3, input_size, input_size))
-            reductions = list(whole.feature_info.reduction())
-            indices = tuple(reductions.index(stride) for stride in strides)
-            features: Any = timm.create_model(name, features_only=True, out_indices=indices)
-        except (RuntimeError, ValueError, AssertionError, AttributeError) as error:
+            reductions = [stage["reduction"] for stage in whole.feature_info.info]
+            self._isotropic = len(reductions) > 1 and len(set(reductions)) == 1
+            self._indices = (
+                _spread(len(reductions), len(strides))
+                if self._isotropic
+                else tuple(reductions.index(stride) for stride in strides)
+            )
+            with torch.device("meta"):
+                maps = self._build().eval()(torch.zeros(1, 3, input_size, input_size))
+            features = self._build()
+        except (RuntimeError, ValueError, AssertionError, AttributeError, TypeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(
                 f"method.backbone={name}: timm gives no features at strides "
                 f"{', '.join(map(str, strides))} of {input_size} x {input_size} pixels ({reason}); "
-                "a ResNet such as resnet18 does"
+                "tf_efficientnet_lite0 does"
             ) from None
-        self.features = features
+        self.strides: tuple[int, ...] = tuple(reductions[i] for i in self._indices)
+        if self._isotropic and input_size % self.strides[0]:
+            patch = self.strides[0]
+            raise InputError(
+                f"method.backbone={name}: {input_size} pixels are no multiple of its patches' "
+                f"{patch}; --set method.input_size={max(1, round(input_size / patch)) * patch}"
+            )
+        # Twice as fast on CPUs.
+        self.features: nn.Module = features.to(memory_format=torch.channels_last)
         for norm in features.modules():
             # Residual branches start at zero in timm: untrained features would be without them.
             if isinstance(norm, nn.BatchNorm2d) and not norm.weight.any():
                 nn.init.ones_(norm.weight)
-        self.channels: tuple[int, ...] = tuple(features.feature_info.channels())
-        known = features.pretrained_cfg
-        self.repository: str | None = known.get("hf_hub_id")
+        found = [whole.feature_info.info[i]["num_chs"] for i in self._indices]
+        # Some transformers (Swin) give (N, h, w, channels).
+        self._channels_last = maps[0].shape[1] != found[0] and maps[0].shape[-1] == found[0]
+        self.shapes: tuple[tuple[int, ...], ...] = tuple(
+            tuple(self._ordered(feature).shape[1:]) for feature in maps
+        )
+        self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.shapes)
+        self.repository: str | None = known.hf_hub_id
         for key in ("mean", "std"):
-            value = torch.tensor(known[key]).view(1, 3, 1, 1)
+            value = torch.tensor(getattr(known, key)).view(1, 3, 1, 1)
             self.register_buffer(key, value, persistent=False)
         self.requires_grad_(False)
         self.train(False)
@@ -73,18 +113,10 @@ class Backbone(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take a classifier's weights, by timm's names. Raises RuntimeError unless they all fit."""
-        overlay = {"state_dict": dict(weights)}
         # The whole classifier first: timm forgives a feature network that finds no weights at all.
-        timm.create_model(self.name, pretrained=True, pretrained_cfg_overlay=overlay)
-        overlay = {"state_dict": dict(weights)}
-        indices = self.features.feature_info.out_indices
-        loaded = timm.create_model(
-            self.name,
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-            features_only=True,
-            out_indices=indices,
-        )
+        timm.create_model(self.name, **_pretrained(weights), **self._options)
+        with _no_word_of_the_head():
+            loaded = self._build(**_pretrained(weights))
         self.features.load_state_dict(loaded.state_dict())
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -96,7 +128,60 @@ class Backbone(nn.Module):
         if x.shape[-2:] != (side, side):
             x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
         x = ((x + 1) / 2 - self.mean) / self.std
-        return [found.to(x.dtype) for found in self.features(x)]
+        x = x.contiguous(memory_format=torch.channels_last)
+        return [self._ordered(found).to(x.dtype) for found in self.features(x)]
+
+    def _build(self, **weights: Any) -> nn.Module:
+        if self._isotropic:
+            model = timm.create_model(self.name, **weights, **self._options)
+            return _Blocks(model, self._indices)
+        network: nn.Module = timm.create_model(
+            self.name, features_only=True, out_indices=self._indices, **weights, **self._options
+        )
+        return network
+
+    def _ordered(self, features: Tensor) -> Tensor:
+        return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+
+class _Blocks(nn.Module):
+    """The output of some blocks of a vision transformer as maps, each after the last norm."""
+
+    def __init__(self, model: Any, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.indices = list(indices)
+        model.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
+        self.model = model
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.model.forward_intermediates(
+            x, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps
+
+
+def _spread(blocks: int, count: int) -> tuple[int, ...]:
+    """The numbers, from 0, of ``count`` of the blocks at equal distances that end with the last."""
+    if count > blocks:
+        raise ValueError(f"it has {blocks} blocks")
+    return tuple(round((i + 1) * blocks / count) - 1 for i in range(count))
+
+
+@contextmanager
+def _no_word_of_the_head() -> Iterator[None]:
+    """Have timm not warn that features leave a classifier's last layers out."""
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _pretrained(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """What has timm load weights that are in memory; it takes entries out of the dictionary."""
+    return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
 
 
 def on_the_first_grid(features: Sequence[Tensor], mode: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Running networks that are still being trained as if they were not."""
+"""Running networks without learning, and in which precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +28,10 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
     finally:
         for network, training in zip(networks, before, strict=True):
             network.train(training)
+
+
+def has_native_bfloat16(device_type: str) -> bool:
+    """Whether hardware of a kind, "cpu" or "cuda", computes in bfloat16; else it is emulated."""
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device_type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

