@@ -187,6 +187,7 @@ def fit(
 ) -> FrozenBackboneMethod:
     """A fitted method, on the backbone of another one if that is given."""
     settings = [f"data.size={SIZE}", "method.random_features=true", f"train.seed={seed}"]
+    settings += ["method.backbone=resnet18.tv_in1k"]
     if name == "patchcore":
         settings += [f"method.coreset={CORESET}", f"method.reservoir={PATCHES}"]
         settings += [f"method.projection={width}"]

@@ -78,7 +78,7 @@ def measure(
         metrics["twin_gain"] = metrics["twin_psnr_inside"] - metrics["twin_psnr_inside_input"]
     compared = path / "selection-compare.json"
     if compare and not compared.exists():
-        a2bgan("select", path, "--compare", "--random-features")
+        a2bgan("select", path, "--compare")
     return {
         "metrics": metrics,
         "compared": json.loads(compared.read_text()) if compare else None,
@@ -166,7 +166,7 @@ def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
         " over patients."
         + (
             " Lost: how much lower than the best of all checkpoints, weights and scores the pick of"
-            " a rule is; fid with random features, as no Inception weights were at hand."
+            " a rule is; fid with features of EfficientNet-Lite0."
             if args.compare
             else ""
         )

@@ -183,7 +183,7 @@ def test_brackets_in_a_failure_are_no_markup(tiny_set, tmp_path, a2bgan, monkeyp
     method = {"detection": "a2bgan,ganomaly", "translation": "a2bgan"}[task]
     result = a2bgan(
         "benchmark", "--task", task, "--data", tiny_set, "--out", out, *OPTIONS, "--methods",
-        method, "--seeds", 1, "--random-features",
+        method, "--seeds", 1,
     )  # fmt: skip
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 1

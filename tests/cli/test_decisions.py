@@ -33,10 +33,11 @@ def test_other_rules(copy, phantoms, a2bgan, says, tmp_path):
     assert a2bgan("select", copy, "--by", "last").exit_code == 0
     assert selection(copy)["pick"]["rule"] == "last"
     assert json.loads((copy / "calibration.json").read_text())["pick"]["rule"] == "last"
-    assert "fetch weights-inception" in says(a2bgan("select", copy, "--by", "fid"))
-    result = a2bgan("select", copy, "--by", "fid", "--random-features")
-    assert "random features" in result.output
-    assert "random" in selection(copy)["features"]
+    line = says(a2bgan("select", copy, "--by", "fid", "--inception", tmp_path / "none.pth"))
+    assert "fetch weights-inception" in line
+    result = a2bgan("select", copy, "--by", "fid")
+    assert "EfficientNet-Lite0" in result.output
+    assert "EfficientNet-Lite0" in selection(copy)["features"]
     assert "needs --labels" in says(a2bgan("select", copy, "--by", "labels"))
     labels = phantoms.parent / "manifest.csv" if phantoms.suffix == ".csv" else phantoms
     manifest = labels if labels.suffix == ".csv" else labels / "manifest.csv"
@@ -105,13 +106,8 @@ def test_other_images_of_patients_that_were_learned_from_are_not_selected_by(
         (("--by", "last", "--labels", "x.csv"), "--labels goes with --by labels"),
         (("--compare", "--labels", "x.csv"), "--labels goes with --by labels"),
         (("--by", "last", "--data", "x.csv"), "--data goes with --compare"),
-        (("--by", "last", "--random-features"), "--random-features goes with --by fid or"),
         (("--by", "aucp", "--inception", "x.pth"), "--inception goes with --by fid or --compare"),
         (("--by", "last", "--compare"), "--compare shows every rule: leave out --by"),
-        (
-            ("--by", "fid", "--inception", "x.pth", "--random-features"),
-            "give either --inception or --random-features",
-        ),
     ],
 )
 def test_no_option_is_passed_over(copy, a2bgan, says, options, message):
@@ -122,12 +118,13 @@ def test_no_option_is_passed_over(copy, a2bgan, says, options, message):
 
 def test_compare_rules_is_analysis_alone(copy, a2bgan):
     before = selection(copy)
-    result = a2bgan("select", copy, "--compare", "--random-features")
+    result = a2bgan("select", copy, "--compare")
     assert result.exit_code == 0, result.output
     found = json.loads((copy / "selection-compare.json").read_text())
     rules = [row["rule"] for row in found["rows"]]
     assert rules[0] == "best there was"
     assert {"aucp", "last"} <= set(rules)
+    assert any(rule.startswith("fid, EfficientNet-Lite0") for rule in rules)
     assert found["rows"][0]["auroc"] == max(c["auroc"] for c in found["measured"])
     assert (copy / "selection-compare.png").stat().st_size > 5000
     assert selection(copy) == before

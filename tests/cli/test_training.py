@@ -10,6 +10,9 @@ from a2bgan.data.manifest import read_manifest
 from a2bgan.training.config import load_config, write_config
 from a2bgan.training.run_folder import RunFolder
 
+PU = ("train.steps=2", "data.size=32", "method.input_size=32", "train.accelerator=cpu")
+"""Settings of preset `pu`, a method without twins, for a training of a second."""
+
 
 def test_an_existing_run_is_kept_or_replaced(run, phantoms, a2bgan, says, small, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
@@ -144,13 +147,23 @@ def test_training_ends_when_gains_have_ended(phantoms, a2bgan, small, tmp_path):
     assert f"{steps} steps in" in again.output
 
 
-def test_the_paper_s_rule_without_its_weights_is_said(phantoms, a2bgan, small, tmp_path):
+def test_the_paper_s_rule_needs_no_file(phantoms, a2bgan, small, tmp_path):
     settings = [part for s in ("selection.by=fid", "holdout.fraction=0") for part in ("--set", s)]
     result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small, *settings)
     assert result.exit_code == 0
-    assert "nothing selected: FID needs Inception weights: fetch weights-inception" in result.output
-    assert not (tmp_path / "run" / "selection.json").exists()
-    assert a2bgan("evaluate", tmp_path / "run").exit_code == 0
+    chosen = json.loads((tmp_path / "run" / "selection.json").read_text())
+    assert chosen["pick"]["rule"] == "fid"
+    assert chosen["features"].startswith("EfficientNet-Lite0")
+
+
+def test_a_rule_that_a_method_cannot_follow_is_said(phantoms, a2bgan, tmp_path):
+    options = [part for s in (*PU, "selection.by=fid") for part in ("--set", s)]
+    run = tmp_path / "run"
+    result = a2bgan("train", "--data", phantoms, "--preset", "pu", "--out", run, *options)
+    assert result.exit_code == 0
+    assert "nothing selected: PU classifier makes no healthy twins" in result.output
+    assert not (run / "selection.json").exists()
+    assert a2bgan("evaluate", run).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -193,13 +206,10 @@ def test_a_training_that_was_all_warm_up_is_no_success(phantoms, a2bgan, small, 
     assert "nothing that finds anomalies" not in trained.output
 
 
-def test_brackets_in_the_name_of_a_run_are_no_markup(
-    phantoms, a2bgan, small, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # without Inception nothing is selected
+def test_brackets_in_the_name_of_a_run_are_no_markup(phantoms, a2bgan, tmp_path):
     run = tmp_path / "out[/b]"
-    chosen = ("--set", "train.steps=2", "--set", "selection.by=fid")
-    result = a2bgan("train", "--data", phantoms, "--out", run, *small, *chosen)
+    options = [part for s in (*PU, "selection.by=fid") for part in ("--set", s)]
+    result = a2bgan("train", "--data", phantoms, "--preset", "pu", "--out", run, *options)
     assert result.exit_code == 0, result.output
     assert f"then `a2bgan select {run}`" in result.output
 

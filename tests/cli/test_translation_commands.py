@@ -34,16 +34,16 @@ def test_translate_takes_names_that_are_not_utf8(run, phantoms, tmp_path, a2bgan
     assert (tmp_path / "out" / row["translated"]).is_file()
 
 
-def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says, monkeypatch):
+def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says):
     twins = phantoms.parent / "twins"
-    result = a2bgan("fid", twins, twins, "--random-features", "--out", tmp_path / "fid.json")
+    result = a2bgan("fid", twins, twins, "--out", tmp_path / "fid.json")
     assert result.exit_code == 0, result.output
-    assert "12 images against 12; random features" in result.output
+    assert "12 images against 12; EfficientNet-Lite0" in result.output
     assert abs(json.loads((tmp_path / "fid.json").read_text())["fid"]) < 1e-3
-    result = a2bgan("fid", run, twins, "--random-features")
+    result = a2bgan("fid", run, twins)
     assert "6 images against 12" in result.output
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert "or --random-features" in says(a2bgan("fid", twins, twins))
+    line = says(a2bgan("fid", twins, twins, "--inception", tmp_path / "none.pth"))
+    assert "none.pth: no such file; fetch weights-inception" in line
 
 
 def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
@@ -53,7 +53,7 @@ def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
     settings = ("train.steps=2", "data.size=32", "data.channels=3", "train.accelerator=cpu")
     options = [part for setting in settings for part in ("--set", setting)]
     common = ("benchmark", "--task", "translation", "--data", data, "--out", tmp_path / "bench")
-    common = (*common, *options, "--methods", "stargan", "--seeds", 1, "--random-features")
+    common = (*common, *options, "--methods", "stargan", "--seeds", 1)
     result = a2bgan(*common)
     assert result.exit_code == 0, result.output
     with (tmp_path / "bench/translation.csv").open(newline="") as file:
@@ -63,7 +63,7 @@ def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
         assert row[column], column
     text = (tmp_path / "bench/translation.md").read_text()
     assert "of 4 translated test images to 6 images of B" in text
-    assert "random features" in text and "LPIPS is left out" in text
+    assert "EfficientNet-Lite0" in text and "LPIPS is left out" in text
     assert str(tmp_path) not in text
     assert " --out DIR" in text.splitlines()[0]
     with Image.open(tmp_path / "bench/translation.png") as picture:

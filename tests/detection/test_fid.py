@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from skimage import data
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures, Inception, RandomFeatures
+from a2bgan.detection.fid import EfficientNet, FeatureNetwork, HealthyFeatures, Inception
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 
@@ -50,21 +51,21 @@ def test_agrees_with_the_definition_in_float64(method):
     assert features.distance(method, mixed) == pytest.approx(found)
 
 
-def test_random_features_are_repeatable_and_say_what_they_are():
-    network = RandomFeatures()
-    for channels in (1, 3, 1):  # of methods that are compared
-        x = torch.rand(4, channels, 32, 32)
-        first, second = network(x), RandomFeatures()(x)
-        torch.testing.assert_close(first, second)
-        assert first.shape == (4, 64)
-        assert first.std() > 0
-    assert "random" in RandomFeatures.label
+def test_efficientnet_tells_pictures_apart_and_says_what_it_is():
+    network = EfficientNet()
+    grey = to_unit_range(data.camera()[None, None])
+    with torch.no_grad():
+        features = network(grey)
+        noisy = network((grey + 0.1 * torch.randn(grey.shape)).clamp(-1, 1))
+        other = network(to_unit_range(data.coffee().transpose(2, 0, 1)[None]))
+    assert features.shape == (1, network.num_features)
+    assert torch.dist(features, noisy) < torch.dist(features, other)
+    assert "EfficientNet-Lite0" in network.label
 
 
-def test_weights_that_are_missing_or_foreign_are_said_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=r"fetch weights-inception.* give --inception") as caught:
-        Inception()
+def test_weights_that_are_missing_or_foreign_are_said_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"fetch weights-inception.* leave out --inc") as caught:
+        Inception(tmp_path / "none.pth")
     assert "\n" not in str(caught.value)
     foreign = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1)}, foreign)

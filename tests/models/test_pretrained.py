@@ -42,16 +42,13 @@ def lite0():
 
 
 def square(image: np.ndarray, side: int) -> torch.Tensor:
-    """The middle of a picture as (1, 3, side, side) in [-1, 1]."""
-    edge = min(image.shape[:2])
-    top, left = ((length - edge) // 2 for length in image.shape[:2])
-    x = torch.from_numpy(image[top : top + edge, left : left + edge].copy())
-    x = x.permute(2, 0, 1)[None] / 127.5 - 1
-    return torch.nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True)
+    """A picture, squeezed, as (1, 3, side, side) in [-1, 1]."""
+    x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    return torch.nn.functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
 
 
 @pytest.mark.parametrize(
-    ("picture", "number", "least"), [("chelsea", 285, 0.6), ("coffee", 967, 0.8)]
+    ("picture", "number", "least"), [("chelsea", 285, 0.7), ("coffee", 967, 0.8)]
 )
 def test_the_installed_weights_recognise_a_cat_and_an_espresso(lite0, picture, number, least):
     """ImageNet's Egyptian cat and espresso: mean, deviation and the order of tensors are right."""

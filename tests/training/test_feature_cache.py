@@ -3,10 +3,8 @@
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -159,55 +157,36 @@ def test_a_full_disk_and_a_folder_that_cannot_be_say_what_to_set(tmp_path, monke
     assert list((tmp_path / "cache/features").iterdir()) == []
 
 
-PROGRAM = """
-import sys, time
-from pathlib import Path
-import numpy as np, torch
-from a2bgan.models.backbone import Backbone
-from a2bgan.training import feature_cache
-feature_cache.PIXELS_AT_A_TIME, feature_cache.NOTED_EVERY = {"cpu": 64 * 64}, 1
-torch.manual_seed(0)
-backbone = Backbone("resnet10t", (4, 8), 64)
-folder = Path(sys.argv[1])
-def progress(done, count):
-    print(done, flush=True)
-    time.sleep(float(sys.argv[2]))
-feature_cache.cached_features(
-    np.load(folder / "images.npy", mmap_mode="r"), backbone, device=torch.device("cpu"),
-    cache_dir=folder / "cache", progress=progress,
-)
-"""
+def test_what_was_interrupted_is_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "NOTED_EVERY", 1)
+    images, backbone = pictures(12), make()
 
+    def stop(done: int, count: int) -> None:
+        if done == 9:
+            raise KeyboardInterrupt
 
-def start(folder: Path, pause: float) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder), str(pause)], stdout=subprocess.PIPE, text=True
-    )
-
-
-def test_a_killed_process_is_gone_on_with_and_two_at_once_share_the_work(tmp_path):
-    images = pictures(12)
-    np.save(tmp_path / "images.npy", images)
-    killed = start(tmp_path, 0.05)
-    assert killed.stdout is not None
-    while (line := killed.stdout.readline()) != "5\n":
-        assert line, "it ended by itself"
-    killed.kill()
-    killed.communicate()
-    # What was not yet noted may be there in part.
-    (building,) = (tmp_path / "cache/features").iterdir()
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(images, backbone, device=CPU, cache_dir=tmp_path, progress=stop)
+    # What was not yet noted may be there in part, as after a kill.
+    (building,) = (tmp_path / "features").iterdir()
     with (building / "features-0.npy").open("ab") as file:
         file.write(b"a part of an image")
-    both = [start(tmp_path, 0.05) for _ in range(2)]
-    said = [process.communicate()[0].split() for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    worked = [lines for lines in said if lines]
-    assert len(worked) == 1
-    assert int(worked[0][0]) in (5, 6, 7)
-    backbone = make()
-    found = cached_features(images, backbone, device=CPU, cache_dir=tmp_path / "cache")
-    assert backbone.seen == 0
+    backbone.seen = 0
+    found = cached_features(images, backbone, device=CPU, cache_dir=tmp_path)
+    assert backbone.seen == 6  # the third batch was not noted yet
     agree(found, expected(images, make()))
+    assert len(os.listdir(tmp_path / "features")) == 1
+
+
+def test_of_two_at_once_one_computes(tmp_path):
+    images, backbones = pictures(12), [make(), make()]
+    with ThreadPoolExecutor(2) as pool:  # each has a lock of its own, as processes have
+        found = pool.map(
+            lambda one: cached_features(images, one, device=CPU, cache_dir=tmp_path), backbones
+        )
+        for features in found:
+            agree(features, expected(images, make()))
+    assert sorted(one.seen for one in backbones) == [0, 12]
 
 
 def test_what_killed_processes_left_for_a_day_is_removed(tmp_path):

@@ -12,14 +12,14 @@ from a2bgan.cli.benchmark_training import Training
 from a2bgan.cli.benchmark_translation import benchmark_translation
 from a2bgan.cli.console import output
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
-from a2bgan.cli.feature_network import feature_network
+from a2bgan.cli.feature_network import InceptionOption, feature_network
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from a2bgan.data.manifest import Manifest
-    from a2bgan.training.methods.method import Facts
+    from a2bgan.training.config import Config
 
 
 class Task(StrEnum):
@@ -86,19 +86,14 @@ def benchmark(
     jobs: Annotated[
         int, typer.Option(min=1, help="Trainings at a time, which share the processor's cores.")
     ] = 1,
-    random_features: Annotated[
-        bool,
-        typer.Option(
-            "--random-features",
-            help="Untrained networks where pretrained ones (backbones, Inception) are missing.",
-        ),
-    ] = False,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="Weights of the backbones; by default timm's cache.")
+        Path | None,
+        typer.Option(
+            help="Weights of the backbones that this machine has none of, such as a -paper "
+            "preset's ResNet."
+        ),
     ] = None,
-    inception: Annotated[
-        Path | None, typer.Option(help="translation: Inception weights, for FID and KID.")
-    ] = None,
+    inception: InceptionOption = None,
     lpips: Annotated[
         Path | None, typer.Option(help="translation: torchvision's AlexNet weights, for LPIPS.")
     ] = None,
@@ -122,14 +117,16 @@ def benchmark(
     _require_test_images(manifest, data, task)
     translating = task is Task.TRANSLATION
     if translating:
-        network = feature_network(inception, random_features)
+        network = feature_network(inception)
     facts = {name: load_config(name).facts for name in names}
     opening = ["--data", data]
     opening += ["--where", where] if where else []
     opening += ["--keep-identifiers"] if keep_identifiers else []
     trainings = {}
     for name in names:
-        own = _settings(facts[name], settings, task, minutes, random_features, backbone_weights)
+        own = _settings(
+            load_config(name, None, settings), settings, task, minutes, backbone_weights
+        )
         for seed in range(seeds):
             run = RunFolder(out / "runs" / name / f"{seed}")
             training = Training(run, opening, manifest, name, [*own, f"train.seed={seed}"])
@@ -147,7 +144,6 @@ def benchmark(
         settings=settings,
         jobs=jobs,
         where=where,
-        random_features=random_features,
         files={"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips},
         keep_identifiers=keep_identifiers,
         threads=threads,
@@ -172,21 +168,21 @@ def _require_test_images(manifest: "Manifest", data: str, task: Task) -> None:
 
 
 def _settings(
-    facts: "Facts",
+    config: "Config",
     given: list[str],
     task: Task,
     minutes: float | None,
-    random_features: bool,
     backbone_weights: Path | None,
 ) -> list[str]:
     """What is set for every training of a method."""
+    from a2bgan.models.pretrained import has_pretrained
+
     # The last checkpoint of each: translators have their own ways to select, or none.
     settings = [*(["selection.by=last"] if task is Task.TRANSLATION else []), *given]
     if minutes is not None:
         settings.append(f"train.minutes={minutes:g}")
-    if facts.pretrained and random_features:
-        settings.append("method.random_features=true")
-    if facts.pretrained and backbone_weights is not None:
+    backbone = getattr(config.method, "backbone", None)
+    if backbone_weights is not None and backbone and not has_pretrained(backbone):
         settings.append(f"method.backbone_weights={backbone_weights.resolve()}")
     return settings
 
@@ -201,7 +197,6 @@ def _command(
     settings: list[str],
     jobs: int,
     where: str | None,
-    random_features: bool,
     files: "Mapping[str, Path | None]",
     keep_identifiers: bool,
     threads: str,
@@ -223,8 +218,6 @@ def _command(
         parts.append(f"--jobs {jobs}")
     if where:
         parts.append(f"--where '{where}'")
-    if random_features:
-        parts.append("--random-features")
     parts += [f"--{option} FILE" for option, file in files.items() if file is not None]
     if keep_identifiers:
         parts.append("--keep-identifiers")

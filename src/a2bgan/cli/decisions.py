@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import WhereOption, own_or_chosen
-from a2bgan.cli.feature_network import feature_network
+from a2bgan.cli.feature_network import InceptionOption, feature_network
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
@@ -48,12 +47,7 @@ def select(
             "sets and of their patients are left out."
         ),
     ] = None,
-    inception: Annotated[
-        Path | None, typer.Option(help="Inception weights for FID; by default PyTorch's cache.")
-    ] = None,
-    random_features: Annotated[
-        bool, typer.Option("--random-features", help="FID with an untrained network instead.")
-    ] = False,
+    inception: InceptionOption = None,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Analysis: what each rule picks and what it costs."),
@@ -76,15 +70,12 @@ def select(
         raise InputError("--data goes with --compare")
     if where and not compare:
         raise InputError("--where goes with --compare and --data")
-    if not compare and rule is not Rule.FID and (random_features or inception is not None):
-        option = "--random-features" if random_features else "--inception"
-        raise InputError(f"{option} goes with --by fid or --compare")
-    if random_features and inception is not None:
-        raise InputError("give either --inception or --random-features")
+    if not compare and rule is not Rule.FID and inception is not None:
+        raise InputError("--inception goes with --by fid or --compare")
     if compare:
-        _compare(folder, own_or_chosen(folder, data, where), inception, random_features)
+        _compare(folder, own_or_chosen(folder, data, where), inception)
         return
-    decide(folder, rule, labels=labels, inception=inception, random_features=random_features)
+    decide(folder, rule, labels=labels, inception=inception)
     if folder.calibration_file.exists():
         set_threshold(folder)
 
@@ -107,14 +98,13 @@ def decide(
     *,
     labels: Path | None = None,
     inception: Path | None = None,
-    random_features: bool = False,
 ) -> None:
     """Select by a rule, write ``selection.json`` and say what was picked."""
     from a2bgan.detection.held_out import load_both
     from a2bgan.detection.selection import diseased_share, separates_nothing, shown_error
     from a2bgan.detection.trained import write_selection
 
-    selection = _select(run, rule, labels, inception, random_features)
+    selection = _select(run, rule, labels, inception)
     details, pick = dict(selection.details), selection.pick
     healthy, mixed = load_both(run, "selection")
     details |= {"n_healthy": len(healthy), "n_mixed": len(mixed)}
@@ -168,11 +158,7 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
 
 
 def _select(
-    run: "RunFolder",
-    rule: Rule,
-    labels: Path | None,
-    inception: Path | None,
-    random_features: bool,
+    run: "RunFolder", rule: Rule, labels: Path | None, inception: Path | None
 ) -> "Selection":
     from a2bgan.detection import selection
     from a2bgan.detection.held_out import load_both, load_labelled
@@ -187,7 +173,7 @@ def _select(
         list_failures([(f.name, f.reason) for f in labelled.failures], "left out of the selection")
         return selection.select_by_labels(run, labelled, values)
     if rule is Rule.FID:
-        network = feature_network(inception, random_features, offer_random=False)
+        network = feature_network(inception)
         return selection.select_by_fid(run, *load_both(run, "training"), network)
     healthy, mixed = load_both(run, "selection")
     if not len(healthy) or not len(mixed):
@@ -226,9 +212,7 @@ def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
     return kept
 
 
-def _compare(
-    run: "RunFolder", manifest: "Manifest", inception: Path | None, random_features: bool
-) -> None:
+def _compare(run: "RunFolder", manifest: "Manifest", inception: Path | None) -> None:
     """Table and plot of what each rule would have picked, and the best there was."""
     import json
 
@@ -243,17 +227,14 @@ def _compare(
     labelled, labels = load_labelled(manifest.split("test"), config.data)
     list_failures([(f.name, f.reason) for f in labelled.failures], "left out")
     healthy, mixed = load_both(run, "selection")
-    try:
-        network = feature_network(inception, random_features, offer_random=False)
-    except InputError as error:
-        errors.print(f"[yellow]without FID:[/] {escape(str(error))}", soft_wrap=True)
-        network = None
+    # Of methods without twins FID has nothing to compare; who gives weights for it is told so.
+    with_fid = config.facts.makes_twin or inception is not None
     comparison = compare_rules(
         run,
         labelled,
         labels,
         validator=Validator(run, healthy, mixed) if len(healthy) and len(mixed) else None,
-        fid=None if network is None else (network, *load_both(run, "training")),
+        fid=(feature_network(inception), *load_both(run, "training")) if with_fid else None,
     )
     table = Table("rule", "checkpoint", "weights", "score", "test AUROC", "lost", box=None)
     for row in comparison.rows:

@@ -223,7 +223,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         if outcome.steps or not run.selection_file.exists():
             decide(run, rule)
     except InputError as error:
-        # Only what FID needs can be missing here.
+        # Only what FID needs can be missing here: twins, or two images of each set.
         errors.print(
             f"[yellow]nothing selected:[/] {escape(str(error))}; then `a2bgan select "
             f"{escape(str(run.path))}`. "

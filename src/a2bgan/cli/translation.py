@@ -8,18 +8,10 @@ import typer
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import require_sources
-from a2bgan.cli.feature_network import feature_network
+from a2bgan.cli.feature_network import InceptionOption, feature_network
 from a2bgan.cli.out_file import require_place
 from a2bgan.cli.run_options import CheckpointOption, RunArgument
 from a2bgan.errors import InputError
-
-RandomFeaturesOption = Annotated[
-    bool,
-    typer.Option("--random-features", help="An untrained network, where Inception is missing."),
-]
-InceptionOption = Annotated[
-    Path | None, typer.Option(help="Inception weights; by default PyTorch's cache.")
-]
 
 
 def translate(
@@ -60,7 +52,6 @@ def fid(
         Path, typer.Argument(metavar="REFERENCE", help="Folder of real images.", show_default=False)
     ],
     inception: InceptionOption = None,
-    random_features: RandomFeaturesOption = False,
     checkpoint: CheckpointOption = "selected",
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -77,7 +68,7 @@ def fid(
     require_sources([images, reference])
     if out is not None:
         require_place(out)
-    network = feature_network(inception, random_features)
+    network = feature_network(inception)
     failures: list[tuple[str, str]] = []
     if RunFolder(images).config_file.is_file():
         folder = RunFolder.open(images)

@@ -1,14 +1,13 @@
 """Frechet inception distance between translated mixed images and healthy ones: the paper's pick.
 
 The paper takes the checkpoint whose translations of A come closest to B in the features of an
-Inception network (its section 4). Weights are never downloaded here.
+Inception network (its section 4). That network's weights are a file to be given; without it the
+features are those of EfficientNet-Lite0, which is installed.
 """
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,8 @@ from a2bgan.data.readers import ImageError, read_image
 from a2bgan.detection.detect import in_batches
 from a2bgan.detection.prediction import Input
 from a2bgan.errors import InputError
+from a2bgan.models.backbone import Backbone
+from a2bgan.models.pretrained import DEFAULT_BACKBONE, load_pretrained
 from a2bgan.training.methods.method import Method
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -43,67 +44,61 @@ class FeatureNetwork(nn.Module):
     """Pixels a side that `set_distances` brings images to."""
 
 
-class Inception(FeatureNetwork):
-    """The 2048 features of torch-fidelity's port of the original Inception v3.
+class EfficientNet(FeatureNetwork):
+    """The last 320 features of EfficientNet-Lite0, averaged over the image: the default.
 
-    Raises InputError in one line where the weights are neither at ``path`` nor in PyTorch's cache.
+    Its ImageNet weights are installed with this package. Distances compare with each other and not
+    with published ones, which are Inception's.
+    """
+
+    num_features = 320
+    label = "EfficientNet-Lite0, 320 features"
+    side = 224
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone(DEFAULT_BACKBONE, (32,), self.side)
+        load_pretrained(self.backbone, None)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        (features,) = self.backbone(x)
+        return features.mean(dim=(2, 3))
+
+
+class Inception(FeatureNetwork):
+    """The 2048 features of torch-fidelity's port of the original Inception v3, for comparison with
+    published distances.
+
+    Raises InputError in one line where the weights are not at ``path``.
     """
 
     num_features = 2048
     label = "Inception v3"
     side = 299
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        file = Path(torch.hub.get_dir(), "checkpoints", INCEPTION_FILE) if path is None else path
-        if not file.is_file():
+        if not path.is_file():
             raise InputError(
-                f"FID needs Inception weights: fetch {INCEPTION_FILE} (torch-fidelity v0.2.0) and "
-                f"give --inception FILE, or put it at {file}"
+                f"{path}: no such file; fetch {INCEPTION_FILE} (torch-fidelity v0.2.0) and give "
+                "its path, or leave out --inception"
             )
         try:
             # The library would run code from the file; one that holds tensors alone has none.
-            torch.load(file, weights_only=True)
-            self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(file))
+            torch.load(path, weights_only=True)
+            self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(path))
         except Exception as error:  # whatever a foreign file provokes
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{file}: not the weights of Inception v3 ({reason})") from None
+            raise InputError(f"{path}: not the weights of Inception v3 ({reason})") from None
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.add(1).mul(127.5).round().clamp(0, 255).byte()
         features: Tensor = self.network(pixels.expand(-1, 3, -1, -1))[0]
         return features
-
-
-class RandomFeatures(FeatureNetwork):
-    """An untrained convolutional network with weights from a seed, where Inception is missing.
-
-    Random features tell distributions apart too, but not as people would; figures made with them
-    are marked by ``label``.
-    """
-
-    num_features = 64
-    label = "random features (untrained network, seed 0)"
-    side = 64
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        for weight in _random_weights(x.shape[1]):
-            x = functional.leaky_relu(functional.conv2d(x, weight.to(x), stride=2, padding=1), 0.2)
-        return x.mean(dim=(2, 3))
-
-
-@lru_cache
-def _random_weights(channels: int) -> list[Tensor]:
-    """Of the convolutions of `RandomFeatures`, for grey or for colour images."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(o, i, 4, 4, generator=generator) * (2 / (16 * i)) ** 0.5
-        for i, o in pairwise((channels, 16, 32, RandomFeatures.num_features))
-    ]
 
 
 class HealthyFeatures:

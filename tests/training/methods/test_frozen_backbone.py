@@ -28,7 +28,6 @@ from a2bgan.training.run_folder import RunFolder
 NAMES = ("padim", "patchcore")
 SMALL = (
     "data.size=32",
-    "method.random_features=true",
     "method.input_size=64",
     "train.accelerator=cpu",
     "train.batch_size=5",
@@ -200,7 +199,7 @@ def test_patchcore_is_its_equations_written_out():
     def gaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return torch.cdist(torch.from_numpy(a), torch.from_numpy(b)).numpy()
 
-    healthy = embed(to_unit(squares(0, 17))).reshape(-1, 384)
+    healthy = embed(to_unit(squares(0, 17))).reshape(-1, 152)
     first = method.bank.patches[:1].double().numpy()
     chosen = [int(gaps(first, healthy).argmin())]
     nearest = gaps(healthy, healthy[chosen])[:, 0]
@@ -250,34 +249,52 @@ def test_a_run_holds_all_it_needs_and_the_seed_decides(name, tmp_path):
 
 def test_patchcore_keeps_no_more_than_it_may():
     method = fitted("patchcore", "method.reservoir=40", "method.coreset=100")
-    assert method.networks["memory"].patches.shape == (40, 384)
+    assert method.networks["memory"].patches.shape == (40, 152)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_weights_nothing_is_done_in_silence(name, monkeypatch):
     monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
-    config = small_config(name, "method.random_features=false")
-    method = config.build_method()
+    paper = f"method.backbone={load_config(f'{name}-paper').method.backbone}"
+    method = small_config(name, paper).build_method()
     assert method.note is None
-    with pytest.raises(InputError, match="random_features=true"):
+    wanted = r"fetch model.safetensors of timm/wide_resnet50_2.tv_in1k on Hugging Face"
+    with pytest.raises(InputError, match=wanted):
         method.require()
-    with pytest.raises(InputError, match="random_features=true"):
+    with pytest.raises(InputError, match=wanted):
         method.prepare(Fabric(accelerator="cpu", devices=1))
-    assert small_config(name).build_method().note == "random features"
+    method = small_config(name, paper, "method.random_features=true").build_method()
+    method.require()
+    assert method.note == "random features"
+    method = small_config(name).build_method()
+    method.require()
+    assert method.note is None
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "words"),
     [
-        ("padim", "method.channels=10000", "has 448 at strides"),
-        ("padim", "method.backbone=vit_small_patch16_224", "no features at strides"),
-        ("patchcore", "method.backbone_weights=w.pth", "either method.backbone_weights or"),
+        ("padim", "method.channels=10000", "has 176 at strides"),
+        ("padim", "method.backbone=resnet", "timm has no network of this name"),
+        (
+            "patchcore",
+            "method.random_features=true method.backbone_weights=w.pth",
+            "either method.backbone_weights or",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(name, setting, words):
     with pytest.raises(InputError, match=words) as error:
-        small_config(name, setting).build_method()
+        small_config(name, *setting.split()).build_method()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vision_transformer_serves_too(name):
+    method = fitted(name, "method.backbone=vit_tiny_patch16_224", "method.random_features=true")
+    found = method.find(to_unit(squares(1, 2)))
+    assert found.anomaly_map.shape == (2, 32, 32)
+    assert found.anomaly_map.isfinite().all()
 
 
 @pytest.mark.parametrize(("name", "channels"), [("padim", 550), ("patchcore", None)])
@@ -291,7 +308,8 @@ def test_papers_presets(name, channels):
 
 def test_results_say_that_features_were_random(tmp_path, phantoms, a2bgan):
     run = tmp_path / "run"
-    settings = [part for s in (*SMALL, *OWN["padim"]) for part in ("--set", s)]
+    random = "method.random_features=true"
+    settings = [part for s in (*SMALL, *OWN["padim"], random) for part in ("--set", s)]
     result = a2bgan("train", "--data", phantoms, "--preset", "padim", "--out", run, *settings)
     assert result.exit_code == 0, result.output
     result = a2bgan("evaluate", run)

@@ -6,11 +6,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from a2bgan.errors import InputError
-from a2bgan.training.config import load_config
+from a2bgan.training.config import load_config, validate_config
 from a2bgan.training.methods.method import Moment
 from a2bgan.training.methods.pu import PUClassifier, non_negative_risk
 
 SMALL = ("data.size=32", "method.width=4", "train.accelerator=cpu")
+PIXELS = "method.backbone=null"
+FEATURES = "method.input_size=32"
+"""Of the preset's own backbone."""
 
 
 def make(*settings: str, preset: str = "pu", precision: str = "32-true") -> PUClassifier:
@@ -71,9 +74,10 @@ def test_the_risk_is_that_of_labels():
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("share", ["null", "0.5"])
-def test_it_learns_which_are_unhealthy(share, precision):
+@pytest.mark.parametrize("network", [PIXELS, FEATURES])
+def test_it_learns_which_are_unhealthy(network, share, precision):
     method = make(
-        f"method.healthy_share={share}", "method.learning_rate=0.003", precision=precision
+        network, f"method.healthy_share={share}", "method.learning_rate=0.003", precision=precision
     )
     risks = [method.step(*batches(step), moment(step))["risk"].item() for step in range(150)]
     assert np.mean(risks[-10:]) < 0.9 * np.mean(risks[:10])
@@ -83,14 +87,50 @@ def test_it_learns_which_are_unhealthy(share, precision):
     assert scores[:4].min() > scores[4:].max()
 
 
-def test_every_image_is_judged_by_itself():
-    method = make()
+@pytest.mark.parametrize("network", [PIXELS, FEATURES])
+def test_every_image_is_judged_by_itself(network):
+    method = make(network)
     x = torch.cat(batches(0))
     finding = method.find(x)
     assert finding.anomaly_map is None and finding.twin is None
     torch.testing.assert_close(
         finding.scores["unhealthy"][5:6], method.find(x[5:6]).scores["unhealthy"]
     )
+
+
+def test_features_are_frozen_and_their_means_and_maxima_classified():
+    method = make(FEATURES)
+    assert method.backbone is not None
+    before = {name: tensor.clone() for name, tensor in method.backbone.state_dict().items()}
+    for step in range(3):
+        method.step(*batches(step), moment(step))
+    assert set(method.optimizers) == {"classifier"}
+    for name, tensor in method.backbone.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    x = batches(5)[1]
+    head = method.networks["classifier"].eval()
+    with torch.no_grad():
+        maps = [features.flatten(2) for features in method.backbone(x)]
+        seen = torch.cat([*(m.mean(2) for m in maps), *(m.max(2).values for m in maps)], 1)
+        expected = -head(seen)
+    torch.testing.assert_close(method.find(x).scores["unhealthy"], expected)
+
+
+def test_a_configuration_from_before_there_was_a_backbone_is_of_pixels():
+    values = load_config("pu", None, [*SMALL, PIXELS]).model_dump(mode="json")
+    for name in ("backbone", "backbone_weights", "input_size"):
+        del values["method"][name]
+    assert validate_config(values).build_method().backbone is None
+    assert load_config("pu-paper").method.backbone is None
+
+
+def test_the_same_steps_give_the_same_weights():
+    methods = [make(FEATURES) for _ in range(2)]
+    for method in methods:
+        for step in range(2):
+            method.step(*batches(step), moment(step))
+    one, other = (method.networks["classifier"].state_dict() for method in methods)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_weights_decay_as_in_adam():

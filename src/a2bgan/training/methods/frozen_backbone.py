@@ -37,11 +37,13 @@ LEAST_SCALE = 1e-3
 class FrozenBackboneConfig(MethodConfig):
     """The part of section ``method`` that is about the backbone."""
 
-    backbone: str = Field(description="a timm model with features at strides 4, 8 and 16")
-    backbone_weights: Path | None = Field(
-        description="file of its pretrained weights; null looks into Hugging Face's local cache"
+    backbone: str = Field(
+        description="a timm model with features at strides 4, 8 and 16, or a vision transformer"
     )
-    random_features: bool = Field(description="do without pretrained weights; say so in results")
+    backbone_weights: Path | None = Field(
+        description="file of its pretrained weights; null takes those that are on this machine"
+    )
+    random_features: bool = Field(description="do without pretrained weights; results are marked")
     input_size: int | None = Field(
         ge=32, description="side that images are resized to for the backbone; null keeps data.size"
     )
@@ -97,7 +99,7 @@ class FrozenBackboneMethod(PassMethod):
         self._close()
         shown = self._shown.points.view(-1, *self._image_shape).to(self.device)
         # Moved by half a step of the features' grid: the memory may hold the images as they are.
-        step = max(1, self.strides[0] * shown.shape[-1] // self.backbone.input_size // 2)
+        step = max(1, self.backbone.strides[0] * shown.shape[-1] // self.backbone.input_size // 2)
         maps = self.find(moved(shown, step)).anomaly_map
         assert maps is not None
         self._memory.map_scale.copy_(BRIGHTEST * maps.max()).clamp_(min=LEAST_SCALE)

@@ -10,13 +10,15 @@ upsampled bilinearly to the input and smoothed with a Gaussian of sigma 4; their
 
 Differences:
 - Means and covariances are streamed and stored as triangles: memory does not grow with the images.
-- Any timm backbone with stages at strides 4, 8 and 16; by default the paper's, with the same
-  weights (torchvision's first ImageNet ones).
+- Any timm backbone with stages at strides 4, 8 and 16, or vision transformer; by default
+  EfficientNet-Lite0 and 100 of its 176 channels. Preset `padim-paper` has the paper's larger ResNet
+  with the same weights (torchvision's first ImageNet ones), which must be there.
 - Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
   paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
   image's.
 - Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, and the results say so.
+- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
+  results are marked.
 """
 
 from typing import ClassVar, Literal
@@ -73,7 +75,7 @@ class PaDiM(FrozenBackboneMethod):
         if config.channels > there:
             raise InputError(
                 f"method.channels={config.channels}: {config.backbone} has {there} at strides "
-                "4, 8 and 16; set as many or fewer"
+                f"{', '.join(map(str, self.backbone.strides))}; set as many or fewer"
             )
         chosen = torch.randperm(there)[: config.channels].sort().values
         self.gaussians.register_buffer("chosen", chosen)

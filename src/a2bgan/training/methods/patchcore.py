@@ -14,13 +14,15 @@ Differences:
   in the pass), where the paper has it choose from all.
 - The coreset has a number of patches, not a percentage.
 - Stages keep their channels, where the paper's code pools both to 1024 and their union again.
-- Any timm backbone with stages at strides 8 and 16; by default Wide ResNet-50-2, or the smaller
-  ResNet-18, with torchvision's first ImageNet weights.
+- Any timm backbone with stages at strides 8 and 16, or vision transformer; by default
+  EfficientNet-Lite0. Preset `patchcore-paper` has the paper's Wide ResNet-50-2 with torchvision's
+  first ImageNet weights, which must be there.
 - Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
   paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
   image's.
 - Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, and the results say so.
+- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
+  results are marked.
 """
 
 from typing import ClassVar, Literal

@@ -7,11 +7,14 @@ As there: the non-negative risk with the sigmoid loss and its algorithm 1 with b
 gamma = 1; Adam with weight decay; the class prior is known (``healthy_share``). Preset `pu-paper`
 has rate, weight decay, batch and length of its CIFAR-10 experiment. Different: without a
 ``healthy_share``, the default, the classifier learns B against A by the logistic loss, which ranks
-images as well if there are enough of them and needs no prior; the network is A2B-GAN's
-discriminator, the mean over its patches, for a 13-layer CNN with batch norm; a step sees as many
-positives as unlabelled images, where the paper's batches are drawn from both sets together.
+images as well if there are enough of them and needs no prior; a step sees as many positives as
+unlabelled images, where the paper's batches are drawn from both sets together; and for a 13-layer
+CNN with batch norm there is, by default, a small head on the pooled features of a frozen network
+(``backbone``), in preset `pu-paper` A2B-GAN's discriminator, the mean over its patches.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,8 +22,10 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.models.backbone import Backbone
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.inference import inference
+from a2bgan.models.pretrained import load_pretrained
 from a2bgan.training import losses
 from a2bgan.training.methods.method import (
     AdamBetas,
@@ -53,12 +58,30 @@ def non_negative_risk(positive: Tensor, unlabelled: Tensor, prior: float) -> tup
     return risk, objective
 
 
+STRIDES = (8, 16, 32)
+"""Of the backbone's stages that are looked at."""
+
+
 class PUConfig(MethodConfig):
     """Section ``method`` for the PU classifier."""
 
     name: Literal["pu"]
-    width: int = Field(ge=2)
-    depth: int | None = Field(ge=1, description="null follows the image size")
+    backbone: str | None = Field(
+        None,
+        description="a timm model with features at strides 8, 16 and 32, or a vision transformer, "
+        "whose frozen features are classified; null classifies pixels",
+    )
+    backbone_weights: Path | None = Field(
+        None,
+        description="file of its pretrained weights; null takes those that are on this machine",
+    )
+    input_size: int | None = Field(
+        None,
+        ge=32,
+        description="side that images are resized to for the backbone; null keeps data.size",
+    )
+    width: int = Field(ge=2, description="of the first layer")
+    depth: int | None = Field(ge=1, description="of pixels' network; null follows the image size")
     initialisation: Initialisation
     healthy_share: float | None = Field(
         gt=0, lt=1, description="of the mixed set, for the nnPU risk; null: logistic, no prior"
@@ -68,13 +91,38 @@ class PUConfig(MethodConfig):
     adam_betas: AdamBetas
 
 
+class PooledFeatures(nn.Module):
+    """A classifier of a backbone's maps, of their means and maxima over the image."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm1d(2 * channels, affine=False),  # stages differ much in scale
+            nn.Linear(2 * channels, width),
+            nn.LeakyReLU(0.01),
+            nn.Linear(width, 1),
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """`pooled` features (N, 2 channels) to (N,), high for healthy."""
+        out: Tensor = self.body(pooled)
+        return out[:, 0]
+
+
+def pooled(maps: Sequence[Tensor]) -> Tensor:
+    """Means and maxima over the image of maps (N, channels, h, w): (N, 2 x all channels)."""
+    return torch.cat([*(m.mean((2, 3)) for m in maps), *(m.amax((2, 3)) for m in maps)], 1)
+
+
 class PUClassifier(StepMethod):
-    """A network with one output an image, high for healthy.
+    """One output an image, high for healthy.
 
     Args:
         config: section ``method`` of the configuration.
         channels: of the images, 1 or 3.
         size: side of the images in pixels.
+
+    Raises InputError if the backbone does not take that size.
     """
 
     Config: ClassVar[type[MethodConfig]] = PUConfig
@@ -86,25 +134,40 @@ class PUClassifier(StepMethod):
         uses_mixed=True,
         makes_map=False,
         makes_twin=False,
+        pretrained=True,
     )
 
     def __init__(self, config: PUConfig, channels: int, size: int) -> None:
         self.config = config
-        depth = discriminator_depth(size, config.depth)
-        network = Discriminator(channels, config.width, depth, config.initialisation)
-        self.networks: dict[str, nn.Module] = {
-            "classifier": network.to(memory_format=torch.channels_last)
-        }
+        self.backbone: Backbone | None = None
+        self.networks: dict[str, nn.Module] = {}
+        if config.backbone is None:
+            depth = discriminator_depth(size, config.depth)
+            network = Discriminator(channels, config.width, depth, config.initialisation)
+            self.networks["classifier"] = network.to(memory_format=torch.channels_last)
+        else:
+            self.backbone = Backbone(config.backbone, STRIDES, config.input_size or size)
+            head = PooledFeatures(sum(self.backbone.channels), config.width)
+            self.networks |= {"classifier": head, "backbone": self.backbone}
         self.optimizers = {}
 
+    def require(self) -> None:
+        if self.backbone is not None:
+            load_pretrained(self.backbone, self.config.backbone_weights)
+
     def prepare(self, fabric: Fabric) -> None:
+        self.require()
         rates = {"classifier": self.config.learning_rate}
         wrapped = self._set_up(fabric, rates, self.config.adam_betas, self.config.weight_decay)
         self.classifier: Any = wrapped["classifier"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step on B against A."""
-        out = self.classifier(torch.cat([healthy, mixed])).mean(dim=(1, 2, 3))
+        images = torch.cat([healthy, mixed])
+        if self.backbone is not None:
+            with torch.no_grad(), self.fabric.autocast():
+                images = pooled(self.backbone(images))
+        out = _mean(self.classifier(images))
         positive, unlabelled = out[: len(healthy)], out[len(healthy) :]
         if self.config.healthy_share is None:
             risk = losses.discriminator_adversarial("logistic", positive, unlabelled)
@@ -117,5 +180,14 @@ class PUClassifier(StepMethod):
     def find(self, x: Tensor, version: str | None = None) -> Finding:
         classifier = self.networks["classifier"]
         with inference(classifier):
-            out = classifier(x.contiguous(memory_format=torch.channels_last))
-        return Finding(scores={"unhealthy": -out.mean(dim=(1, 2, 3))})
+            if self.backbone is None:
+                seen = x.contiguous(memory_format=torch.channels_last)
+            else:
+                seen = pooled(self.backbone(x))
+            out = classifier(seen)
+        return Finding(scores={"unhealthy": -_mean(out)})
+
+
+def _mean(out: Tensor) -> Tensor:
+    """One output an image (N,), of one or of patches (N, 1, h, w)."""
+    return out.flatten(1).mean(1) if out.ndim > 1 else out
