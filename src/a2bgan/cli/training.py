@@ -194,6 +194,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
             healthy.images,
             mixed.images,
             run,
+            patients=(healthy.patients, mixed.patients),
             resume=resume,
             watch=watch,
             validate=validator,

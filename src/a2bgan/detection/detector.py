@@ -127,11 +127,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             validator = (
                 Validator(run, *held_out, patience=config.selection.patience) if selecting else None
             )
+            of_b, of_a = part("healthy", "training"), part("mixed", "training")
             outcome = train(
                 config,
-                part("healthy", "training").images,
-                part("mixed", "training").images,
+                of_b.images,
+                of_a.images,
                 run,
+                patients=(of_b.patients, of_a.patients),
                 watch=watch,
                 validate=validator,
             )

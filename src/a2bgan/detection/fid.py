@@ -63,7 +63,8 @@ class EfficientNet(FeatureNetwork):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         (features,) = self.backbone(x)
-        return features.mean(dim=(2, 3))
+        pooled: Tensor = features.mean(dim=(2, 3))
+        return pooled
 
 
 class Inception(FeatureNetwork):

@@ -280,7 +280,7 @@ def select_last(run: RunFolder) -> Selection:
     """The last checkpoint and the paper's score."""
     method = run.config().build_method()
     name = find_checkpoint(run.checkpoints).name
-    return Selection(Pick(name, method.versions[0], method.facts.score, "last"), {})
+    return Selection(Pick(name, method.versions[0], method.default_score, "last"), {})
 
 
 def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:

@@ -128,7 +128,7 @@ def pick_of(run: RunFolder) -> Pick:
 def _unselected(run: RunFolder, method: Method, name: str) -> Pick:
     found = find_checkpoint(run.checkpoints, name)
     rule = "last" if name == "last" else "named"
-    return Pick(found.name, method.versions[0], method.facts.score, rule)
+    return Pick(found.name, method.versions[0], method.default_score, rule)
 
 
 def on_device(method: Method) -> Method:

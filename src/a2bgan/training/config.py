@@ -115,9 +115,10 @@ class Config(BaseModel):
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package."""
+    """The presets that come with the package; those that others extend begin with an underscore."""
     names = (file.name for file in files("a2bgan").joinpath("presets").iterdir())
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    found = (name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def load_config(
@@ -128,6 +129,8 @@ def load_config(
     Setting one of train.steps and train.minutes unsets the other. Raises InputError that names
     the setting, what is wrong with it and, for an unknown one, what there is.
     """
+    if preset not in preset_names():
+        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(preset_names())}")
     merged = _load_preset(preset)
     if file is not None:
         merged = _merge(merged, _read_yaml(file.read_text, str(file)))
@@ -154,8 +157,6 @@ def write_config(config: Config, path: Path) -> None:
 
 
 def _load_preset(name: str) -> dict[str, Any]:
-    if name not in preset_names():
-        raise InputError(f"unknown preset {name!r}; there are: {', '.join(preset_names())}")
     source = files("a2bgan").joinpath("presets", f"{name}.yaml")
     values = _read_yaml(source.read_text, name)
     base = values.pop("extends", None)

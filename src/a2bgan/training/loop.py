@@ -29,7 +29,14 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import Config, TrainConfig
-from a2bgan.training.methods.method import Method, Moment, PassMethod, StepMethod
+from a2bgan.training.methods.method import (
+    FitMethod,
+    Method,
+    Moment,
+    PassMethod,
+    StepMethod,
+    TrainingSets,
+)
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
 from a2bgan.training.step_profile import StepProfile
@@ -66,9 +73,11 @@ class Outcome:
 def train(
     config: Config,
     healthy: np.ndarray,  # set B: (N, C, H, W) uint8 or uint16, N >= 1, usually memory-mapped
-    mixed: np.ndarray,  # set A: the same; nothing else is ever known of it
+    mixed: np.ndarray,  # set A: the same; of both nothing else is ever known but patients
     run: RunFolder,  # where metrics, samples and checkpoints go
     *,
+    patients: tuple[np.ndarray, np.ndarray]
+    | None = None,  # of B's and A's images; None: all others
     resume: bool = False,  # go on from the run's last checkpoint, if it has one
     watch: Callable[[Report], None] = lambda report: None,  # called every train.log_every steps
     validate: Callable[[Method, Position], bool] | None = None,  # at checkpoints; True: enough
@@ -76,7 +85,7 @@ def train(
 ) -> Outcome:
     """Train ``config.method`` on B and A until ``train.steps`` or ``train.minutes`` are over.
 
-    A `PassMethod` looks at every image of B once instead.
+    A `PassMethod` looks at every image of B once instead; a `FitMethod` is fitted to both sets.
 
     Everything random is a function of the seed and the step, so a run that was killed and resumed
     ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
@@ -106,20 +115,19 @@ def train(
         ended = validate(method, position) if fabric.is_global_zero else False
         return bool(fabric.broadcast(ended))
 
-    if isinstance(method, PassMethod):
+    if not isinstance(method, StepMethod):
         stopped = False
         if position.step == 0:
-            position, stopped = _one_pass(method, healthy, settings.batch_size, fabric, run, watch)
+            sets = TrainingSets.of(healthy, mixed, patients)
+            position, stopped = _whole_sets(method, sets, settings.batch_size, fabric, run, watch)
         if not stopped:
             enough(position)
         return Outcome(method, position, stopped, position.step - first)
-    assert isinstance(method, StepMethod)
-    drawn = settings.batch_size * method.batches_per_step
-    passes_per_step = drawn * fabric.world_size / min(len(healthy), len(mixed))
+    passes_per_step = settings.batch_size * fabric.world_size / min(len(healthy), len(mixed))
     batches_b, batches_a = (
         RandomBatches(
             images,
-            drawn,
+            settings.batch_size,
             seed=2 * settings.seed + number,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
@@ -131,9 +139,12 @@ def train(
         run.truncate_metrics(position.step)
         writer = SummaryWriter(run.tensorboard, purge_step=position.step)
 
+    begun = time.monotonic()
+    if position.step == 0:
+        method.begin(TrainingSets.of(healthy, mixed, patients))
     ended = position.step > 0 and enough(position)
     sums: dict[str, list[Tensor]] = defaultdict(list)
-    step, started = position.step, time.monotonic() - position.seconds
+    step, started = position.step, begun - position.seconds  # the beginning counts
     saved = step  # that of the last checkpoint
     logged_step, logged_at = step, time.monotonic()
 
@@ -198,21 +209,31 @@ def train(
     return Outcome(method, position, stopped, step - first)
 
 
-def _one_pass(
-    method: PassMethod,
-    healthy: np.ndarray,
+def _whole_sets(
+    method: Method,
+    sets: TrainingSets,
     batch_size: int,
     fabric: Fabric,
     run: RunFolder,
     watch: Callable[[Report], None],
 ) -> tuple[Position, bool]:
-    """Show a method every image of B once, in order, and write the one checkpoint it leaves.
+    """Train a method that takes no steps, and write the one checkpoint it leaves.
 
     Also returns whether it was interrupted when only the end of it was left to do.
     """
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: --set train.devices=1")
     started = time.monotonic()
+    if isinstance(method, FitMethod):
+        with _interruption() as interrupted, _full_disk_in_words(run):
+            method.fit(sets)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            position = _last_of_whole_sets(method, 1, started, fabric, run)
+            watch(Report(1, 1.0, 1 / max(position.seconds, 1e-9), {}, None))
+            return position, False
+    assert isinstance(method, PassMethod)
+    healthy = sets.healthy
     starts = range(0, len(healthy), batch_size)
     with _interruption() as interrupted, _full_disk_in_words(run):
         for number, start in enumerate(starts):
@@ -222,12 +243,20 @@ def _one_pass(
             rate = (number + 1) / max(time.monotonic() - started, 1e-9)
             watch(Report(number + 1, (number + 1) / len(starts), rate, {}, None))
         method.finish()
-        position = Position(len(starts), time.monotonic() - started)
-        _stop_if_weights_are_not_finite(method, position.step, fabric)
-        run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
-        save_checkpoint(run.checkpoints, method, position)
-        run.note_resources(position.seconds)
+        position = _last_of_whole_sets(method, len(starts), started, fabric, run)
         return position, interrupted.is_set()
+
+
+def _last_of_whole_sets(
+    method: Method, step: int, started: float, fabric: Fabric, run: RunFolder
+) -> Position:
+    """Write the one checkpoint of a method that takes no steps."""
+    position = Position(step, time.monotonic() - started)
+    _stop_if_weights_are_not_finite(method, position.step, fabric)
+    run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
+    save_checkpoint(run.checkpoints, method, position)
+    run.note_resources(position.seconds)
+    return position
 
 
 def refuse_impossible(config: Config) -> None:

@@ -23,6 +23,18 @@ def discriminator_adversarial(kind: Adversarial, real: Tensor, fake: Tensor) -> 
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
+def least_healthy(outputs: Tensor, share: float) -> Tensor:
+    """The lowest outputs (N, k) of each image's (N, ...): k is ``share`` of them, at least 1.
+
+    An image is then judged by its least healthy places (multiple-instance learning, Maron &
+    Lozano-Perez 1997), not by what is the same all over it.
+    """
+    places = outputs.flatten(1)
+    if share == 1:
+        return places
+    return places.topk(max(1, round(share * places.shape[1])), dim=1, largest=False).values
+
+
 def translator_adversarial(kind: Adversarial, fake: Tensor) -> Tensor:
     """What G minimises, from D's outputs on one translated set: a term of equation 5's sum.
 
@@ -46,13 +58,6 @@ def gradient_penalty(
     norm = gradient.flatten(1).norm(dim=1)
     penalty: Tensor = (norm - 1).square().mean()
     return penalty
-
-
-def real_gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """R1 of Mescheder 2018: mean over images of ||grad D(x)||^2 at healthy images (N, C, H, W)."""
-    x = real.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
-    return gradient.flatten(1).square().sum(1).mean()
 
 
 def identity(intermediate: Tensor, healthy: Tensor) -> Tensor:

@@ -14,12 +14,14 @@ from a2bgan.training.methods.ganomaly import GANomaly
 from a2bgan.training.methods.method import Method
 from a2bgan.training.methods.padim import PaDiM
 from a2bgan.training.methods.patchcore import PatchCore
+from a2bgan.training.methods.probe import Probe
 from a2bgan.training.methods.pu import PUClassifier
 from a2bgan.training.methods.stargan import StarGAN
 from a2bgan.training.methods.vae import VAE
 
 METHODS: dict[str, type[Method]] = {
     "a2bgan": A2BGAN,
+    "probe": Probe,
     "brainomaly": Brainomaly,
     "ddad": DDAD,
     "pu": PUClassifier,

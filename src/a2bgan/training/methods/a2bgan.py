@@ -1,8 +1,8 @@
 """A2B-GAN: translate any image to a healthy one; what had to change is the anomaly."""
 
 import copy
-from collections.abc import Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -10,15 +10,21 @@ from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from a2bgan.errors import InputError
+from a2bgan.models.backbone import Backbone
 from a2bgan.models.blend import difference_map, masked_reconstruction
 from a2bgan.models.closing import close_gaps
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
+from a2bgan.models.evidence import STRIDES, Evidence, evidence_size, over_pixels
+from a2bgan.models.feature_critics import FeatureCritics
 from a2bgan.models.frozen import frozen
+from a2bgan.models.pretrained import load_pretrained
+from a2bgan.models.relative_features import RelativeFeatures
 from a2bgan.models.smoothing import gaussian_smooth
-from a2bgan.models.texture import TextureDiscriminator, over_pixels
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
+from a2bgan.training.evidence_fit import fit_evidence
 from a2bgan.training.methods.method import (
     AdamBetas,
     DecayFrom,
@@ -28,6 +34,7 @@ from a2bgan.training.methods.method import (
     Moment,
     Section,
     StepMethod,
+    TrainingSets,
     WhenAsked,
     linear_decay,
 )
@@ -44,28 +51,41 @@ class TranslatorConfig(Section):
         description="none: x' = b; reconstruction, focus and mask_start then do nothing"
     )
     mask_start: float | None = Field(gt=0, lt=1)
+    coarsening: int | None = Field(
+        1, ge=1, description="pixels a side that G sees as one; null: G sees 64 x 64 of them"
+    )
     learning_rate: float = Field(gt=0)
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
+
+
+class FeaturesConfig(Section):
+    """Section ``method.discriminator.features``: the frozen features that D looks at."""
+
+    backbone: str = Field(description="a timm network with features at strides 8, 16 and 32")
+    weights: Path | None = Field(
+        None, description="file of its pretrained weights; null: installed or in timm's cache"
+    )
+    input_size: int = Field(ge=32, description="side that images are resized to for D")
+    evidence_size: int | None = Field(
+        ge=32, description="side that images are resized to for evidence; null: see `evidence_size`"
+    )
+    places: float = Field(
+        gt=0, le=1, description="share of an image's places, the least healthy, that D judges by"
+    )
 
 
 class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
     width: int = Field(ge=2)
-    depth: int | None = Field(ge=1, description="null follows the image size")
+    depth: int | None = Field(ge=1, description="null follows the image size; for pixels alone")
     initialisation: Initialisation
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
     warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
-    warmup_learning_rate: float = Field(
-        gt=0, description="of D in the warm-up, and of what reads texture throughout"
-    )
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
-    texture_width: int = Field(
-        0, ge=0, description="of two more D, which see texture; 0 for none; not the paper's"
-    )
-    reader_passes: float | None = Field(
-        None, gt=0, description="through the smaller set, after which the reader learns no more"
+    features: FeaturesConfig | None = Field(
+        description="null: D looks at pixels, as in the paper, and there is no evidence"
     )
 
 
@@ -74,7 +94,6 @@ class LossConfig(Section):
 
     adversarial: losses.Adversarial
     gradient_penalty: float = Field(ge=0, description="lambda_gp, eq. 4; for wgan-gp")
-    real_gradient_penalty: float = Field(ge=0, description="R1 at healthy images; not the paper's")
     identity: float = Field(ge=0, description="lambda_id, eq. 6")
     reconstruction: float = Field(ge=0, description="lambda_rec, eq. 7")
     focus: float = Field(ge=0, description="lambda_f, eq. 10")
@@ -91,58 +110,39 @@ class A2BGANConfig(MethodConfig):
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
     loss: LossConfig
-    candidates: int = Field(
-        1, ge=1, description="G gets the most suspect of so many batches of A; not the paper's"
-    )
     map_closing: float = Field(
         0, ge=0, le=0.1, description="gaps of the map up to twice this share of the side are filled"
     )
     map_smoothing: float = Field(
         0, ge=0, le=0.1, description="sigma, as a share of the side; 0 leaves the map as it is"
     )
-    map_evidence: bool = Field(
-        False, description="the map counts as far as texture speaks for A; not the paper's"
-    )
     adam_betas: AdamBetas
     decay_from: DecayFrom
 
     @model_validator(mode="after")
-    def _someone_reads_texture(self) -> Self:
-        asked = self.candidates > 1 or self.map_evidence
-        if asked and self.discriminator.texture_width == 0:
+    def _the_penalty_is_for_pixels(self) -> Self:
+        if self.discriminator.features is not None and self.loss.adversarial == "wgan-gp":
             raise ValueError(
-                "candidates above 1 and map_evidence need discriminator.texture_width; "
-                "without it set candidates=1 and map_evidence=false"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _every_critic_has_its_penalty(self) -> Self:
-        if self.discriminator.texture_width > 0 and self.loss.adversarial == "wgan-gp":
-            raise ValueError(
-                "discriminator.texture_width needs loss.adversarial = 'logistic' or "
-                "'hinge': the penalty of wgan-gp is for the other discriminator alone"
+                "discriminator.features needs loss.adversarial = 'logistic' or 'hinge': "
+                "the penalty of wgan-gp is for a discriminator of pixels"
             )
         return self
 
 
-TEXTURE, READER = "discriminator_texture", "discriminator_reader"
-"""The discriminators that see texture."""
+FEATURES, EVIDENCE = "features", "evidence"
+"""Names of the networks that give frozen features and that read evidence from them."""
 
-READER_LOSS: losses.Adversarial = "logistic"
-"""The second's, whatever the game's is: the map's evidence needs log odds."""
+PLACES_OF_G = 64
+"""Side of the grid on which G works where ``coarsening`` is left to the size of the images."""
+
+SHARPNESS = 2.0
+"""The map counts as far as a place's log odds, times this, speak for A; see `A2BGAN.find`."""
 
 REFERENCE_STEPS = 100
-"""At least so many batches of B say what healthy texture is, without a warm-up too."""
+"""At least so many batches say how far features spread, without a warm-up too."""
 
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
-
-CERTAIN, ASKED_EVERY = 0.2, 50
-"""A warm-up ends where D's loss, asked every so many steps, is below this (chance: 1.4, hinge 2).
-
-Where a tenth of A is as healthy as B no D gets there, but by heart.
-"""
 
 
 class A2BGAN(StepMethod):
@@ -159,190 +159,176 @@ class A2BGAN(StepMethod):
         title="A2B-GAN",
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
-        own_scores=("discriminator", "texture"),
+        own_scores=("discriminator", "evidence"),
         uses_mixed=True,
         tasks=("detection", "translation"),
     )
 
     def __init__(self, config: A2BGANConfig, channels: int, size: int) -> None:
         g, d = config.translator, config.discriminator
+        coarsening = max(1, size // PLACES_OF_G) if g.coarsening is None else g.coarsening
+        if size % (4 * coarsening):
+            raise InputError(
+                f"data.size={size}: method.translator.coarsening={coarsening} needs a multiple of "
+                f"{4 * coarsening}"
+            )
         self.config = config
         self.translator: nn.Module = Translator(
-            channels, g.width, g.blocks, g.upsampling, g.intermediate, g.mask, g.mask_start
+            channels,
+            g.width,
+            g.blocks,
+            g.upsampling,
+            g.intermediate,
+            g.mask,
+            g.mask_start,
+            coarsening,
         )
-        self.discriminator: nn.Module = Discriminator(
-            channels, d.width, discriminator_depth(size, d.depth), d.initialisation
-        )
-        self.networks = {"translator": self.translator, "discriminator": self.discriminator}
-        if d.texture_width > 0:
-            self.networks[TEXTURE] = TextureDiscriminator(d.texture_width)
-            self.networks[READER] = TextureDiscriminator(d.texture_width)
+        self.discriminator: nn.Module
+        self.networks = {"translator": self.translator}
+        if d.features is None:
+            depth = discriminator_depth(size, d.depth)
+            self.discriminator = Discriminator(channels, d.width, depth, d.initialisation)
+        else:
+            backbone = Backbone(d.features.backbone, STRIDES, d.features.input_size)
+            self.discriminator = FeatureCritics(backbone.channels, d.width)
+            self.networks[FEATURES] = RelativeFeatures(backbone)
+            side = d.features.evidence_size or evidence_size(size)
+            own = Backbone(d.features.backbone, STRIDES, side)
+            self.networks[EVIDENCE] = Evidence(own)
+        self.networks["discriminator"] = self.discriminator
         if g.ema > 0:
             self.networks["translator_ema"] = copy.deepcopy(self.translator)
         for network in self.networks.values():
             network.to(memory_format=torch.channels_last)
-        if config.loss.gradient_penalty > 0 or config.loss.real_gradient_penalty > 0:
+        if config.loss.gradient_penalty > 0:
             # Second derivatives come in the other layout, and its weights are many.
             self.discriminator.to(memory_format=torch.contiguous_format)
         self.optimizers = {}
 
+    def require(self) -> None:
+        if self.config.discriminator.features is not None:
+            for name in (FEATURES, EVIDENCE):
+                backbone: Any = self.networks[name].backbone
+                load_pretrained(backbone, self.config.discriminator.features.weights)
+
     def prepare(self, fabric: Fabric) -> None:
-        rates = dict.fromkeys(self._discriminators, self.config.discriminator.learning_rate)
-        rates["translator"] = self.config.translator.learning_rate
+        self.require()
+        rates = {
+            "translator": self.config.translator.learning_rate,
+            "discriminator": self.config.discriminator.learning_rate,
+        }
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
-        self.texture: nn.Module | None = wrapped.get(TEXTURE)
-        self.reader: nn.Module | None = wrapped.get(READER)
 
-    @property
-    def batches_per_step(self) -> int:
-        return self.config.candidates
+    def begin(self, sets: TrainingSets) -> None:
+        evidence: Any = self.networks.get(EVIDENCE)
+        if evidence is not None:
+            fit_evidence(evidence, sets, self.device)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
 
-        The translations of one forward pass serve both: G does not change in between. Of all the
-        images the reader learns, and of A it chooses what G gets; D learns of the first batches.
+        The translations of one forward pass serve both: G does not change in between.
         """
         d = self.config.discriminator
-        n = len(mixed) // self.config.candidates
-        all_healthy, candidates = healthy, mixed
-        healthy, mixed = healthy[:n], mixed[:n]
+        n = len(mixed)
         warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE and not self.ready
-        certain = warming and self._is_certain(healthy, mixed, moment.step)
-        warming = warming and not certain
-        # A G step at once makes the method `ready`, so that the end of the warm-up is for good.
-        translating = not warming and (certain or (moment.step + 1) % d.steps == 0)
-        self._set_learning_rates(warming, moment)
-        energies = []
-        if self.reader is not None:
-            reading = self._read_share(moment) < 1
-            read = all_healthy if reading else healthy
-            asked = mixed if warming and not reading else candidates  # what G and the reader want
-            of_all = self._energies(torch.cat([read, asked]))
-            energies = [of_all[: len(read)], of_all[len(read) :]]
+        translating = not warming and (moment.step + 1) % d.steps == 0
+        self._scale_rates(linear_decay(moment.fraction, self.config.decay_from))
 
+        raw = self._look_at_raw(healthy, mixed, moment)
+        real, unhealthy = [part[: len(healthy)] for part in raw], [part[-n:] for part in raw]
         if warming:
-            report = self._discriminator_step(healthy, [mixed], moment)
-            return report | self._texture_step(energies, n, None, moment)
-        suspects = mixed
-        if len(candidates) > n:
-            suspects = candidates[self._most_suspect(energies[1], n)]
+            return self._discriminator_step(real, [unhealthy])
+
         # D alone asks for no translation of B.
-        both = torch.cat([suspects, healthy]) if translating else suspects
+        both = torch.cat([mixed, healthy]) if translating else mixed
         with torch.set_grad_enabled(translating):
             translation: Translation = self.translator(both)
-        fake = translation.healthy[: len(suspects)].detach()
-        report = self._discriminator_step(healthy, [mixed, fake] if d.replay else [fake], moment)
-        report |= self._texture_step(energies, n, fake, moment)
+            seen = self._look(translation.healthy)
+        fake = [part[:n].detach() for part in seen]
+        report = self._discriminator_step(
+            real, [unhealthy, fake] if d.replay else [fake], self._penalty(healthy, fake, moment)
+        )
         if translating:
-            report |= self._translator_step(both, len(suspects), translation)
+            report |= self._translator_step(both, n, translation, seen)
         return report
 
-    @torch.no_grad()
-    def _is_certain(self, healthy: Tensor, mixed: Tensor, step: int) -> bool:
-        """Whether D tells A from B so well that G should begin: more certain, it teaches less."""
-        kind = self.config.loss.adversarial
-        if kind == "wgan-gp" or step % ASKED_EVERY > 0:
-            return False
-        loss = losses.discriminator_adversarial(
-            kind, *_verdicts(self.discriminator, healthy, mixed)
-        )
-        everywhere: Any = self.fabric.all_reduce(loss)
-        return bool(everywhere < CERTAIN)
+    def _look(self, x: Tensor) -> list[Tensor]:
+        """What D sees of images: the images themselves, or maps of their features."""
+        if self.config.discriminator.features is None:
+            return [x]
+        with self.fabric.autocast():  # Fabric halves what it has wrapped alone
+            seen: list[Tensor] = self.networks[FEATURES](x)
+        return seen
 
     @torch.no_grad()
-    def _most_suspect(self, of_mixed: Tensor, n: int) -> Tensor:
-        """Rows (n,) of the images of A that are least like B, by the reader, of their energies.
+    def _look_at_raw(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> list[Tensor]:
+        """What D sees of images as they are; early on features learn from them how far they
+        spread."""
+        x = torch.cat([healthy, mixed])
+        if self.config.discriminator.features is None:
+            return [x]
+        features: Any = self.networks[FEATURES]
+        with self.fabric.autocast():
+            centred = features.centred(x)
+        if not self.ready or moment.step < REFERENCE_STEPS:
+            features.refer_to(centred, self.fabric.all_reduce)
+        scaled: list[Tensor] = features.scaled(centred)
+        return scaled
 
-        Where few of A are diseased G would otherwise see little but healthy images, and learn to
-        leave all alone.
-        """
-        verdicts: Tensor = self.networks[READER](of_mixed).mean(dim=(1, 2, 3))
-        return verdicts.argsort()[:n]
+    def _verdicts(self, seen: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs of D for what it sees, one for each scale: of the places that it judges by."""
+        if self.config.discriminator.features is None:
+            return [self.discriminator(seen[0])]
+        return [self._least_healthy(out) for out in self.discriminator(seen)]
+
+    def _least_healthy(self, out: Tensor) -> Tensor:
+        assert self.config.discriminator.features is not None
+        return losses.least_healthy(out, self.config.discriminator.features.places)
 
     def _discriminator_step(
-        self, healthy: Tensor, others: list[Tensor], moment: Moment
+        self, real: list[Tensor], others: list[list[Tensor]], penalty: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Equation 9: D learns healthy images as real, all others as fake."""
         loss = self.config.loss
-        fake = torch.cat(others)
-        real_out, fake_out = _verdicts(self.discriminator, healthy, fake)
-        adversarial = losses.discriminator_adversarial(loss.adversarial, real_out, fake_out)
-        total = adversarial
+        n = len(real[0])
+        seen = [torch.cat(parts) for parts in zip(real, *others, strict=True)]
+        outputs = self._verdicts(seen)
+        adversarial = torch.stack(
+            [
+                losses.discriminator_adversarial(loss.adversarial, out[:n], out[n:])
+                for out in outputs
+            ]
+        ).sum()
+        gaps = [out[:n].mean() - out[n:].mean() for out in outputs]
         report = {
             "d_adversarial": adversarial.detach(),
-            "d_gap": (real_out.mean() - fake_out.mean()).detach(),
+            "d_gap": torch.stack(gaps).mean().detach(),
         }
-        if loss.gradient_penalty > 0:
-            penalty = self._gradient_penalty(
-                "discriminator", healthy, fake[-len(healthy) :], moment
-            )
+        total = adversarial
+        if penalty is not None:
             total = total + loss.gradient_penalty * penalty
             report["d_gradient_penalty"] = penalty.detach()
-        if loss.real_gradient_penalty > 0:
-            penalty = losses.real_gradient_penalty(self.networks["discriminator"], healthy)
-            total = total + loss.real_gradient_penalty / 2 * penalty
-            report["d_real_gradient_penalty"] = penalty.detach()
         self._descend("discriminator", total)
         return report
 
-    def _texture_step(
-        self, energies: list[Tensor], n: int, fake: Tensor | None, moment: Moment
-    ) -> dict[str, Tensor]:
-        """Equation 9 for the discriminators of texture, where there are any.
-
-        One plays against G and sees what D sees: the first n images of B and of A, and
-        translations. The reader sees all images and never a translation, for a score that stays
-        what it is while the game goes on. It plays no game, so its loss is always the logistic one,
-        by which its verdicts are log odds.
-        """
-        if self.texture is None or self.reader is None:
-            return {}
-        of_healthy, of_mixed = energies
-        others = [of_mixed[:n]] if fake is None or self.config.discriminator.replay else []
-        others += [] if fake is None else [self._energies(fake)]
-        kind = self.config.loss.adversarial
-        lessons = [(TEXTURE, self.texture, of_healthy[:n], torch.cat(others), kind)]
-        if self._read_share(moment) < 1:
-            lessons.append((READER, self.reader, of_healthy, of_mixed, READER_LOSS))
-        report = {}
-        for name, judge, real, unreal, kind in lessons:
-            if not self.ready or moment.step < REFERENCE_STEPS:
-                self.networks[name].refer_to(real, self.fabric.all_reduce)  # type: ignore[operator]
-            loss = losses.discriminator_adversarial(kind, *_verdicts(judge, real, unreal))
-            self._descend(name, loss)
-            report[f"d_{name.removeprefix('discriminator_')}"] = loss.detach()
-        return report
-
-    def _read_share(self, moment: Moment) -> float:
-        """How much of its learning the reader has behind it; few images it soon knows by heart."""
-        limit = self.config.discriminator.reader_passes
-        if limit is None:
-            return 0
-        return min(1, moment.passes / limit, moment.step / REFERENCE_STEPS)
-
-    def _energies(self, x: Tensor) -> Tensor:
-        """What the discriminators of texture look at; fixed filters, the same for both."""
-        with self.fabric.autocast():  # Fabric halves what it has wrapped alone
-            energies: Tensor = self.networks[TEXTURE].energies(x)  # type: ignore[operator]
-        return energies
+    def _penalty(self, healthy: Tensor, fake: list[Tensor], moment: Moment) -> Tensor | None:
+        if self.config.loss.gradient_penalty == 0:
+            return None
+        return self._gradient_penalty("discriminator", healthy, fake[0], moment)
 
     def _translator_step(
-        self, both: Tensor, n_mixed: int, translation: Translation
+        self, both: Tensor, n_mixed: int, translation: Translation, seen: list[Tensor]
     ) -> dict[str, Tensor]:
         """Equation 10: G makes A and B look healthy, keeps B and rebuilds A."""
         w = self.config.loss
         twin, b, m = translation
         mixed, healthy = both[:n_mixed], both[n_mixed:]
-        judges = [d for d in (self.discriminator, self.texture) if d is not None]
-        with frozen(*judges):
-            verdicts = [self.discriminator(twin)]
-            if self.texture is not None:
-                verdicts.append(self.texture(self._energies(twin)))
+        with frozen(self.discriminator):
             adversarial = [
                 losses.translator_adversarial(w.adversarial, out[part])
-                for out in verdicts
+                for out in self._verdicts(seen)
                 for part in (slice(n_mixed), slice(n_mixed, None))
             ]
             terms = {
@@ -382,20 +368,9 @@ class A2BGAN(StepMethod):
             "mask_mean": m.detach().mean()
         }
 
-    def _set_learning_rates(self, warming: bool, moment: Moment) -> None:
-        decay = linear_decay(moment.fraction, self.config.decay_from)
-        d = self.config.discriminator
-        rate = d.warmup_learning_rate if warming else d.learning_rate * decay
-        rates = dict.fromkeys(self._discriminators, rate)
-        rates["translator"] = self.config.translator.learning_rate * decay
-        if READER in rates:
-            own = linear_decay(self._read_share(moment), self.config.decay_from)
-            rates[READER] = d.warmup_learning_rate * min(decay, own)  # it must not wait for G
-        self._set_rates(rates)
-
     @property
-    def _discriminators(self) -> list[str]:
-        return [name for name in self.networks if name.startswith("discriminator")]
+    def default_score(self) -> str:
+        return EVIDENCE if EVIDENCE in self.networks else self.facts.score
 
     @property
     def ready(self) -> bool:
@@ -423,24 +398,21 @@ class A2BGAN(StepMethod):
         if self.config.map_smoothing > 0:
             sigma = self.config.map_smoothing * x.shape[-1]
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
-        doubts = lru_cache(partial(self._doubts, x))
-        if self.config.map_evidence:
-            places = over_pixels(doubts(READER), x.shape[-2], x.shape[-1])
-            anomaly_map = anomaly_map * torch.sigmoid(places[:, 0])
-        scores = {"discriminator": lambda: doubts("discriminator").mean(dim=(1, 2, 3))}
-        if READER in self.networks:
-            scores["texture"] = lambda: doubts(READER).mean(dim=(1, 2, 3))
+        scores: dict[str, Any] = {"discriminator": lambda: self._doubt(x)}
+        if EVIDENCE in self.networks:
+            evidence = self.networks[EVIDENCE](x)
+            odds = over_pixels(evidence.odds, x.shape[-2:])
+            anomaly_map = anomaly_map * torch.sigmoid(SHARPNESS * odds)
+            scores["evidence"] = lambda: evidence.score
         learned = self.config.translator.mask == "learned"
         return Finding(anomaly_map, twin, mask[:, 0] if learned else None, WhenAsked(**scores))
 
-    def _doubts(self, x: Tensor, judge: str) -> Tensor:
-        """What a discriminator says of places of images, (N, 1, h, w), high for unhealthy.
-
-        The reader's, and by the logistic loss the other's, are log odds of A against B.
-        """
-        seen = self.networks[READER].energies(x) if judge == READER else x  # type: ignore[operator]
-        doubts: Tensor = -self.networks[judge](seen).float()
-        return doubts
+    def _doubt(self, x: Tensor) -> Tensor:
+        """D's mean output for images, (n,), high for unhealthy."""
+        seen = self.networks[FEATURES](x) if FEATURES in self.networks else x
+        outputs = self.networks["discriminator"](seen)
+        maps = outputs if isinstance(outputs, list) else [outputs]
+        return -torch.stack([out.float().mean(dim=(1, 2, 3)) for out in maps]).mean(0)
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         mask, gap = averages.get("mask_mean"), averages.get("d_gap", 0.0)
@@ -468,9 +440,3 @@ class A2BGAN(StepMethod):
                 "smaller method.discriminator.learning_rate or stronger train.augment"
             )
         return None
-
-
-def _verdicts(judge: nn.Module, healthy: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """What a discriminator says of healthy and of other images; one pass for both."""
-    out = judge(torch.cat([healthy, fake]))
-    return out[: len(healthy)], out[len(healthy) :]

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
@@ -98,6 +99,32 @@ class Moment:
         return torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)
 
 
+class TrainingSets(NamedTuple):
+    """The images that training sees, and whose they are; nothing else is known of them.
+
+    healthy, mixed: B and A, (N, C, H, W) uint8 or uint16, usually memory-mapped.
+    healthy_patients, mixed_patients: (N,) identifiers.
+    """
+
+    healthy: np.ndarray
+    mixed: np.ndarray
+    healthy_patients: np.ndarray
+    mixed_patients: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        healthy: np.ndarray,
+        mixed: np.ndarray,
+        patients: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Self:
+        """Both sets; where patients are not known, every image is of another one."""
+        if patients is None:
+            numbers = np.arange(len(healthy) + len(mixed))
+            patients = (numbers[: len(healthy)], numbers[len(healthy) :])
+        return cls(healthy, mixed, *patients)
+
+
 class Section(BaseModel):
     """A part of a configuration; unknown settings are refused."""
 
@@ -133,7 +160,7 @@ def halvings(fraction: float, every: float) -> float:
 
 
 class Method(ABC):
-    """A way to learn what healthy looks like: a `StepMethod` or a `PassMethod`.
+    """A way to learn what healthy looks like: a `StepMethod`, a `PassMethod` or a `FitMethod`.
 
     A new method is one file with a subclass, its pydantic configuration (with a literal ``name``),
     one line in the registry and a preset.
@@ -162,6 +189,11 @@ class Method(ABC):
 
         Raises InputError if something it needs (pretrained weights) is not there.
         """
+
+    @property
+    def default_score(self) -> str:
+        """The image score where nothing was selected: the paper's, unless overridden."""
+        return self.facts.score
 
     @property
     def device(self) -> torch.device:
@@ -219,10 +251,8 @@ class StepMethod(Method):
             return None
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
-    @property
-    def batches_per_step(self) -> int:
-        """How many batches of each set a step is to be given, as one."""
-        return 1
+    def begin(self, sets: TrainingSets) -> None:
+        """Learn what takes a look at whole sets; called once, after `prepare`, before step 0."""
 
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
@@ -313,6 +343,14 @@ class StepMethod(Method):
                 scaler.step(optimizer.optimizer)  # as Fabric does, but for the new scale
         if scaler is not None:
             scaler.update()
+
+
+class FitMethod(Method):
+    """A method that is fitted to both sets at once, without steps."""
+
+    @abstractmethod
+    def fit(self, sets: TrainingSets) -> None:
+        """Learn from the images of B and of A."""
 
 
 class PassMethod(Method):
