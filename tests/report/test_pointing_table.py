@@ -13,7 +13,7 @@ def test_measures_of_the_map_stand_beside_those_of_position_alone() -> None:
     }
     assert pointing_table(metrics) == [
         ("AUROC of pixels", "0.8000 (sd 0.0100)", "0.8400"),
-        ("highest pixel lies in a lesion, share of images", "0.2500", "not defined here"),
+        ("hit rate: highest pixel in a lesion", "0.2500", "not defined here"),
         ("AUROC between images at the same place", "0.7500 (0.7000 to 0.8000)", "0.5000"),
     ]
 

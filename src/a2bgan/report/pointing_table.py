@@ -8,7 +8,7 @@ POINTING = {
     "pixel_ap": "average precision of pixels",
     "aupro": "per-region overlap (AUPRO)",
     "within_image_auroc": "AUROC of pixels within an image",
-    "hit_rate": "highest pixel lies in a lesion, share of images",
+    "hit_rate": "hit rate: highest pixel in a lesion",
     "position_matched_auroc": "AUROC between images at the same place",
 }
 """Measures of `a2bgan.detection.evaluate` and what they are called."""
