@@ -69,7 +69,7 @@ def write_report(
     calibration = usable_calibration(run, trained.pick)
     tested = None
     if any(row.label is not None for row in manifest.split("test")):
-        tested = evaluate(trained, manifest)
+        tested = evaluate(trained, manifest, calibration=calibration)
     rows, scores = _test_scores(trained, manifest, tested)
     names = CaseNames(manifest, show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
@@ -92,7 +92,7 @@ def write_report(
         "makes_map": facts.makes_map,
         "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
-        "localisation": _localisation(trained, manifest, tested),
+        "localisation": _localisation(trained, manifest, tested, calibration),
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(selection or {}, trained.pick),
         "losses": None if losses is None else svg_uri(losses),
@@ -301,11 +301,17 @@ def _threshold_table(
     return table
 
 
-def _localisation(trained: Trained, manifest: Manifest, tested: Evaluation | None) -> str | None:
+def _localisation(
+    trained: Trained,
+    manifest: Manifest,
+    tested: Evaluation | None,
+    calibration: Calibration | None,
+) -> str | None:
     if tested is None or "pixel_auroc" not in tested.metrics:
         return None
     picture = io.BytesIO()
-    write_run_figure(trained, manifest, picture, count=4)
+    pixel_threshold = None if calibration is None else calibration.pixel_threshold
+    write_run_figure(trained, manifest, picture, count=4, pixel_threshold=pixel_threshold)
     return png_uri(picture.getvalue())
 
 
