@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from a2bgan.detection.localisation import aupro, pixel_ap, pixel_auroc, psnr, twin_error
+from a2bgan.detection.localisation import (
+    aupro,
+    hit_rate,
+    pixel_ap,
+    pixel_auroc,
+    psnr,
+    twin_error,
+    within_image_auroc,
+)
 
 Metric = Callable[[np.ndarray, np.ndarray], float | None]
 
@@ -98,13 +106,37 @@ def test_aupro_gives_a_small_lesion_the_weight_of_a_large_one() -> None:
     assert aupro(only_large, masks) == pytest.approx(aupro(only_small, masks))
 
 
-@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro])
+def test_within_image_auroc_is_the_mean_of_scikit_learns(
+    maps: np.ndarray, masks: np.ndarray
+) -> None:
+    masks[3] = True  # no pixel to compare with: does not count
+    expected = [roc_auc_score(masks[k].ravel(), maps[k].ravel()) for k in (0, 1, 2)]
+    assert within_image_auroc(maps, masks) == pytest.approx(np.mean(expected))
+    brighter = maps + np.arange(4)[:, None, None]
+    assert within_image_auroc(brighter, masks) == pytest.approx(np.mean(expected))
+    assert within_image_auroc(np.zeros(masks.shape), masks) == 0.5
+
+
+def test_hit_rate_counts_highest_pixels_inside_and_shares_of_ties(masks: np.ndarray) -> None:
+    maps = np.zeros(masks.shape)
+    maps[0, 3, 4] = 1  # inside
+    maps[1, 7, 7] = 1  # outside
+    maps[2, 11, 9] = maps[2, 0, 0] = maps[2, 0, 1] = maps[2, 0, 2] = 1  # one of four inside
+    maps[3, 0, 0] = 1  # no lesion: does not count
+    assert hit_rate(maps, masks) == pytest.approx((1 + 0 + 0.25) / 3)
+    flat = np.mean([masks[k].mean() for k in (0, 1, 2)])
+    assert hit_rate(np.ones(masks.shape), masks) == pytest.approx(flat)
+    assert hit_rate(masks.astype(np.float32), masks) == 1
+    assert hit_rate(maps, np.zeros_like(masks)) is None
+
+
+@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro, within_image_auroc])
 @pytest.mark.parametrize("filled", [False, True])
 def test_no_value_where_all_pixels_are_of_one_kind(metric: Metric, filled: bool) -> None:
     assert metric(np.zeros((2, 4, 4)), np.full((2, 4, 4), filled)) is None
 
 
-@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro])
+@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro, within_image_auroc, hit_rate])
 def test_shapes_must_agree(metric: Metric) -> None:
     with pytest.raises(ValueError, match=r"one \(N, H, W\) shape"):
         metric(np.zeros((2, 4, 4)), np.zeros((1, 4, 4), dtype=bool))

@@ -5,11 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-# Lesion pixels touching by side or corner are one region; images of a stack never touch.
-_SAME_IMAGE_8_CONNECTED = np.zeros((3, 3, 3), dtype=bool)
-_SAME_IMAGE_8_CONNECTED[1] = True
+from a2bgan.detection.regions import label_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ def aupro(
     """
     if not _both_kinds(maps, masks):
         return None
-    regions, count = ndimage.label(masks, structure=_SAME_IMAGE_8_CONNECTED)
+    regions, count = label_regions(masks)
     region = regions.ravel()
     share = 1 / (count * np.bincount(region).astype(np.float64))
     share[0] = 0  # label 0 is everything outside the lesions
@@ -118,6 +115,55 @@ def aupro(
     rates = np.append(rate[inside], fpr_limit)
     overlaps = np.append(overlap[inside], np.interp(fpr_limit, rate, overlap))
     return float(np.trapezoid(overlaps, rates) / fpr_limit)
+
+
+def within_image_auroc(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+    """AUROC of the pixels of one image, averaged over the images with a lesion.
+
+    Unlike `pixel_auroc`, it owes nothing to images that are brighter as a whole. A map that knows
+    where lesions usually are still does well: compare it with `a2bgan.detection.position`.
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal; ties count half.
+        masks: (N, H, W), True where there is lesion; images without any, or filled by it, do not
+            count.
+
+    Returns:
+        A value in [0, 1], 0.5 for a flat map, or None where no image has both kinds of pixels.
+    """
+    _require_one_shape(maps, masks)
+    found = []
+    for values, lesion in zip(maps, masks.astype(bool, copy=False), strict=True):
+        if not lesion.any() or lesion.all():
+            continue
+        inside, outside = values[lesion], np.sort(values[~lesion])
+        below = np.searchsorted(outside, inside, "left").sum(dtype=np.int64)
+        not_above = np.searchsorted(outside, inside, "right").sum(dtype=np.int64)
+        found.append((below + not_above) / (2 * inside.size * outside.size))
+    return float(np.mean(found)) if found else None
+
+
+def hit_rate(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
+    """Share of the images with a lesion whose highest pixel lies inside it.
+
+    This is the pointing game (Zhang et al., "Top-down neural attention by excitation backprop",
+    IJCV 2018), without its tolerance. Where several pixels are equally high, the share of them that
+    lies inside counts, so that a flat map gets the share of the image that is lesion.
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal.
+        masks: (N, H, W), True where there is lesion; images without any do not count.
+
+    Returns:
+        A value in [0, 1], or None where no image has a lesion.
+    """
+    _require_one_shape(maps, masks)
+    found = [
+        np.mean(lesion[values == values.max()])
+        for values, lesion in zip(maps, masks.astype(bool, copy=False), strict=True)
+        if lesion.any()
+    ]
+    return float(np.mean(found)) if found else None
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any], where: NDArray[Any]) -> float | None:
@@ -176,11 +222,15 @@ def twin_error(
 
 
 def _both_kinds(maps: NDArray[Any], masks: NDArray[Any]) -> bool:
+    _require_one_shape(maps, masks)
+    return bool(masks.any() and not masks.all())
+
+
+def _require_one_shape(maps: NDArray[Any], masks: NDArray[Any]) -> None:
     if maps.ndim != 3 or maps.shape != masks.shape:
         raise ValueError(
             f"maps and masks must share one (N, H, W) shape; got {maps.shape} and {masks.shape}"
         )
-    return bool(masks.any() and not masks.all())
 
 
 def _counts(
