@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import apply_hysteresis_threshold
-from skimage.measure import label, regionprops
+from skimage.measure import regionprops
+
+from a2bgan.detection.regions import label_regions
 
 GROW = 0.5
 """Share of the threshold down to which a region grows. The map falls off towards the edge of a
@@ -93,9 +95,9 @@ def place_mask(mask: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
 
 def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
     """Each region of a mask as a mask of its own."""
-    numbers, count = label(mask, return_num=True, connectivity=2)
+    numbers, count = label_regions(mask[np.newaxis])
     for number in range(1, count + 1):
-        yield numbers == number
+        yield numbers[0] == number
 
 
 def _placed(part: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:

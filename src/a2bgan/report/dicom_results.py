@@ -133,11 +133,11 @@ class DicomObjects:
             of = str(source.SeriesInstanceUID)
             number = source.get("InstanceNumber")
             before = int(number) - 1 if isinstance(number, int) and number > 0 else 0
-            kinds = (self._uid(kind, of) for kind in ("captures", "maps", "regions"))
-            return _Series(*kinds, count=before)
+            captures, maps, regions = (self._uid(k, of) for k in ("captures", "maps", "regions"))
+            return _Series(captures, maps, regions, before)
         study = str(source.StudyInstanceUID)
         if study not in self._studies:
-            self._studies[study] = _Series(*(generate_uid() for _ in range(3)))
+            self._studies[study] = _Series(generate_uid(), generate_uid(), generate_uid())
         return self._studies[study]
 
     def _uid(self, kind: str, source: str) -> str:
