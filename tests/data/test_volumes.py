@@ -438,3 +438,14 @@ def test_series_with_missing_slices_or_strangers_are_refused(tmp_path: Path) -> 
     (tmp_path / "c").mkdir()
     with pytest.raises(ImageError, match=r"^a folder without DICOM files$"):
         read_volume(tmp_path / "c")
+
+
+def test_a_mask_is_written_in_whole_numbers(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(), np.diag([-2.0, 2.0, 3.0, 1.0]))
+    nib.save(image, tmp_path / "a.nii.gz")
+    mask = read_volume(tmp_path / "a.nii.gz").values > 500
+    write_map(tmp_path / "mask.nii.gz", mask, read_grid(tmp_path / "a.nii.gz"))
+    made = nib.load(tmp_path / "mask.nii.gz")
+    assert made.get_data_dtype() == np.uint8
+    assert np.array_equal(made.affine, image.affine)
+    assert np.array_equal(np.asanyarray(made.dataobj), image.get_fdata() > 500)
