@@ -81,9 +81,9 @@ def write_predictions(
     input, on the scale 0 to ``vmax``; they are written while the next images are scored. A box in
     ``regions.csv`` is in pixels of the original image, of a volume in those of the slice that
     ``path`` names; x1 and y1 are the first outside. ``area_mm2`` is empty where the file does not
-    say how large its pixels are. Rows are written as they come
-    and, with a calibration, once more at the end with ``p_value`` and ``flagged`` (1 where p <=
-    ``rate``), which depend on all images of a patient.
+    say how large its pixels are. Rows are written as they come and, with a calibration, those of
+    ``scores.csv`` once more at the end with ``p_value`` and ``flagged`` (1 where p <= ``rate``),
+    which depend on all images of a patient.
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
