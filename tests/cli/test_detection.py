@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -34,6 +35,30 @@ def test_evaluate_writes_every_measure(run, a2bgan):
         assert 0 <= metrics[name] <= 1
     assert metrics["twin_psnr_inside"] > 0
     assert "auroc" in result.output
+
+
+def test_evaluate_warns_of_a_map_that_only_knows_the_usual_place(
+    run, a2bgan, tmp_path, monkeypatch
+):
+    result = a2bgan("evaluate", run, "--out", tmp_path / "m.json")
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    lines = [re.split("  +", line.strip()) for line in result.output.splitlines()]
+    assert ["where the map points", "map", "position alone"] in lines
+    for name, words in (("within_image_auroc", "AUROC of pixels within an image"),
+                        ("pixel_auroc", "AUROC of pixels")):  # fmt: skip
+        shown = [f"{where[name]:.4f}" for where in (metrics, metrics["position_alone"])]
+        assert [words, *shown] in lines
+    assert "pixel_auroc" not in result.output and "{" not in result.output
+    sentence = "warning: the map does not point at lesions better than a guess of the usual place"
+    for of_map, warned in ((0.75, True), (0.76, False)):
+        values = iter((0.75, of_map))  # position alone comes first
+        monkeypatch.setattr(
+            "a2bgan.detection.evaluate.within_image_auroc",
+            lambda maps, masks, values=values: next(values),
+        )
+        result = a2bgan("evaluate", run, "--out", tmp_path / "m.json")
+        assert result.exit_code == 0
+        assert (sentence in result.output) == warned
 
 
 def test_evaluate_says_what_it_cannot(run, tiny_set, a2bgan, says, tmp_path):

@@ -13,7 +13,9 @@ from a2bgan.data.preprocessing import DataConfig, load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.calibration import read_calibration
 from a2bgan.detection.contours import find_regions
-from a2bgan.detection.evaluate import evaluate, with_evaluated_labels
+from a2bgan.detection.evaluate import evaluate, summarise, with_evaluated_labels
+from a2bgan.detection.localisation import within_image_auroc
+from a2bgan.detection.position import position_alone
 from a2bgan.detection.regions import region_f1
 from a2bgan.detection.trained import load_trained
 from a2bgan.training.run_folder import RunFolder
@@ -95,3 +97,26 @@ def test_normal_images_without_a_mask_file_share_one(tiny_set: Path) -> None:
     assert len(normal) == 6 and len({id(mask) for mask in normal}) == 1
     assert normal[0].shape == (32, 32) and not normal[0].any()
     assert all(mask.any() for row, mask in zip(labelled, masks, strict=True) if row.label)
+
+
+def test_the_map_is_measured_beside_a_guess_of_the_usual_place(run: Path, phantoms: Path) -> None:
+    found = evaluate(load_trained(RunFolder.open(run)), open_data(phantoms))
+    alone = found.metrics["position_alone"]
+    assert set(alone) == {"pixel_auroc", "pixel_ap", "aupro", "within_image_auroc", "hit_rate"}
+    masks = [m for m in with_evaluated_labels(found.rows, DataConfig(size=32))[1] if m is not None]
+    guess = position_alone(np.array(masks), [row.patient_id for row in found.rows])
+    assert alone["within_image_auroc"] == within_image_auroc(guess, np.array(masks))
+    for name in alone:
+        assert 0 <= found.metrics[name] <= 1 and 0 <= alone[name] <= 1
+    # Six lesions cover no place four times and leave it free four times.
+    assert found.metrics["position_matched_auroc"] is None
+    assert found.metrics["position_matched_auroc_ci"] is None
+
+
+def test_repeated_runs_keep_the_guess_and_what_is_not_defined(run: Path, phantoms: Path) -> None:
+    found = evaluate(load_trained(RunFolder.open(run)), open_data(phantoms))
+    other = replace(found, metrics=found.metrics | {"hit_rate": 0.5, "within_image_auroc": 0.7})
+    summary = summarise([found, other])
+    assert summary["position_alone"] == found.metrics["position_alone"]
+    assert summary["position_matched_auroc"] is None
+    assert summary["hit_rate"] == (found.metrics["hit_rate"] + 0.5) / 2

@@ -10,6 +10,7 @@ from a2bgan.detection.position import (
     position_alone,
     position_matched,
     position_matched_auroc,
+    position_warning,
 )
 
 
@@ -135,3 +136,35 @@ def test_position_alone_is_a_yardstick_above_chance() -> None:
     assert pixel_auroc(guesses, masks) > 0.8
     assert within_image_auroc(guesses, masks) > 0.85
     assert hit_rate(guesses, masks) > 0.5
+
+
+def measures(own: float | None, guessed: float | None, **matched: object) -> dict[str, object]:
+    return {
+        "within_image_auroc": own,
+        "position_alone": {"within_image_auroc": guessed},
+        "position_matched_auroc": 0.7,
+        "position_matched_auroc_ci": [0.6, 0.8],
+        **matched,
+    }
+
+
+def test_a_map_is_warned_of_where_either_measure_is_no_better_than_position() -> None:
+    assert position_warning(measures(0.9, 0.8)) is None
+    text = position_warning(measures(0.8, 0.8))
+    assert text.startswith("the map does not point at lesions better than a guess of the usual")
+    assert text.endswith("place: AUROC of pixels within an image 0.800, of position alone 0.800")
+    text = position_warning(measures(0.9, 0.8, position_matched_auroc_ci=[0.5, 0.9]))
+    assert text.endswith(
+        "place: AUROC between images at the same place 0.700 (0.500 to 0.900), by chance 0.5"
+    )
+
+
+def test_what_is_not_known_is_not_warned_of() -> None:
+    assert position_warning({"auroc": 0.9}) is None
+    none = {"position_matched_auroc": None, "position_matched_auroc_ci": None}
+    assert position_warning(measures(None, None, **none)) is None
+    assert position_warning(measures(0.9, 0.8, **none)) is None
+    # Without an interval the value itself is looked at.
+    assert position_warning(measures(0.9, 0.8, position_matched_auroc_ci=None)) is None
+    no_better = {"position_matched_auroc": 0.5, "position_matched_auroc_ci": None}
+    assert position_warning(measures(0.9, 0.8, **no_better)).endswith("place 0.500, by chance 0.5")

@@ -24,7 +24,7 @@ PATIENTS = np.array([f"p{i}" for i in range(N)])
 PATHS = [f"{i}.png" for i in range(N)]
 
 
-def repeat(shift: float, seed: int, **measures: float) -> Repeat:
+def repeat(shift: float, seed: int, **measures: object) -> Repeat:
     scores = np.random.default_rng(seed).normal(size=N) + shift * LABELS
     metrics = {"auroc": auroc(LABELS, scores), "auprc": 0.5, "score": "mean", "n_normal": N // 2}
     metrics |= {"n_abnormal": N // 2, "images_per_second": 10.0, **measures}
@@ -61,6 +61,36 @@ def test_columns_that_one_method_has_are_there_for_all() -> None:
     made = make_table([with_maps, *rows()])
     head, cells = made.head, made.cells
     assert [dict(zip(head, line, strict=True))["pixel AP"] for line in cells].count("0.2500") == 1
+
+
+def test_position_alone_is_a_line_below_the_methods_with_maps(tmp_path) -> None:
+    alone = {"pixel_auroc": 0.84, "pixel_ap": None, "within_image_auroc": 0.8, "hit_rate": 0.3}
+    measures = {"pixel_auroc": 0.8, "pixel_ap": 0.2, "hit_rate": 0.25, "position_alone": alone}
+    good = {**measures, "within_image_auroc": 0.9, "position_matched_auroc": 0.7}
+    bad = {**measures, "within_image_auroc": 0.7, "position_matched_auroc": 0.6}
+    named = [
+        MethodRow("one", Facts("One", "x", "mean"), [repeat(1, 0, **bad)]),
+        MethodRow("two", Facts("Two", "x", "mean"), [repeat(3, 1, **good), repeat(3, 2, **bad)]),
+    ]
+    made = make_table([*named, *rows()])
+    lines = [dict(zip(made.head, line, strict=True)) for line in made.cells]
+    (guess,) = [line for line in lines if line["method"] == "position alone"]
+    assert {name: cell for name, cell in guess.items() if cell} == {
+        "method": "position alone",
+        "pixel AUROC": "0.8400",
+        "within-image AUROC": "0.8000",
+        "hit rate": "0.3000",
+        "position-matched AUROC": "0.5000",
+    }
+    assert [line["method"] for line in lines[-2:]] == ["position alone", "Broken (broken)"]
+    of = {line["method"]: line for line in lines}
+    assert of["Two (two)"]["position-matched AUROC"] == "0.6500"
+    assert of["One (one)"]["note"] == "map no better than position alone"
+    assert of["Two (two)"]["note"] == "map no better than position alone in 1 of 2"
+    assert of["A2B-GAN"]["note"] == of["A2B-GAN"]["hit rate"] == ""
+    text = write_tables(tmp_path, made, "a2bgan benchmark")[1].read_text()
+    assert "0.5 for what knows position alone" in text and "| position alone |" in text
+    assert "position alone" not in write_tables(tmp_path, make_table(rows()), "x")[1].read_text()
 
 
 def test_other_test_images_are_refused() -> None:

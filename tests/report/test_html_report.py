@@ -66,6 +66,23 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     assert len(page) < 3_000_000
 
 
+def test_where_shows_the_map_beside_position_alone_and_warns(run, tmp_path, monkeypatch):
+    sentence = "The map does not point at lesions better than a guess of the usual place"
+    for of_map, warned in ((0.75, True), (0.76, False)):
+        values = iter((0.75, of_map))  # position alone comes first
+        monkeypatch.setattr(
+            "a2bgan.detection.evaluate.within_image_auroc",
+            lambda maps, masks, values=values: next(values),
+        )
+        write_report(RunFolder.open(run), tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        where = page.partition("<h2>Where</h2>")[2].partition("<h2>")[0]
+        cells = f'<td class="number">{of_map:.4f}</td><td class="number">0.7500</td>'
+        assert f'<th scope="row">AUROC of pixels within an image</th>{cells}' in where
+        assert f'<p class="warning">{sentence}' in page or not warned
+        assert (sentence in page) == warned
+
+
 def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page, tmp_path):
     manifest = RunFolder.open(run).manifest()
     names = {row.name for row in manifest.rows} | {row.patient_id for row in manifest.rows}

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from a2bgan.report.benchmark_table import MethodRow, Repeat
     from a2bgan.training.methods.method import Facts
 
-ON_SCREEN = ("method", "AUROC (95 %)", "matched AUROC (95 %)", "p against A2B-GAN", "note")
+ON_SCREEN = (
+    "method",
+    "AUROC (95 %)",
+    "matched AUROC (95 %)",
+    "hit rate",
+    "position-matched AUROC",
+    "p against A2B-GAN",
+    "note",
+)
 """Columns that fit a terminal, where they are there; the files have all."""
 
 

@@ -71,13 +71,14 @@ def evaluate(
     from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
+    from a2bgan.detection.position import position_warning
     from a2bgan.detection.trained import load_trained
     from a2bgan.training.run_folder import RunFolder
 
     if out is not None:
         require_place(out)
     folders = RunFolder.open_all(run)
-    found, failed = [], False
+    found, failed, warned = [], False, []
     for folder in folders:
         manifest = own_or_chosen(folder, data, where, keep_identifiers)
         trained = load_trained(folder, checkpoint, score)
@@ -91,6 +92,8 @@ def evaluate(
         )
         failed = failed or bool(result.failures or result.mask_failures)
         found.append(result)
+        if warning := position_warning(result.metrics):
+            warned.append(f"{folder.path.name}: {warning}" if len(folders) > 1 else warning)
         target = folder.path / "metrics.json" if out is None else out
         if out is not None and len(folders) > 1:
             target = out.with_name(f"{out.stem}-{folder.path.name}{out.suffix}")
@@ -100,6 +103,8 @@ def evaluate(
         metrics = summarise(found)
         _write_metrics(metrics, out if out is not None else run / "metrics.json")
     _print_metrics(metrics)
+    for warning in warned:
+        errors.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
@@ -376,9 +381,12 @@ def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | No
 def _print_metrics(metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from a2bgan.report.pointing_table import POINTING, pointing_table
+
+    beside = {f"{name}{end}" for name in POINTING for end in ("", "_sd")}
     table = Table(box=None, show_header=False)
     for name, value in metrics.items():
-        if name.endswith("_ci") or name == "manifest_sha256":
+        if name.endswith("_ci") or name in {"manifest_sha256", "position_alone", *beside}:
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         if value is None:
@@ -387,3 +395,8 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
             shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f}, patients resampled)"
         table.add_row(name, escape(shown))
     output.print(table)
+    if lines := pointing_table(metrics):
+        table = Table("where the map points", "map", "position alone", box=None)
+        for line in lines:
+            table.add_row(*line)
+        output.print(table)

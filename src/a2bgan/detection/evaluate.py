@@ -22,12 +22,15 @@ from a2bgan.detection.contours import find_regions
 from a2bgan.detection.localisation import (
     PixelRanking,
     aupro,
+    hit_rate,
     pixel_ap,
     pixel_auroc,
     twin_error,
+    within_image_auroc,
 )
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
+from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.trained import Pick, Trained
@@ -86,6 +89,8 @@ def evaluate(
     With the threshold of a ``calibration`` that holds for the pick, regions are measured too:
     ``dice`` and ``region_f1`` against masks, and ``healthy_with_contour``, the share of normal
     images that have any.
+    ``position_alone`` has the measures of a guess that never looks at the image, beside those of
+    the map.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
     if the split has no labelled images that can be read, or one's score is not finite.
     """
@@ -150,7 +155,8 @@ def evaluate(
         metrics["note"] = trained.method.note
     if localising:
         lesions = np.array([mask for mask in masks if mask is not None])
-        metrics |= _localisation(judged, lesions, loaded.images[compared], true_twins)
+        patients = np.array([row.patient_id for row in rows])[compared]
+        metrics |= _localisation(judged, lesions, patients, loaded.images[compared], true_twins)
         if pixel_threshold is not None:
             found = np.stack([find_regions(each, pixel_threshold) for each in judged.maps])
             metrics |= {"dice": dice(found, lesions), "region_f1": region_f1(found, lesions)}
@@ -209,24 +215,44 @@ def _judged(
 
 
 def _localisation(
-    judged: _Judged, lesions: np.ndarray, images: np.ndarray, true_twins: np.ndarray | None
+    judged: _Judged,
+    lesions: np.ndarray,
+    patients: np.ndarray,
+    images: np.ndarray,
+    true_twins: np.ndarray | None,
 ) -> dict[str, Any]:
     """Measures of maps and, where the true twins are known, of twins, by name.
 
     lesions: (M, S, S) bool, of the compared images (M, C, S, S), uint8 or uint16 like their twins.
     """
+    # Before maps are stacked: of many images each of the two takes gigabytes.
+    of_position = _against_masks(position_alone(lesions, patients), lesions)
     maps = np.stack(judged.maps)
-    ranking = PixelRanking.of(maps)
+    matched = position_matched(maps, lesions, patients)
+    interval = None if matched is None else matched.interval
     measured: dict[str, Any] = {
-        "pixel_auroc": pixel_auroc(maps, lesions, ranking),
-        "pixel_ap": pixel_ap(maps, lesions, ranking),
-        "aupro": aupro(maps, lesions, ranking=ranking),
+        **_against_masks(maps, lesions),
+        "position_matched_auroc": None if matched is None else matched.auroc,
+        "position_matched_auroc_ci": None if interval is None else list(interval),
+        "position_alone": of_position,
     }
     if true_twins is not None:
         white = np.float32(np.iinfo(true_twins.dtype).max)
         error = twin_error(images / white, true_twins / white, np.stack(judged.twins), lesions)
         measured |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return measured
+
+
+def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | None]:
+    """What knowing the usual place of lesions may raise, by name; both are (M, S, S)."""
+    ranking = PixelRanking.of(maps)
+    return {
+        "pixel_auroc": pixel_auroc(maps, lesions, ranking),
+        "pixel_ap": pixel_ap(maps, lesions, ranking),
+        "aupro": aupro(maps, lesions, ranking=ranking),
+        "within_image_auroc": within_image_auroc(maps, lesions),
+        "hit_rate": hit_rate(maps, lesions),
+    }
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ A map that is bright in the middle of every chest has a high AUROC of pixels. He
 that such a map cannot raise, and the yardstick: the best guess without looking at the image.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,40 @@ def position_alone(masks: NDArray[Any], patients: ArrayLike) -> NDArray[np.float
         else:
             guesses[images] = of_all
     return guesses
+
+
+def position_warning(metrics: Mapping[str, Any]) -> str | None:
+    """A sentence where a map points at lesions no better than `position_alone`; None otherwise.
+
+    That is so where its AUROC within images is not above that of position alone, or where its
+    position-matched AUROC is not shown to be above 0.5: the lower end of its interval is not or,
+    without one, the value itself.
+
+    Args:
+        metrics: of one run, as `a2bgan.detection.evaluate.evaluate` measures them.
+    """
+    reasons = []
+    own, guessed = (
+        measures.get("within_image_auroc")
+        for measures in (metrics, metrics.get("position_alone") or {})
+    )
+    if own is not None and guessed is not None and own <= guessed:
+        reasons.append(
+            f"AUROC of pixels within an image {own:.3f}, of position alone {guessed:.3f}"
+        )
+    matched, interval = (
+        metrics.get(name) for name in ("position_matched_auroc", "position_matched_auroc_ci")
+    )
+    if matched is not None and (matched if interval is None else interval[0]) <= 0.5:
+        known = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
+        reasons.append(
+            f"AUROC between images at the same place {matched:.3f}{known}, by chance 0.5"
+        )
+    if not reasons:
+        return None
+    return "the map does not point at lesions better than a guess of the usual place: " + "; ".join(
+        reasons
+    )
 
 
 def _shares_won(values: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:

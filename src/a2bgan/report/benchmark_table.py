@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.delong import compare_aurocs
 from a2bgan.detection.matched_auroc import matched_auroc
+from a2bgan.detection.position import position_warning
 from a2bgan.errors import InputError
 from a2bgan.report.text_tables import mean_of_repeats, write_text_tables
 from a2bgan.training.methods.method import Facts
@@ -29,7 +30,13 @@ _MAP_MEASURES = {
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
     "aupro": "AUPRO",
+    "within_image_auroc": "within-image AUROC",
+    "hit_rate": "hit rate",
+    "position_matched_auroc": "position-matched AUROC",
 }
+
+POSITION_ALONE = "position alone"
+"""The row of the best guess of a lesion that never looks at the image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +96,7 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
     Measures that no method has are left out. The p-value is DeLong's, of mean AUROCs on the same
     patients, against A2B-GAN: of these trainings, and not corrected for the number of methods.
     Where there is a TRIVIAL row, AUROCs with test images matched by its statistic are given too.
+    Where maps were compared with masks, a last line has the measures of position alone.
     Raises InputError if the methods were not evaluated on the same images.
     """
     good = sorted((row for row in rows if row.repeats), key=lambda row: -row.auroc)
@@ -149,9 +157,20 @@ def make_table(rows: Sequence[MethodRow]) -> BenchmarkTable:
             left_out = {r.metrics.get(counted, 0) for r in row.repeats} - {0}
             notes |= {f"{count} {what} left out" for count in left_out}
         notes |= {f"failed: {row.failure}"} if row.failure else set()
+        if warned := sum(position_warning(r.metrics) is not None for r in row.repeats):
+            notes.add(
+                "map no better than position alone"
+                + (f" in {warned} of {len(row.repeats)}" if len(row.repeats) > 1 else "")
+            )
         if row is trivial:
             notes.add(f"{left.matched:.0%} of the abnormal have normal images like them")
         cells.append([*line, "; ".join(sorted(notes))])
+    if (guess := _position_alone(good)) is not None:
+        line = [POSITION_ALONE] + [""] * (len(head) - 1)
+        for measure, column in of_maps.items():
+            if (value := guess.get(measure)) is not None:
+                line[head.index(column)] = f"{value:.4f}"
+        cells.append(line)
     for row in rows:
         if not row.repeats:
             gaps = [""] * (len(head) - 2)
@@ -172,6 +191,18 @@ def write_tables(folder: Path, table: BenchmarkTable, command: str) -> list[Path
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     return [*texts, plot]
+
+
+def _position_alone(rows: Sequence[MethodRow]) -> dict[str, float | None] | None:
+    """Measures of the guess that never looks at the image, by name; None without masks.
+
+    They are of the first method's, because images of another size hardly change them.
+    """
+    for row in rows:
+        for repeat in row.repeats:
+            if "position_alone" in repeat.metrics:
+                return {"position_matched_auroc": 0.5, **repeat.metrics["position_alone"]}
+    return None
 
 
 def _cell(row: MethodRow, measure: str) -> str:
@@ -206,6 +237,16 @@ def _above(table: BenchmarkTable, command: str) -> list[str]:
             f"Matched AUROC: abnormal images against normal ones that are alike in "
             f"{trivial.repeats[0].metrics['score']}, the statistic that best tells the mixed set "
             "from the healthy one; what follows it alone comes to 0.5.",
+            "",
+        ]
+    if _position_alone(table.rows) is not None:
+        lines += [
+            "Maps against masks: lesions have usual places, and knowing them alone raises pixel "
+            f"measures. The row *{POSITION_ALONE}* is the guess of each image's lesion from other "
+            "patients' lesions; a map that points at lesions is above it. Within-image AUROC: of "
+            "the pixels of each image, averaged; hit rate: share of the images with a lesion whose "
+            "highest pixel lies in it; position-matched AUROC: images whose lesion covers a place "
+            "against images whose lesion is elsewhere, 0.5 for what knows position alone.",
             "",
         ]
     return lines

@@ -20,6 +20,7 @@ from a2bgan.detection.calibration import Calibration, usable_calibration
 from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.held_out import load_part, without_learned
 from a2bgan.detection.patient_scores import by_patient
+from a2bgan.detection.position import position_warning
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.score_audit import ScoreAudit, audit_score
 from a2bgan.detection.selection import read_candidates, separates_nothing, shown_error
@@ -31,6 +32,7 @@ from a2bgan.report.case_names import CaseNames
 from a2bgan.report.case_pictures import case_groups
 from a2bgan.report.data_uris import pixels_uri, png_uri, svg_uri
 from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit
+from a2bgan.report.pointing_table import pointing_table
 from a2bgan.report.run_figure import write_run_figure
 from a2bgan.report.thresholds import say_too_few
 from a2bgan.report.written_names import escaped
@@ -79,7 +81,7 @@ def write_report(
         "version": version("a2bgan"),
         "method": facts.title,
         "summary": _summary(selection or {}, tested, calibration, rate),
-        "warnings": _warnings(selection, trained.method.note, calibration, rate),
+        "warnings": _warnings(selection, trained.method.note, tested, calibration, rate),
         "metrics": None if tested is None else _metrics_table(tested.metrics),
         "roc": None if tested is None else _roc(tested),
         "histogram": _histogram(run, trained, tested, calibration, rate),
@@ -93,6 +95,7 @@ def write_report(
         "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
         "localisation": _localisation(trained, manifest, tested, calibration),
+        "pointing": [] if tested is None else pointing_table(tested.metrics),
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(selection or {}, trained.pick),
         "losses": None if losses is None else svg_uri(losses),
@@ -183,6 +186,7 @@ def _summary(
 def _warnings(
     selection: Mapping[str, Any] | None,
     note: str | None,
+    tested: Evaluation | None,
     calibration: Calibration | None,
     rate: float,
 ) -> list[str]:
@@ -196,6 +200,8 @@ def _warnings(
         )
     if calibration is not None and (few := say_too_few(len(calibration.patient_scores), rate)):
         found.append(f"{few}.")
+    if tested is not None and (warning := position_warning(tested.metrics)):
+        found.append(f"{warning[0].upper()}{warning[1:]}.")
     return found
 
 
@@ -205,9 +211,9 @@ def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         "map_auroc": "AUROC of the best score of the map",
         "auprc": "area under precision and recall",
         "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
-        "pixel_auroc": "AUROC of pixels",
-        "pixel_ap": "average precision of pixels",
-        "aupro": "per-region overlap (AUPRO)",
+        "dice": "overlap of contours and lesions (Dice)",
+        "region_f1": "contours that meet a lesion and lesions that a contour meets (F1)",
+        "healthy_with_contour": "share of normal images with a contour",
         "twin_psnr_inside": "error of the healthy twin inside lesions (PSNR, dB)",
         "twin_psnr_outside": "error of the healthy twin elsewhere (PSNR, dB)",
         "n_failed": "images left out, unreadable",
