@@ -95,8 +95,8 @@ def calibrate(
         float, typer.Option(min=0.001, max=0.5, help="False-alarm rate to show.")
     ] = 0.05,
 ) -> None:
-    """Score the held-out healthy images, from which p-values and the threshold of contours come;
-    show the threshold at --fpr."""
+    """Score the held-out healthy images, from which p-values come, and set the threshold of
+    contours; show what they promise, of scores at --fpr."""
     from a2bgan.training.run_folder import RunFolder
 
     set_threshold(RunFolder.open(run), fpr)
