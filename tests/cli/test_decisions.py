@@ -136,7 +136,10 @@ def test_a_rate_that_needs_more_patients_is_said(copy, a2bgan, tmp_path):
     said = "1 held-out healthy patient is too few for a rate of 0.01: nothing can be flagged"
     assert f"{said}; 99 are needed: train with more healthy patients" in result.output
     assert "or predict with --fpr 0.5 or more" in result.output
-    assert "like the held-out one, on average" in a2bgan("calibrate", copy, "--fpr", "0.5").output
+    enough = a2bgan("calibrate", copy, "--fpr", "0.5").output
+    assert "like the held-out one, on average" in enough
+    for output in (result.output, enough):
+        assert "no contours: 1 held-out healthy patient is too few: with 19 or more" in output
 
 
 def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
@@ -169,6 +172,44 @@ def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
     assert "no threshold" in a2bgan(*arguments).output
     with (out / "scores.csv").open(newline="") as file:
         assert {row["flagged"] for row in csv.DictReader(file)} == {""}
+
+
+def test_predict_evaluate_and_figure_outline_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
+    calibration = json.loads((copy / "calibration.json").read_text())
+    assert calibration["pixel_threshold"] is None
+    arguments = ("predict", copy, phantoms, "--out", tmp_path / "out", "--no-pictures")
+    result = a2bgan(*arguments)
+    assert "no contours: 1 held-out healthy patient is too few" in result.output
+    assert "with a contour" not in result.output
+    del calibration["pixel_threshold"]  # as older versions wrote it
+    for name in ("patient_scores", "image_scores", "means", "deviations"):
+        calibration[name] = calibration[name] * 19
+    calibration["image_patients"] = list(range(19))
+    (copy / "calibration.json").write_text(json.dumps(calibration))
+    result = a2bgan(*arguments)
+    assert "no contours: the run was calibrated without them; `a2bgan calibrate`" in result.output
+
+    (copy / "calibration.json").write_text(json.dumps({**calibration, "pixel_threshold": 1e-6}))
+    result = a2bgan(*arguments)
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "out/scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "out/regions.csv").open(newline="") as file:
+        regions = list(csv.DictReader(file))
+    outlined = [row["path"] for row in rows if int(row["n_regions"])]
+    assert f"{len(outlined)} of {len(rows)} images with a contour" in result.output
+    assert len(outlined) > 0
+    assert [row["path"] for row in regions if row["region"] == "1"] == outlined
+    assert len(regions) == sum(int(row["n_regions"]) for row in rows)
+
+    assert a2bgan("evaluate", copy).exit_code == 0
+    metrics = json.loads((copy / "metrics.json").read_text())
+    assert 0 < metrics["healthy_with_contour"] <= 1
+    assert 0 <= metrics["dice"] <= 1
+    assert a2bgan("figure", copy, "--out", tmp_path / "with.png").exit_code == 0
+    (copy / "calibration.json").unlink()
+    assert a2bgan("figure", copy, "--out", tmp_path / "without.png").exit_code == 0
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
 def test_few_images_are_learned_from_instead_of_selected_by(

@@ -19,8 +19,10 @@ from a2bgan.data.cache import load_images
 from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
 from a2bgan.data.manifest import open_data, read_manifest
 from a2bgan.data.phantom_volumes import AFFINES, write_phantom_volumes
+from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.readers import read_picture
+from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict
@@ -145,7 +147,8 @@ def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
         bright = nib.load(heads / row["path"]).get_fdata() + noise + 2000 * mask.get_fdata()
         paths.append(tmp_path / Path(row["path"]).name)
         nib.save(nib.Nifti1Image(bright, mask.affine), paths[-1])
-    found = list(predict(model, find_inputs(paths)))
+    limit = 0.9  # lesions are the brightest there is
+    found = list(predict(model, find_inputs(paths), limit))
     for prediction in found:
         assert prediction.error == ""
         assert prediction.score == pytest.approx(prediction.slices[0].mean())
@@ -159,9 +162,28 @@ def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
         assert right > 0.95
         turned = [roc_auc_score(lesion.ravel(), np.flip(values, k).ravel()) for k in range(3)]
         assert np.mean(turned) < right - 0.05
+        regions = nib.load(str(path).replace(".nii.gz", "_regions.nii.gz"))
+        assert np.array_equal(regions.affine, mask.affine)
+        marked = np.asanyarray(regions.dataobj) > 0
+        assert np.asanyarray(regions.dataobj).dtype == np.uint8
+        assert (marked & lesion).sum() > 0.5 * marked.sum() > 0
         away = center_of_mass(values) - np.array(center_of_mass(lesion))
         assert np.linalg.norm(away * nib.affines.voxel_sizes(mask.affine)) < 5  # mm
         assert not values[lesion == 0].all()  # slices that were left out are zero
+    with (tmp_path / "regions.csv").open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        counts = {row["path"]: int(row["n_regions"]) for row in csv.DictReader(file)}
+    for prediction in found:
+        own = [row for row in listed if volume_of(row["path"]) == prediction.input.name]
+        assert 0 < len(own) == counts[prediction.input.name]
+        for row in own:
+            assert parse_slice(row["path"]).axis == axis
+            area = pixel_area(Path(row["path"]))
+            assert float(row["area_mm2"]) == pytest.approx(int(row["area_px"]) * area, abs=0.01)
+            picture = read_picture(Path(row["path"]), model.data.reading).values
+            box = picture[int(row["y0"]) : int(row["y1"]), int(row["x0"]) : int(row["x1"])]
+            assert box.max() > 1900
 
 
 @pytest.fixture(scope="module")

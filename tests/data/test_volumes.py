@@ -22,13 +22,14 @@ from a2bgan.data.readers import ImageError, Reading, read_mask, read_picture
 from a2bgan.data.slice_names import AXES, SliceName, parse_slice, volume_of
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.data.volumes import (
+    as_voxels,
     chosen_slices,
     forget_volumes,
-    place_slice,
     read_grid,
     read_slice,
     read_volume,
     same_places,
+    slice_at,
     square_pixel_shape,
     write_map,
     write_nifti,
@@ -94,7 +95,7 @@ def test_every_orientation_gives_the_same_slices_and_gets_its_map_back(
     marked = np.zeros(SHAPE, dtype=np.float32)
     for k in range(SHAPE[2]):
         picture = read_slice(path, "axial", k, READING).values
-        place_slice(marked, "axial", k, (picture > 700).astype(np.float32))
+        marked[slice_at("axial", k)] = as_voxels(picture > 700, "axial", SHAPE)
     write_map(tmp_path / "map.nii.gz", marked, read_grid(path))
     made = nib.load(tmp_path / "map.nii.gz")
     assert np.array_equal(made.affine, image.affine)
@@ -115,7 +116,8 @@ def test_a_map_comes_back_exactly_where_pixels_are_square(tmp_path: Path) -> Non
     for axis in AXES:
         target = np.zeros(read_volume(tmp_path / "a.nii.gz").values.shape, dtype=np.float32)
         for k in range(target.shape[AXES.index(axis)]):
-            place_slice(target, axis, k, read_slice(tmp_path / "a.nii.gz", axis, k, READING).values)
+            picture = read_slice(tmp_path / "a.nii.gz", axis, k, READING).values
+            target[slice_at(axis, k)] = as_voxels(picture, axis, target.shape)
         write_map(tmp_path / "map.nii.gz", target, read_grid(tmp_path / "a.nii.gz"))
         made = nib.load(tmp_path / "map.nii.gz")
         assert np.array_equal(made.get_fdata(dtype=np.float32), values)
@@ -436,3 +438,14 @@ def test_series_with_missing_slices_or_strangers_are_refused(tmp_path: Path) -> 
     (tmp_path / "c").mkdir()
     with pytest.raises(ImageError, match=r"^a folder without DICOM files$"):
         read_volume(tmp_path / "c")
+
+
+def test_a_mask_is_written_in_whole_numbers(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(), np.diag([-2.0, 2.0, 3.0, 1.0]))
+    nib.save(image, tmp_path / "a.nii.gz")
+    mask = read_volume(tmp_path / "a.nii.gz").values > 500
+    write_map(tmp_path / "mask.nii.gz", mask, read_grid(tmp_path / "a.nii.gz"))
+    made = nib.load(tmp_path / "mask.nii.gz")
+    assert made.get_data_dtype() == np.uint8
+    assert np.array_equal(made.affine, image.affine)
+    assert np.array_equal(np.asanyarray(made.dataobj), image.get_fdata() > 500)

@@ -60,12 +60,15 @@ def test_round_trip_and_what_it_applies_to(tmp_path):
     run = RunFolder(tmp_path)
     assert read_calibration(run) is None
     assert usable_calibration(run, PICK) is None
-    make([0.1, 0.2]).write(run)
+    made = replace(make([0.1, 0.2]), pixel_threshold=float(np.float32(0.1)))
+    made.write(run)
     found = read_calibration(run)
     assert found.patient_scores.tolist() == [0.1, 0.2]
+    assert found.pixel_threshold == made.pixel_threshold
     written = json.loads(run.calibration_file.read_text())
-    del written["image_patients"]  # as older versions wrote it
+    del written["image_patients"], written["pixel_threshold"]  # as older versions wrote it
     assert Calibration.from_dict(written).image_patients.tolist() == [0, 1]
+    assert Calibration.from_dict(written).pixel_threshold is None
     assert found.applies_to(Pick("step-00000007", "raw", "mean", "named"))
     assert not found.applies_to(Pick("step-00000007", "raw", "top-k", "aucp"))
     assert usable_calibration(run, replace(PICK, rule="named")) is not None
@@ -175,3 +178,20 @@ def test_calibration_and_selection_are_there_whole_or_as_before(tmp_path, monkey
                 write()
     assert read_calibration(run).image_scores.tolist() == [0.1, 0.2]
     assert "fid" not in read_selection(run)
+
+
+def test_the_pixel_threshold_is_of_the_highest_map_value_of_each_patient(tmp_path):
+    trained = Trained(CONFIG.build_method(), CONFIG, PICK)
+    images = np.random.default_rng(0).integers(0, 255, (42, 1, 32, 32), dtype=np.uint8)
+    patients = np.array([f"p{k // 2}" for k in range(42)])  # 21 of them
+    found = calibrate(trained, HeldOut(images, patients))
+    maps = np.concatenate([batch.anomaly_map.numpy() for batch in trained.judge(images)])
+    peaks = maps.reshape(21, -1).max(1)
+    assert found.pixel_threshold == peaks.max()  # one of 22 is 4.5 %, two would be 9 %
+    assert sum((each > found.pixel_threshold).any() for each in maps) == 0
+    few = calibrate(trained, HeldOut(images[:36], patients[:36]))
+    assert few.pixel_threshold is None
+    run = RunFolder(tmp_path)
+    few.write(run)
+    assert json.loads(run.calibration_file.read_text())["pixel_threshold"] is None
+    assert read_calibration(run).pixel_threshold is None

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from a2bgan import Detector
+from a2bgan.detection.contours import find_regions
 from a2bgan.detection.trained import write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
@@ -184,6 +185,28 @@ def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
     alone = make(settings={**SETTINGS, "holdout.fraction": 0}).fit(pictures(3, 0), pictures(3, 1))
     with pytest.raises(InputError, match="nothing was held out"):
         alone.p_value(x)
+
+
+def test_regions_are_what_is_above_the_threshold_of_the_map(fitted, tmp_path):
+    x = pictures(5, 2)
+    maps = fitted.difference(x)
+    count = len(fitted.calibration_.patient_scores)
+    with pytest.raises(InputError, match=f"{count} healthy patients were held out, 19 are needed"):
+        fitted.regions(x)
+    fitted.save(tmp_path / "run")
+    detector = Detector.load(tmp_path / "run")
+    limit = float(np.sort(maps.max(axis=(1, 2)))[2])
+    detector.calibration_ = replace(detector.calibration_, pixel_threshold=limit)
+    masks = detector.regions(x)
+    assert (masks.shape, masks.dtype) == ((5, 32, 32), bool)
+    assert masks.any(axis=(1, 2)).tolist() == (maps.max(axis=(1, 2)) > limit).tolist()
+    assert sum(masks.any(axis=(1, 2))) == 2
+    np.testing.assert_array_equal(masks[0], find_regions(maps[0], limit))
+    detector.save(tmp_path / "again")
+    np.testing.assert_array_equal(Detector.load(tmp_path / "again").regions(x), masks)
+    detector.calibration_ = None
+    with pytest.raises(InputError, match="no regions: nothing was held out for calibration"):
+        detector.regions(x)
 
 
 def test_a_calibration_for_another_score_is_left_out(fitted, tmp_path):

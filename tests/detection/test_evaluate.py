@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image
 
 from a2bgan.data.manifest import open_data, read_manifest
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.preprocessing import DataConfig, load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
+from a2bgan.detection.calibration import read_calibration
+from a2bgan.detection.contours import find_regions
 from a2bgan.detection.evaluate import evaluate, summarise, with_evaluated_labels
 from a2bgan.detection.localisation import within_image_auroc
 from a2bgan.detection.position import position_alone
+from a2bgan.detection.regions import region_f1
 from a2bgan.detection.trained import load_trained
 from a2bgan.training.run_folder import RunFolder
 
@@ -56,6 +59,35 @@ def test_masks_that_cannot_be_read_are_counted_apart(
     assert masked[0].name in [row.name for row in found.rows]
     assert len(found.rows) == len(rows) - 1
     assert found.metrics["pixel_auroc"] is not None
+
+
+def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> None:
+    folder = RunFolder.open(run)
+    trained, calibration = load_trained(folder), read_calibration(folder)
+    manifest, config = folder.manifest(), trained.config.data
+    without = evaluate(trained, manifest, calibration=calibration).metrics
+    assert not {"dice", "region_f1", "healthy_with_contour"} & set(without)
+
+    rows = [row for row in manifest.split("test") if row.label is not None]
+    images = np.stack([load_image(row.path, config) for row in rows])
+    maps = np.concatenate([found.anomaly_map.numpy() for found in trained.judge(images)])
+    peaks = maps.max(axis=(1, 2))
+    limit = float(np.median(peaks))
+    metrics = evaluate(
+        trained, manifest, calibration=replace(calibration, pixel_threshold=limit)
+    ).metrics
+    normal = np.array([row.label == 0 for row in rows])
+    assert metrics["healthy_with_contour"] == (peaks[normal] > limit).mean()
+    masks = np.zeros(maps.shape, dtype=bool)
+    for k, row in enumerate(rows):
+        if row.mask is not None:
+            masks[k] = load_mask(row.mask, config)
+    marked = np.stack([find_regions(each, limit) for each in maps])
+    assert metrics["dice"] == 2 * (marked & masks).sum() / (marked.sum() + masks.sum())
+    assert metrics["region_f1"] == region_f1(marked, masks)
+    assert {name: metrics[name] for name in without if name != "images_per_second"} == {
+        name: value for name, value in without.items() if name != "images_per_second"
+    }
 
 
 def test_normal_images_without_a_mask_file_share_one(tiny_set: Path) -> None:

@@ -145,3 +145,39 @@ def test_what_may_pass_is_told_from_what_will_not(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"x")
     found = find_inputs([tmp_path / "cut.png", tmp_path / "gone.png"])
     assert [p.passing for p in predict(Unused(), found)] == [False, True]
+
+
+class Bright(Unused):
+    """The map is the image itself, the score its highest value."""
+
+    data = DataConfig(size=32, window="full")
+
+    def detect(self, batches):
+        for images in batches:
+            maps = torch.from_numpy(images[:, 0]).float() / 255
+            yield Detection(2 * maps[:, None] - 1, maps.amax(dim=(1, 2)), None, maps)
+
+
+def test_regions_are_in_pixels_of_the_original(
+    tmp_path: Path, write_dicom: Callable[..., Path]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 60, (160, 96), dtype=np.uint8)
+    image[60:84, 12:33] = 250
+    image[100:112, 60:72] = 200
+    Image.fromarray(image).save(tmp_path / "a.png")
+    write_dicom(tmp_path / "b.dcm", image, PixelSpacing=[0.5, 0.5])
+    Image.fromarray(image // 5).save(tmp_path / "c.png")
+    (tmp_path / "d.png").write_bytes(b"x")
+    found = list(predict(Bright(), find_inputs([tmp_path]), 0.9))
+    for prediction, area in zip(found[:2], (None, 0.25), strict=True):
+        ((name, (region,)),) = prediction.regions.items()
+        assert name == prediction.input.name
+        assert np.abs(np.subtract(region.box, (12, 60, 33, 84))).max() <= 2
+        assert region.area == pytest.approx(21 * 24, rel=0.1)
+        assert region.share == region.area / image.size
+        assert region.peak == pytest.approx(250 / 255, abs=0.02)
+        assert prediction.pixel_area == area
+        assert prediction.mask.shape == (32, 32) and prediction.mask.any()
+    assert found[2].regions == {str(tmp_path / "c.png"): []}
+    assert found[3].regions is None and found[3].error
+    assert all(p.regions is None and p.mask is None for p in predict(Bright(), [found[0].input]))

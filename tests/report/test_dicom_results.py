@@ -133,6 +133,70 @@ def test_a_series_gets_one_map_with_a_frame_for_every_slice(
         assert "Error" not in checked.stderr, checked.stderr
 
 
+def with_mask(prediction: Prediction) -> Prediction:
+    mask = np.zeros((32, 32), dtype=bool)
+    mask[4:8, 20:26] = True
+    return replace(prediction, mask=mask)
+
+
+@pytest.mark.parametrize("elements", [{}, CT], ids=["xray", "ct"])
+def test_regions_are_a_binary_segmentation_on_the_sources_grid(
+    tmp_path: Path, write_dicom: Write, pixels: np.ndarray, elements: dict[str, object]
+) -> None:
+    source = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", pixels, **elements))
+    healthy = write_dicom(tmp_path / "b.dcm", pixels, **elements)
+    results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
+    nothing = replace(result_of(healthy), mask=np.zeros((32, 32), dtype=bool))
+    list(results.passing([with_mask(result_of(tmp_path / "a.dcm")), nothing]))
+    assert (results.written, results.left_out) == (2, [])
+    found = sorted(file.name for file in (tmp_path / "out").rglob("*.dcm"))
+    assert found == [
+        "capture-0001.dcm", "capture-0002.dcm", "map-0001.dcm", "map-0002.dcm", "regions-0001.dcm",
+    ]  # fmt: skip
+    file = tmp_path / "out/study-0001/regions-0001.dcm"
+    made = pydicom.dcmread(file)
+    assert (made.SegmentationType, made.Modality) == ("BINARY", "SEG")
+    assert made.ContentDescription == MARK and MARK in made.SeriesDescription
+    assert made.PatientID == "PSN-0123456789ABCDEF"
+    assert source.SOPInstanceUID.encode() in file.read_bytes()
+    for private in (b"Doe", b"MRN-0815", b"19700101", b"ACC-17", b"Roe"):
+        assert private not in file.read_bytes()
+    wanted = np.zeros((96, 64), dtype=bool)
+    wanted[16 + 8 : 16 + 16, 40:52] = True  # in the central 64 x 64 of 96 x 64
+    # Its corners are rounded.
+    difference = made.pixel_array.astype(bool) ^ wanted
+    assert difference.sum() <= 4 and made.pixel_array.any()
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True)
+    assert "Error" not in checked.stderr, checked.stderr
+
+
+@pytest.mark.parametrize("step", [2.0, -2.0])
+def test_regions_of_a_series_have_a_frame_for_each_slice_that_has_any(
+    tmp_path: Path, write_dicom: Write, step: float
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 4096, (5, 48, 40), dtype=np.uint16)
+    voxels[1:3, 5:9, 7:20] = 5000
+    for k, pixels in enumerate(voxels):
+        position = [-10, 20, 30.5 + step * k]
+        write_dicom(
+            tmp_path / f"series/{k}.dcm", pixels, **{**CT, "ImagePositionPatient": position}
+        )
+    volume = read_volume(tmp_path / "series").values
+    scored = replace(result_of(tmp_path / "series"), volume_map=volume, volume_mask=volume > 4500)
+    made = DicomObjects(CONFIG, vmax=0.3).make(scored)["regions"]
+    frames = np.atleast_3d(made.pixel_array).reshape(-1, 48, 40)
+    groups = made.PerFrameFunctionalGroupsSequence
+    heights = {
+        round((float(g.PlanePositionSequence[0].ImagePositionPatient[2]) - 30.5) / step): frame
+        for g, frame in zip(groups, frames, strict=True)
+    }
+    assert sorted(heights) == [1, 2]
+    for k, frame in heights.items():
+        np.testing.assert_array_equal(frame, voxels[k] > 4500)
+
+
 def test_a_series_without_a_frame_of_reference_gets_a_capture_alone(
     tmp_path: Path, write_dicom: Write
 ) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,18 @@ def test_no_case_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs at least one"):
         write_figure(tmp_path / "figure.png", [], [])
     assert not (tmp_path / "figure.png").exists()
+
+
+def test_what_was_found_is_outlined_on_the_input_and_explained(tmp_path: Path) -> None:
+    def amber(pixels: np.ndarray) -> np.ndarray:
+        red, green, blue = np.moveaxis(pixels, -1, 0)
+        return np.asarray((red > 220) & (np.abs(green - 205) < 15) & (blue < 60))
+
+    lesion = case(lesion=True)
+    found = replace(lesion, found=np.roll(lesion.mask, 3, axis=0))
+    pixels = draw(tmp_path, [found], [case(lesion=False)])
+    assert amber(pixels)[:-50, :180].sum() > 100
+    assert amber(pixels)[-50:].sum() > 20  # its line in the legend
+    assert outline_colour(pixels)[-50:].sum() > 20  # beside that of the annotation
+    nothing = draw(tmp_path, [replace(lesion, found=np.zeros((32, 32), dtype=bool))])
+    assert not amber(nothing)[:, :180].any()

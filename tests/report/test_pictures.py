@@ -125,3 +125,21 @@ def test_a_map_is_not_called_a_plain_difference() -> None:
     # It may be smoothed, its gaps closed, or weighed.
     assert MAP_NAME == "Anomaly map"
     assert map_unit(True) == "change that counts, share of range"
+
+
+def test_a_thin_line_goes_around_regions_on_the_input_alone(tmp_path: Path) -> None:
+    image, twin, difference = blob()
+    mask = np.zeros(difference.shape, dtype=bool)
+    mask[0:10, 30:40] = True  # at the border, where the line is closed too
+    pictures = []
+    for name, regions in (("a", None), ("b", mask)):
+        write_triptych(tmp_path / f"{name}.png", image, twin, difference, regions, score=0.1)
+        pictures.append(np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int))
+    changed = (pictures[0] != pictures[1]).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    # 5 picture pixels to an image pixel; the line lies on the edges.
+    assert (columns.min(), columns.max()) == pytest.approx((16 + 150, 16 + 200), abs=2)
+    assert (rows.min(), rows.max()) == pytest.approx((44, 44 + 50), abs=2)
+    assert not changed[44 + 4 : 44 + 46, 16 + 154 : 16 + 196].any()
+    assert changed.sum() < 4 * 50 * 3
+    assert (pictures[1][changed] == (255, 212, 0)).all()

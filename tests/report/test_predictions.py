@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.contours import Region
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.detection.trained import Pick
 from a2bgan.report import predictions
@@ -118,3 +120,54 @@ def test_without_files_there_are_no_names_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "free_name", None)
     write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
     assert len(rows(tmp_path)) == 1
+
+
+def outlined(name: str, regions: list[Region], area: float | None = None) -> Prediction:
+    mask = np.zeros((32, 32), dtype=bool)
+    mask[8:20, 8:20] = bool(regions)
+    found = prediction(name, "", 0.2)
+    return replace(found, mask=mask, regions={name: regions}, pixel_area=area)
+
+
+def region_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "regions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_regions_are_counted_measured_and_listed(tmp_path):
+    first = Region((10, 20, 14, 25), 16, 0.04, (12.0, 22.0), 0.75)
+    second = Region((0, 0, 3, 3), 9, 0.0225, (1.0, 1.0), 0.5)
+    given = [
+        outlined("=a.png", [first, second], 0.25),
+        outlined("b.png", [second]),
+        outlined("c.png", []),
+        prediction("d.png", "", None),
+    ]
+    written = write_predictions(given, tmp_path, calibration=calibration([0.1] * 30))
+    assert written.outlined == 2
+    found = rows(tmp_path)
+    assert [row["n_regions"] for row in found] == ["2", "1", "0", ""]
+    assert [row["area"] for row in found] == ["6.250", "2.250", "0.000", ""]
+    assert region_rows(tmp_path) == [
+        {"path": "'=a.png", "region": "1", "x0": "10", "y0": "20", "x1": "14", "y1": "25",
+         "area_px": "16", "area_mm2": "4.00", "peak": "0.750000"},
+        {"path": "'=a.png", "region": "2", "x0": "0", "y0": "0", "x1": "3", "y1": "3",
+         "area_px": "9", "area_mm2": "2.25", "peak": "0.500000"},
+        {"path": "b.png", "region": "1", "x0": "0", "y0": "0", "x1": "3", "y1": "3",
+         "area_px": "9", "area_mm2": "", "peak": "0.500000"},
+    ]  # fmt: skip
+    drawn, plain = (
+        np.asarray(Image.open(tmp_path / row["picture"]).convert("RGB")) for row in found[1:3]
+    )
+    assert drawn.shape == plain.shape and (drawn != plain).any()
+
+
+def test_without_a_threshold_no_regions_are_looked_for_and_none_of_before_stay(tmp_path):
+    region = Region((0, 0, 3, 3), 9, 0.0225, (1.0, 1.0), 0.5)
+    write_predictions([outlined("a.png", [region])], tmp_path, pictures=False)
+    assert len(region_rows(tmp_path)) == 1
+    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    assert written.outlined is None
+    (row,) = rows(tmp_path)
+    assert (row["n_regions"], row["area"]) == ("", "")
+    assert region_rows(tmp_path) == []

@@ -31,13 +31,13 @@ def score(run: Path, data: Path, out: Path, rank: int, count: int, seconds: floa
 
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
-    load = predict.load_image
+    load = predict.load_with_shape
 
     def slow(path, config):
         time.sleep(seconds / 3)
         return load(path, config)
 
-    predict.load_image = slow
+    predict.load_with_shape = slow
     os.cpu_count = lambda: 1
     app(["predict", str(run), str(data), "--out", str(out), "--part-size", "3"])
 

@@ -1,9 +1,12 @@
 import re
 
+import numpy as np
 import pytest
 
 from a2bgan.detection import conformal
-from a2bgan.report.thresholds import say_too_few
+from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.trained import Pick
+from a2bgan.report.thresholds import say_contours, say_no_contours, say_too_few
 
 
 @pytest.mark.parametrize("patients", [1, 2, 6, 12, 98])
@@ -20,3 +23,23 @@ def test_the_rate_that_is_named_can_be_reached(patients: int) -> None:
 def test_enough_patients_are_not_warned_of() -> None:
     assert say_too_few(99, 0.01) == ""
     assert say_too_few(19, 0.05) == ""
+
+
+def calibration(patients: int, pixel_threshold: float | None) -> Calibration:
+    zeros, pick = np.zeros(patients), Pick("last", "raw", "mean", "last")
+    whose = np.arange(patients)
+    return Calibration(pick, zeros, zeros, zeros, zeros, whose, pixel_threshold)
+
+
+def test_what_contours_promise_is_said_and_why_there_are_none() -> None:
+    said = say_contours(calibration(39, 0.125))
+    assert said.startswith("contours are drawn around map values above 0.12500: at most 5.0%")
+    assert "patients like the 39 held-out ones get any, on average" in said
+    assert f"at most {conformal.worst_rate(39, 0.05):.1%} with this one" in said
+    assert say_no_contours(calibration(39, 0.125)) == ""
+    few = say_no_contours(calibration(18, None))
+    assert few.startswith("18 held-out healthy patients are too few: with 19 or more at most one")
+    assert say_contours(calibration(18, None)) == f"no contours: {few}"
+    assert say_no_contours(calibration(1, None)).startswith("1 held-out healthy patient is too")
+    older = say_no_contours(calibration(19, None))
+    assert older == "the run was calibrated without them; `a2bgan calibrate` makes it anew"

@@ -86,7 +86,8 @@ def calibrate(
         float, typer.Option(min=0.001, max=0.5, help="False-alarm rate to show.")
     ] = 0.05,
 ) -> None:
-    """Score the held-out healthy images, from which p-values come; show the threshold at --fpr."""
+    """Score the held-out healthy images, from which p-values come, and set the threshold of
+    contours; show what they promise, of scores at --fpr."""
     from a2bgan.training.run_folder import RunFolder
 
     set_threshold(RunFolder.open(run), fpr)
@@ -139,22 +140,25 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
     from a2bgan.detection.calibration import calibrate as calibrate_scores
     from a2bgan.detection.held_out import load_part
     from a2bgan.detection.trained import load_trained
-    from a2bgan.report.thresholds import say_too_few
+    from a2bgan.report.thresholds import say_contours, say_too_few
 
-    found = calibrate_scores(load_trained(run), load_part(run, "healthy", "calibration"))
+    trained = load_trained(run)
+    found = calibrate_scores(trained, load_part(run, "healthy", "calibration"))
     found.write(run)
     patients = len(found.patient_scores)
     if too_few := say_too_few(patients, fpr):
         errors.print(f"[yellow]warning:[/] {too_few}", soft_wrap=True)
-        return
-    ones = "the held-out one" if patients == 1 else f"the {patients} held-out ones"
-    output.print(
-        f"flag when p <= {fpr:g} (score above {conformal.threshold(found.patient_scores, fpr):.5f})"
-        f": at most {fpr:.1%} of healthy patients like {ones}, on average "
-        f"over such sets; with 95 % confidence at most "
-        f"{conformal.worst_rate(patients, fpr):.1%} with this one",
-        soft_wrap=True,
-    )
+    else:
+        ones = "the held-out one" if patients == 1 else f"the {patients} held-out ones"
+        limit = conformal.threshold(found.patient_scores, fpr)
+        output.print(
+            f"flag when p <= {fpr:g} (score above {limit:.5f}): at most {fpr:.1%} of healthy "
+            f"patients like {ones}, on average over such sets; with 95 % confidence at most "
+            f"{conformal.worst_rate(patients, fpr):.1%} with this one",
+            soft_wrap=True,
+        )
+    if trained.makes_map:
+        output.print(say_contours(found), soft_wrap=True)
 
 
 def _select(

@@ -68,6 +68,7 @@ def evaluate(
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all.
     What the measures are: docs/decisions.md"""
+    from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
     from a2bgan.detection.position import position_warning
@@ -80,7 +81,9 @@ def evaluate(
     found, failed, warned = [], False, []
     for folder in folders:
         manifest = own_or_chosen(folder, data, where, keep_identifiers)
-        result = measure(load_trained(folder, checkpoint, score), manifest, split=split)
+        trained = load_trained(folder, checkpoint, score)
+        calibration = usable_calibration(folder, trained.pick)
+        result = measure(trained, manifest, split=split, calibration=calibration)
         list_failures([(f.name, f.reason) for f in result.failures], "left out of the evaluation")
         list_failures(
             [(f.name, f.reason) for f in result.mask_failures],
@@ -156,7 +159,7 @@ def predict(
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
-    """Score images, flag them by the calibrated threshold and show where they differ."""
+    """Score images, flag them by the calibrated threshold and outline where they differ."""
     from rich.progress import track
 
     from a2bgan.data.readers import is_volume
@@ -164,6 +167,7 @@ def predict(
     from a2bgan.detection import predict as prediction
     from a2bgan.report.predictions import Written, write_predictions
     from a2bgan.report.scored_parts import Workers, score_in_parts
+    from a2bgan.report.thresholds import say_no_contours
 
     workers = Workers.from_environment()
     in_parts = part_size is not None or workers.count > 1
@@ -186,6 +190,9 @@ def predict(
         raise InputError("volumes are not scored in parts: leave out --part-size and torchrun")
     own = checkpoint == "selected" and score is None
     calibration = _usable(calibration, model.pick, fpr, own=own)
+    outlining = model.makes_map and not in_parts
+    if outlining and calibration is not None and (why := say_no_contours(calibration)):
+        errors.print(f"[yellow]no contours:[/] {why}", soft_wrap=True)
     written: Written
     again = 0
     if in_parts:
@@ -199,7 +206,8 @@ def predict(
         written, again = ended, ended.again
     else:
         scale = model.map_scale if vmax is None else vmax
-        scored: Iterable[Prediction] = prediction.predict(model, found)
+        pixel_threshold = None if calibration is None else calibration.pixel_threshold
+        scored: Iterable[Prediction] = prediction.predict(model, found, pixel_threshold)
         results = None
         if dicom_out is not None:
             # highdicom takes a while
@@ -225,6 +233,8 @@ def predict(
             f"{written.flagged} of {written.patients} patients flagged (p <= {fpr:g})",
             soft_wrap=True,
         )
+    if written.outlined is not None:
+        output.print(f"{written.outlined} of {written.scored} images with a contour")
     for sentence in written.drift:
         errors.print(f"[yellow]warning:[/] {sentence}; the threshold may not hold", soft_wrap=True)
     list_failures(written.failures, "could not be scored")
@@ -324,7 +334,9 @@ def figure(
     vmax: VmaxOption = None,
     where: WhereOption = None,
 ) -> None:
-    """Draw test images, their healthy twins and the anomaly maps, as the paper does."""
+    """Draw test images, their healthy twins and the anomaly maps, as the paper does, with contours
+    where the run is calibrated."""
+    from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.trained import load_trained
     from a2bgan.report.figure import FORMATS
     from a2bgan.report.run_figure import write_run_figure
@@ -335,14 +347,17 @@ def figure(
     require_place(out)
     folder = RunFolder.open(run)
     manifest = own_or_chosen(folder, data, where)
+    trained = load_trained(folder, checkpoint, score)
+    calibration = usable_calibration(folder, trained.pick)
     write_run_figure(
-        load_trained(folder, checkpoint, score),
+        trained,
         manifest,
         out,
         split=split,
         count=count,
         seed=seed,
         vmax=vmax,
+        pixel_threshold=None if calibration is None else calibration.pixel_threshold,
     )
     say_written(out)
 

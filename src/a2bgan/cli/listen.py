@@ -65,6 +65,7 @@ def listen(
         raise InputError(
             "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
         ) from None
+    from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.trained import load_trained
     from a2bgan.serving.access import is_loopback
     from a2bgan.serving.dicom_queue import Queue
@@ -102,9 +103,11 @@ def listen(
                 "another --queue"
             )
         trained = load_trained(folder)
+        calibration = usable_calibration(folder, trained.pick)
         scorer = Scorer(
             pending, trained, send=receiver is not None, keep_identifiers=keep_identifiers,
             stop=stop, log=log,
+            pixel_threshold=None if calibration is None else calibration.pixel_threshold,
         )  # fmt: skip
         threads: list[threading.Thread] = [scorer]
         if receiver is not None:

@@ -198,8 +198,14 @@ def shown_range(
 
 def load_image(path: Path, config: DataConfig) -> np.ndarray:
     """Read and preprocess one image file. Raises ImageError only."""
+    return load_with_shape(path, config)[0]
+
+
+def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
+    """`load_image`, and the height and width that the image had. Raises ImageError only."""
     picture = read_picture(path, config.reading)
-    return preprocess(picture.values, config, picture.window)
+    height, width = picture.values.shape[:2]
+    return preprocess(picture.values, config, picture.window), (height, width)
 
 
 def load_mask(path: Path, config: DataConfig) -> np.ndarray:
@@ -231,16 +237,14 @@ def to_original_grid(
 
     Returns float32, interpolated; 0 where the image was cropped.
     """
-    # Which pixels of the image the map is of.
-    places = _region(np.arange(height * width).reshape(height, width), config)
-    rows, columns = _resized_shape(places.shape[0], places.shape[1], config)
+    placed = np.zeros((height, width), dtype=np.float32)
+    region = _region(placed, config)  # a view: which pixels of the image the map is of
+    rows, columns = _resized_shape(region.shape[0], region.shape[1], config)
     top, left = (config.size - rows) // 2, (config.size - columns) // 2
     content = anomaly_map[top : top + rows, left : left + columns].astype(np.float32)
     picture = Image.fromarray(np.ascontiguousarray(content))
-    resized = picture.resize((places.shape[1], places.shape[0]), Image.Resampling.BILINEAR)
-    placed = np.zeros(height * width, dtype=np.float32)
-    placed[places] = np.asarray(resized)
-    return placed.reshape(height, width)
+    region[...] = picture.resize((region.shape[1], region.shape[0]), Image.Resampling.BILINEAR)
+    return placed
 
 
 def _area_weights(before: int, after: int) -> np.ndarray:

@@ -171,25 +171,38 @@ def read_mask_slice(path: Path, axis: str, index: int) -> np.ndarray:
     return _resize(lesion, height, width, Image.Resampling.NEAREST)
 
 
+def pixel_side(volume: Volume, axis: str) -> float:
+    """Side of a square pixel of an axis's slices in mm."""
+    across, up = _in_plane(axis)
+    return min(volume.spacing[across], volume.spacing[up])
+
+
 def square_pixel_shape(volume: Volume, axis: str) -> tuple[int, int]:
     """Height and width of an axis's slices once their pixels are square."""
-    across, up = (k for k in range(3) if k != AXES.index(axis))
-    side = min(volume.spacing[across], volume.spacing[up])
-    shape = volume.values.shape
+    across, up = _in_plane(axis)
+    side, shape = pixel_side(volume, axis), volume.values.shape
     return (
         max(1, round(shape[up] * volume.spacing[up] / side)),
         max(1, round(shape[across] * volume.spacing[across] / side)),
     )
 
 
-def place_slice(target: np.ndarray, axis: str, index: int, picture: np.ndarray) -> None:
-    """The reverse of `read_slice`: put a picture (H, W) with square pixels into a volume (X, Y, Z)
-    along RAS+ axes."""
+def slice_at(axis: str, index: int) -> tuple[int | slice, ...]:
+    """Where a slice is in a volume (X, Y, Z) along RAS+ axes."""
+    return tuple(index if k == AXES.index(axis) else slice(None) for k in range(3))
+
+
+def as_voxels(picture: np.ndarray, axis: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The reverse of `read_slice`: a picture (H, W) with square pixels as float32 values of the
+    voxels of a slice, in a volume of the shape (X, Y, Z) along RAS+ axes."""
+    across, up = _in_plane(axis)
+    return _resize(picture, shape[up], shape[across]).T[::-1, ::-1]
+
+
+def _in_plane(axis: str) -> tuple[int, int]:
+    """Which of the RAS+ axes go across and up in an axis's slices."""
     across, up = (k for k in range(3) if k != AXES.index(axis))
-    plane = _resize(picture, target.shape[up], target.shape[across])
-    where: list[Any] = [slice(None)] * 3
-    where[AXES.index(axis)] = index
-    target[tuple(where)] = plane.T[::-1, ::-1]
+    return across, up
 
 
 def in_stored_order(values: np.ndarray, grid: Grid) -> np.ndarray:
@@ -202,11 +215,13 @@ def in_stored_order(values: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def write_map(path: Path, values: np.ndarray, grid: Grid) -> None:
-    """Write float32 values (X, Y, Z) along RAS+ axes as NIfTI in the voxels of `grid`.
+    """Write values (X, Y, Z) along RAS+ axes as NIfTI in the voxels of `grid`: bool as uint8, all
+    others as float32.
 
     Of its header only the geometry is copied. Raises OSError.
     """
-    array = in_stored_order(values.astype(np.float32, copy=False), grid)
+    dtype = np.uint8 if values.dtype == bool else np.float32
+    array = in_stored_order(values.astype(dtype, copy=False), grid)
     kind = nib.Nifti1Image if grid.header is None else _image_class(grid.header)
     image = kind(array, grid.affine)
     if grid.header is not None:
@@ -216,7 +231,7 @@ def write_map(path: Path, values: np.ndarray, grid: Grid) -> None:
         image = kind(array, None, image.header)
     else:
         image.header.set_xyzt_units("mm")
-    image.header.set_data_dtype(np.float32)
+    image.header.set_data_dtype(dtype)
     write_nifti(path, image)
 
 

@@ -1,6 +1,7 @@
-"""Where to put the threshold, from held-out healthy images; and whether it still applies."""
+"""Where to put the thresholds, from held-out healthy images; and whether they still apply."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from scipy.stats import ks_2samp
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
+from a2bgan.detection.contours import RATE
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
@@ -42,6 +44,8 @@ class Calibration:
     image_scores, means, deviations: (N,) each image's score, and mean and standard deviation of
         its preprocessed pixels in [0, 1].
     image_patients: (N,) a number for the patient that each image is of.
+    pixel_threshold: map values above it are in a region, see `a2bgan.detection.contours`; None
+        where the method makes no map, patients are too few, or an older version calibrated.
     """
 
     pick: Pick
@@ -50,6 +54,7 @@ class Calibration:
     means: NDArray[np.float64]
     deviations: NDArray[np.float64]
     image_patients: NDArray[np.int64]
+    pixel_threshold: float | None = None
 
     def write(self, run: RunFolder) -> None:
         """Write ``calibration.json``, whole or as it was."""
@@ -59,6 +64,7 @@ class Calibration:
         """What `from_dict` takes, for JSON."""
         return {
             "pick": asdict(self.pick),
+            "pixel_threshold": self.pixel_threshold,
             **{name: getattr(self, name).tolist() for name in (*ARRAYS, "image_patients")},
         }
 
@@ -69,7 +75,14 @@ class Calibration:
         # Older files do not say whose images are whose.
         numbers = values.get("image_patients", range(len(arrays["image_scores"])))
         patients = np.array(numbers, dtype=np.int64)
-        return cls(pick=Pick(**values["pick"]), **arrays, image_patients=patients)
+        known = values.get("pixel_threshold")
+        pixel_threshold = None if known is None else float(known)
+        return cls(
+            Pick(**values["pick"]),
+            **arrays,
+            image_patients=patients,
+            pixel_threshold=pixel_threshold,
+        )
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
@@ -114,10 +127,11 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     finite."""
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
-    found = [
-        (batch.scores.numpy(), *intensities(to_intensities(batch.x)))
-        for batch in trained.judge(healthy.images)
-    ]
+    found, peaks = [], list[NDArray[Any]]()
+    for batch in trained.judge(healthy.images):
+        found.append((batch.scores.numpy(), *intensities(to_intensities(batch.x))))
+        if batch.anomaly_map is not None:
+            peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
     scores, means, deviations = (
         np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
     )
@@ -126,7 +140,25 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     of_patients = by_patient(healthy.patients, scores, trained.pick.patients)
     _, numbers = np.unique(healthy.patients, return_inverse=True)
     patient_scores = np.sort(list(of_patients.values()))
-    return Calibration(trained.pick, patient_scores, scores, means, deviations, numbers)
+    limit = None
+    if peaks:
+        limit = pixel_threshold(healthy.patients, np.concatenate(peaks).astype(np.float64))
+    return Calibration(trained.pick, patient_scores, scores, means, deviations, numbers, limit)
+
+
+def pixel_threshold(
+    patients: Sequence[str] | NDArray[np.str_], peaks: NDArray[np.float64]
+) -> float | None:
+    """The map value that some image of a healthy patient exceeds with a chance of `RATE` at most.
+
+    Conformal over patients, who are exchangeable where images of one patient are not: the
+    `a2bgan.detection.conformal.threshold` of the highest value of each.
+
+    peaks: (N,) highest map value of each image, finite, of so many patients (N,). Returns None
+    where there are too few of them, see `a2bgan.detection.conformal.fewest_patients`.
+    """
+    limit = conformal.threshold(list(by_patient(patients, peaks).values()), RATE)
+    return limit if math.isfinite(limit) else None
 
 
 def intensities(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,6 +18,7 @@ from a2bgan.data.holdout import Part, hold_out
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection.calibration import calibrate, usable_calibration
 from a2bgan.detection.conformal import fewest_patients
+from a2bgan.detection.contours import RATE, find_regions
 from a2bgan.detection.given_images import Images, preprocessed
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.scores import check_score
@@ -37,6 +38,10 @@ OWN_PARAMETERS = {
 }
 """Settings that are parameters of the Detector, with their names there."""
 
+_NOT_CALIBRATED = (
+    "nothing was held out for calibration, or what a run was calibrated for is no longer selected"
+)
+
 
 class Detector(BaseEstimator):  # type: ignore[misc]
     """Learn from healthy and mixed images; then score, translate and show differences.
@@ -53,8 +58,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     Attributes:
         trained_: the trained method, its configuration and what was selected.
         position_: steps and seconds of training after which the selected checkpoint was written.
-        calibration_: scores of held-out healthy images, from which p-values come; None where
-            nothing was held out, or a loaded run was calibrated for another checkpoint or score.
+        calibration_: scores of held-out healthy images, from which p-values come, and the threshold
+            of regions; None where nothing was held out, or a loaded run was calibrated for another
+            checkpoint or score.
 
     Parameters are checked in `fit`, which raises InputError (a ValueError) in one line.
     """
@@ -175,10 +181,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "trained_")
         if self.calibration_ is None:
-            raise InputError(
-                "no p-values: nothing was held out for calibration, or what a run was calibrated "
-                "for is no longer selected"
-            )
+            raise InputError(f"no p-values: {_NOT_CALIBRATED}")
         pixels, known = self._preprocessed(images)
         people = _patients(patients, known, "images")
         return self.calibration_.p_values(people, self.trained_.scores(pixels))
@@ -206,6 +209,27 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if not maps:
             raise InputError(f"{self.trained_.config.facts.title} makes no maps")
         return torch.cat(maps).numpy()
+
+    def regions(self, images: Images) -> np.ndarray:
+        """Masks (N, S, S), bool, of what does not look healthy, at the size of training.
+
+        Of healthy patients like those of the healthy set at most a share of 0.05 has any, see
+        `a2bgan.detection.contours`. Raises InputError if there is no calibration, too few healthy
+        patients were held out for it, or the method makes no maps.
+        """
+        check_is_fitted(self, "trained_")
+        if not self.trained_.makes_map:
+            raise InputError(f"{self.trained_.config.facts.title} makes no maps")
+        if self.calibration_ is None:
+            raise InputError(f"no regions: {_NOT_CALIBRATED}")
+        if (limit := self.calibration_.pixel_threshold) is None:
+            count, needed = len(self.calibration_.patient_scores), fewest_patients(RATE)
+            raise InputError(
+                f"no regions: {count} healthy patients were held out, {needed} are needed"
+                if count < needed
+                else "no regions: calibrated by an older version; `a2bgan calibrate` makes it anew"
+            )
+        return np.stack([find_regions(each, limit) for each in self.difference(images)])
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load`, `a2bgan evaluate` and `a2bgan predict` read.

@@ -17,6 +17,8 @@ from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.contours import find_regions
 from a2bgan.detection.localisation import (
     PixelRanking,
     aupro,
@@ -29,6 +31,7 @@ from a2bgan.detection.localisation import (
 from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.position import position_alone, position_matched
+from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
@@ -76,12 +79,16 @@ def evaluate(
     *,
     split: str = "test",
     cache_dir: Path | None = None,
+    calibration: Calibration | None = None,
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
     ``auroc`` is of images: of volumes, slices, abnormal where their mask has lesion or, without
     masks, where their volume is. ``map_auroc`` is that of the best score of the map, which may be
     another than the picked one. ``patient_auroc`` is of patients, where some have several images.
+    With the threshold of a ``calibration`` that holds for the pick, regions are measured too:
+    ``dice`` and ``region_f1`` against masks, and ``healthy_with_contour``, the share of normal
+    images that have any.
     ``position_alone`` has the measures of a guess that never looks at the image, beside those of
     the map.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
@@ -122,6 +129,10 @@ def evaluate(
     if judged.of_map is not None:
         metrics["map_auroc"] = auroc(labels, judged.of_map)
         metrics["map_score"] = _map_score(trained.pick)
+    pixel_threshold = None if calibration is None else calibration.pixel_threshold
+    if judged.peaks is not None and pixel_threshold is not None and (labels == 0).any():
+        outlined = judged.peaks[labels == 0] > pixel_threshold
+        metrics["healthy_with_contour"] = float(outlined.mean())
     metrics |= {
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
@@ -146,6 +157,9 @@ def evaluate(
         lesions = np.array([mask for mask in masks if mask is not None])
         patients = np.array([row.patient_id for row in rows])[compared]
         metrics |= _localisation(judged, lesions, patients, loaded.images[compared], true_twins)
+        if pixel_threshold is not None:
+            found = np.stack([find_regions(each, pixel_threshold) for each in judged.maps])
+            metrics |= {"dice": dice(found, lesions), "region_f1": region_f1(found, lesions)}
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
@@ -153,12 +167,14 @@ def evaluate(
 class _Judged:
     """What was found in N images, and in those M of them that are compared with masks.
 
-    scores: (N,) by the picked score; of_map: (N,) by the best score of the map, None without one.
+    scores: (N,) by the picked score; of_map: (N,) by the best score of the map, and peaks: (N,) its
+        highest values, None without one.
     maps: M times (S, S); twins: M times (C, S, S) in [0, 1], none unless asked for.
     """
 
     scores: np.ndarray
     of_map: np.ndarray | None
+    peaks: np.ndarray | None
     maps: list[np.ndarray]
     twins: list[np.ndarray]
 
@@ -170,6 +186,7 @@ def _judged(
     map_score = _map_score(trained.pick)
     scores: list[np.ndarray] = []
     of_map: list[np.ndarray] = []
+    peaks: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     twins: list[np.ndarray] = []
     first = 0
@@ -180,6 +197,8 @@ def _judged(
         elif map_score is not None and batch.anomaly_map is not None:
             found = map_scores(batch.anomaly_map, batch.mask, (map_score,))
             of_map.append(found[map_score].numpy())
+        if batch.anomaly_map is not None:
+            peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
         for k in np.flatnonzero(compared[first : first + len(batch.scores)]).tolist():
             if batch.anomaly_map is not None:
                 maps.append(batch.anomaly_map[k].numpy())
@@ -189,6 +208,7 @@ def _judged(
     return _Judged(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(of_map) if of_map else None,
+        np.concatenate(peaks) if peaks else None,
         maps,
         twins,
     )

@@ -44,8 +44,8 @@ class About(BaseModel):
     input, outputs: shapes and ranges, in words; the batch is of any size.
     pick: checkpoint, weights and score; score_definition: the score in words.
     map_scale: map value that pictures paint in the brightest colour.
-    calibration: scores of held-out healthy patients, from which p-values come, or None. It names
-        no patient and no file.
+    calibration: scores of held-out healthy patients, from which p-values come, and the threshold of
+        contours; or None. It names no patient and no file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +81,11 @@ class Exported:
     def data(self) -> DataConfig:
         """How images are preprocessed."""
         return self.about.data
+
+    @property
+    def makes_map(self) -> bool:
+        """Whether there are maps."""
+        return "map" in self.about.outputs
 
     @property
     def map_scale(self) -> float:

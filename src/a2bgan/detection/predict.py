@@ -4,7 +4,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import numpy as np
 from a2bgan.data.image_search import images_below
 from a2bgan.data.manifest import identify, read_manifest
 from a2bgan.data.ordered_work import in_order
-from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.pixel_area import pixel_area
+from a2bgan.data.preprocessing import DataConfig, load_with_shape, to_original_grid
 from a2bgan.data.readers import ImageError, PassingImageError, is_dicom, is_volume
 from a2bgan.data.slice_names import volume_of
+from a2bgan.detection.contours import regions
 from a2bgan.detection.prediction import NOT_FINITE, Input, Model, Prediction
 from a2bgan.detection.volume_prediction import predict_volume
 from a2bgan.errors import InputError
+
+_Read = tuple[np.ndarray, tuple[int, int]]
 
 
 def find_inputs(
@@ -84,16 +89,18 @@ def _below(folder: Path, name: str, path: Path, patient: str) -> tuple[str, Path
     return str(folder / name), path, whose
 
 
-def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
+def predict(
+    model: Model, inputs: Iterable[Input], pixel_threshold: float | None = None
+) -> Iterator[Prediction]:
     """Score inputs in order, volumes by their slices; files of the next batches are read while
     one is judged.
 
     A file that cannot be read, or has no finite score, is a Prediction with an error; it never
-    stops the others.
+    stops the others. ``pixel_threshold``: of the calibration; without it there are no regions.
     """
 
     def judge(images: Iterable[Input]) -> Iterator[Prediction]:
-        return _predict_images(model, images)
+        return _predict_images(model, images, pixel_threshold)
 
     for volumes, group in groupby(inputs, lambda item: is_volume(item.path)):
         if not volumes:
@@ -103,31 +110,50 @@ def predict(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
             yield predict_volume(judge, item, model.data, model.pick.patients)
 
 
-def _predict_images(model: Model, inputs: Iterable[Input]) -> Iterator[Prediction]:
-    waiting: deque[tuple[Input, ImageError | None]] = deque()
-    """What was read and not yet given back; with the reason why it cannot be judged, or None."""
+def _predict_images(
+    model: Model, inputs: Iterable[Input], pixel_threshold: float | None
+) -> Iterator[Prediction]:
+    waiting: deque[tuple[Input, tuple[int, int] | ImageError]] = deque()
+    """What was read and not yet given back; with the original's height and width, or with the
+    reason why it cannot be judged."""
 
     def batches() -> Iterator[np.ndarray]:
         images_read = _read_ahead(inputs, model.data, model.batch_size)
         while group := list(islice(images_read, model.batch_size)):
-            for item, image in group:
-                waiting.append((item, image if isinstance(image, ImageError) else None))
-            images = [image for _, image in group if not isinstance(image, ImageError)]
+            images = []
+            for item, found in group:
+                if isinstance(found, ImageError):
+                    waiting.append((item, found))
+                else:
+                    waiting.append((item, found[1]))
+                    images.append(found[0])
             if images:
                 yield np.stack(images)
 
     for batch in model.detect(batches()):
         for k in range(len(batch.scores)):
-            while (reason := waiting[0][1]) is not None:
-                yield _failed(waiting.popleft()[0], reason)
-            item, _ = waiting.popleft()
+            item, shape = waiting.popleft()
+            while isinstance(shape, ImageError):
+                yield _failed(item, shape)
+                item, shape = waiting.popleft()
             if np.isfinite(float(batch.scores[k])):
-                yield Prediction.of(batch, k, item)
+                prediction = Prediction.of(batch, k, item, pixel_threshold)
+                yield _with_regions(prediction, shape, model.data)
             else:
                 yield Prediction(item, error=NOT_FINITE)
     for item, error in waiting:
-        assert error is not None
+        assert isinstance(error, ImageError)
         yield _failed(item, error)
+
+
+def _with_regions(prediction: Prediction, shape: tuple[int, int], config: DataConfig) -> Prediction:
+    """The same with the regions of its mask in an original image of this height and width."""
+    if prediction.mask is None or prediction.anomaly_map is None:
+        return prediction
+    place = partial(to_original_grid, height=shape[0], width=shape[1], config=config)
+    found = regions(prediction.mask, prediction.anomaly_map, place)
+    area = pixel_area(prediction.input.path) if found else None
+    return replace(prediction, regions={prediction.input.name: found}, pixel_area=area)
 
 
 def _failed(item: Input, error: ImageError) -> Prediction:
@@ -136,12 +162,13 @@ def _failed(item: Input, error: ImageError) -> Prediction:
 
 def _read_ahead(
     inputs: Iterable[Input], config: DataConfig, batch_size: int
-) -> Iterator[tuple[Input, np.ndarray | ImageError]]:
-    """Each input with its preprocessed image, or with the reason why there is none."""
+) -> Iterator[tuple[Input, _Read | ImageError]]:
+    """Each input with its preprocessed image and the height and width it had, or with the reason
+    why there is none."""
 
-    def read(item: Input) -> tuple[Input, np.ndarray | ImageError]:
+    def read(item: Input) -> tuple[Input, _Read | ImageError]:
         try:
-            return item, load_image(item.path, config)
+            return item, load_with_shape(item.path, config)
         except ImageError as error:
             return item, error
 

@@ -1,7 +1,7 @@
 """What is scored, what scores it, and what comes of it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -11,6 +11,7 @@ import numpy as np
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.slice_names import volume_of
+from a2bgan.detection.contours import Region, find_regions
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick
 
@@ -67,6 +68,11 @@ class Prediction:
     map also where the method makes none. Of a volume they are those of one slice; slices: (3, n)
     score, mean and standard deviation of each; volume_map: (X, Y, Z) along RAS+ axes. passing: the
     reason lies outside the file (see `PassingImageError`): another time it may be scored.
+
+    mask: (H, W) bool, which pixels of the map are in regions; regions: these in the pixels of the
+    original image, by its name, or by the names of a volume's slices that have any; pixel_area: of
+    one such pixel in mm2, where there are regions and it is known; volume_mask: (X, Y, Z) bool
+    along RAS+ axes. None without a threshold or a map.
     """
 
     input: Input
@@ -78,14 +84,26 @@ class Prediction:
     slices: np.ndarray | None = None
     volume_map: np.ndarray | None = None
     passing: bool = False
+    mask: np.ndarray | None = None
+    regions: Mapping[str, Sequence[Region]] | None = None
+    pixel_area: float | None = None
+    volume_mask: np.ndarray | None = None
 
     @classmethod
-    def of(cls, batch: Detection, k: int, item: Input) -> Self:
-        """What was found in image ``k`` of a batch, which was read from ``item``."""
+    def of(
+        cls, batch: Detection, k: int, item: Input, pixel_threshold: float | None = None
+    ) -> Self:
+        """What was found in image ``k`` of a batch, which was read from ``item``; without its
+        regions, for which the original's shape must be known, but with their mask."""
+        anomaly_map = None if batch.anomaly_map is None else batch.anomaly_map[k].numpy()
+        mask = None
+        if anomaly_map is not None and pixel_threshold is not None:
+            mask = find_regions(anomaly_map, pixel_threshold)
         return cls(
             item,
             float(batch.scores[k]),
             to_intensities(batch.x[k]),
             None if batch.twin is None else to_intensities(batch.twin[k]),
-            None if batch.anomaly_map is None else batch.anomaly_map[k].numpy(),
+            anomaly_map,
+            mask=mask,
         )

@@ -58,6 +58,11 @@ class Trained:
         return self.config.data
 
     @property
+    def makes_map(self) -> bool:
+        """Whether there are maps."""
+        return self.method.facts.makes_map
+
+    @property
     def map_scale(self) -> float:
         """Map value that pictures paint in the brightest colour."""
         return self.method.map_scale

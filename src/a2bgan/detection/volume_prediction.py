@@ -1,6 +1,6 @@
 """Score a volume by its slices and put their maps back where they are of."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from a2bgan.data.preprocessing import DataConfig, to_original_grid
 from a2bgan.data.readers import ImageError
 from a2bgan.data.slice_names import SliceName
 from a2bgan.detection.calibration import intensities
+from a2bgan.detection.contours import Region, place_mask
 from a2bgan.detection.patient_scores import PATIENT_SCORES
 from a2bgan.detection.prediction import Input, Prediction
 
@@ -18,14 +19,17 @@ Judge = Callable[[Iterable[Input]], Iterator[Prediction]]
 def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> Prediction:
     """One volume: its patient score, picture and map, or the reason why there are none.
 
-    judge: scores slices. rule: one of `PATIENT_SCORES`. Image, twin and map are those of the slice
-    with the highest score; ``volume_map`` is 0 where slices were left out or could not be used.
+    judge: scores slices. rule: one of `PATIENT_SCORES`. Image, twin, map and mask are those of the
+    slice with the highest score; ``volume_map`` is 0, and nothing in ``volume_mask``, where slices
+    were left out or could not be used.
     """
     from a2bgan.data.volumes import (
+        as_voxels,
         chosen_slices,
         forget_volumes,
-        place_slice,
+        pixel_side,
         read_volume,
+        slice_at,
         square_pixel_shape,
     )
 
@@ -39,11 +43,18 @@ def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> 
         return Prediction(item, error="no slice left by data.slices and data.skip_empty")
 
     def part(k: int) -> Input:
-        path = Path(str(SliceName(str(item.path), axis, k)))
-        return Input(f"{item.name}, slice {k}", path, item.patient_id)
+        name, path = (str(SliceName(str(whole), axis, k)) for whole in (item.name, item.path))
+        return Input(name, Path(path), item.patient_id)
 
     height, width = square_pixel_shape(volume, axis)
+    shape = volume.values.shape
+
+    def place(picture: np.ndarray) -> np.ndarray:
+        return as_voxels(to_original_grid(picture, height, width, config), axis, shape)
+
     mapped: np.ndarray | None = None
+    marked: np.ndarray | None = None
+    regions: dict[str, Sequence[Region]] = {}
     best: Prediction | None = None
     reason = ""
     scores, means, deviations = [], [], []
@@ -57,9 +68,13 @@ def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> 
         deviations.append(deviation)
         if found.anomaly_map is not None:
             if mapped is None:
-                mapped = np.zeros(volume.values.shape, dtype=np.float32)
-            picture = to_original_grid(found.anomaly_map, height, width, config)
-            place_slice(mapped, axis, k, picture)
+                mapped = np.zeros(shape, dtype=np.float32)
+            mapped[slice_at(axis, k)] = place(found.anomaly_map)
+        if found.mask is not None and found.regions is not None:
+            if marked is None:
+                marked = np.zeros(shape, dtype=bool)
+            marked[slice_at(axis, k)] = place_mask(found.mask, place)
+            regions |= {name: of_slice for name, of_slice in found.regions.items() if of_slice}
         if best is None or best.score is None or found.score > best.score:
             best = found
     forget_volumes()
@@ -73,4 +88,8 @@ def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> 
         best.anomaly_map,
         slices=np.array([scores, means, deviations], dtype=np.float64),
         volume_map=mapped,
+        mask=best.mask,
+        regions=None if marked is None else regions,
+        pixel_area=pixel_side(volume, axis) ** 2,
+        volume_mask=marked,
     )

@@ -1,18 +1,21 @@
 """The cases of a report: test images with the highest and lowest scores, as pictures."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import load_images
 from a2bgan.data.manifest import Row
 from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.contours import find_regions
 from a2bgan.detection.trained import Trained
 from a2bgan.report.case_names import CaseNames
 from a2bgan.report.data_uris import pixels_uri
-from a2bgan.report.pictures import paint_map, to_rgb
+from a2bgan.report.pictures import PANEL, draw_outlines, paint_map, to_pil, to_rgb
 
 CASES = 6
 """Images in each group of cases."""
@@ -46,7 +49,10 @@ def case_groups(
         return
     order = np.argsort(-scores, kind="stable")
     labels = np.array([-1 if row.label is None else row.label for row in rows])
+    pixel_threshold = None if calibration is None else calibration.pixel_threshold
     shown = ["Input"]
+    if pixel_threshold is not None:
+        shown = ["Input with a line around what lies above the threshold of the map"]
     if trained.method.facts.makes_twin:
         shown.append("healthy twin")
     if trained.method.facts.makes_map:
@@ -71,7 +77,7 @@ def case_groups(
         p_values = calibration.p_values([row.patient_id for row in rows], scores)
     for title, note, indices in groups:
         if indices:
-            pictures = _pictures(trained, [rows[i] for i in indices])
+            pictures = _pictures(trained, [rows[i] for i in indices], pixel_threshold)
             yield (
                 title,
                 note,
@@ -87,8 +93,9 @@ def case_groups(
             )
 
 
-def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
-    """Input, healthy twin and anomaly map of each row, side by side, as far as there are any."""
+def _pictures(trained: Trained, rows: Sequence[Row], pixel_threshold: float | None) -> list[str]:
+    """Input, healthy twin and anomaly map of each row, side by side, as far as there are any; the
+    input with the contours of its regions."""
     loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
     found = []
     for batch in trained.judge(loaded.images):
@@ -98,9 +105,25 @@ def _pictures(trained: Trained, rows: Sequence[Row]) -> list[str]:
             if batch.twin is not None:
                 panels.append(to_rgb(to_intensities(batch.twin[k])))
             if batch.anomaly_map is not None:
-                scale = trained.method.map_scale
-                panels.append(paint_map(image, batch.anomaly_map[k].numpy(), scale))
+                anomaly_map = batch.anomaly_map[k].numpy()
+                panels.append(paint_map(image, anomaly_map, trained.method.map_scale))
+                if pixel_threshold is not None:
+                    panels = _outlined(panels, find_regions(anomaly_map, pixel_threshold))
             gap = np.ones((len(panels[0]), max(1, len(panels[0]) // 32), 3))
             row = [part for panel in panels for part in (gap, panel)][1:]
             found.append(pixels_uri(np.concatenate(row, 1)))
     return found
+
+
+def _outlined(
+    panels: list[NDArray[np.float64]], mask: NDArray[np.bool_]
+) -> list[NDArray[np.float64]]:
+    """Panels (H, W, 3) in [0, 1], enlarged, the first with the contours of a mask (H, W); as they
+    are where the mask is empty."""
+    if not mask.any():
+        return panels
+    factor = math.ceil(PANEL / len(mask))  # or a line would be as wide as a pixel
+    first, *others = (panel.repeat(factor, 0).repeat(factor, 1) for panel in panels)
+    picture = to_pil(first)
+    draw_outlines(picture, mask, factor)
+    return [np.asarray(picture) / 255, *others]

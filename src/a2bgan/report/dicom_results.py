@@ -2,14 +2,16 @@
 
 For each source image a Secondary Capture (input | healthy twin | map, with a colour bar) and, of
 methods that make maps, the map on the source's own grid: a Parametric Map in floats or, of images
-without coordinates of the patient (X-rays), a fractional Segmentation. A series that was judged as
-a volume gets one of each: a capture of its most suspicious slice, and a map with a frame for every
-slice.
+without coordinates of the patient (X-rays), a fractional Segmentation. Regions above the calibrated
+threshold, where there are any, are a binary Segmentation on the same grid. A series that was judged
+as a volume gets one of each: a capture of its most suspicious slice, a map with a frame for every
+slice, and a Segmentation with a frame for every slice that has a region.
 Every object says in itself that it is research and not for diagnosis.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -29,12 +31,13 @@ from a2bgan.data.dicom import chosen_frame, read_header
 from a2bgan.data.preprocessing import DataConfig, to_original_grid
 from a2bgan.data.readers import ImageError, is_dicom
 from a2bgan.data.volumes import Grid, in_stored_order, read_series
+from a2bgan.detection.contours import Place, place_mask
 from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import draw_triptych
 
 MARK = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
-CAPTURE_SERIES, MAP_SERIES = 9801, 9802
+CAPTURE_SERIES, MAP_SERIES, REGION_SERIES = 9801, 9802, 9803
 
 # What a result needs of its source, and nothing that tells whose it is.
 KEPT = (
@@ -64,6 +67,7 @@ class _Series:
 
     captures: str
     maps: str
+    regions: str
     count: int = 0
 
 
@@ -96,7 +100,8 @@ class DicomObjects:
         self._studies: dict[str, _Series] = {}
 
     def make(self, prediction: Prediction) -> dict[str, Dataset]:
-        """ "capture" and, of methods that make maps, "map". Raises ImageError."""
+        """ "capture"; of methods that make maps "map"; where there are any, "regions". Raises
+        ImageError."""
         grid, files = _files(prediction.input.path)
         try:
             sources = [self._source(file, prediction) for file in files]
@@ -106,14 +111,18 @@ class DicomObjects:
             capture = self._capture(prediction, sources, series)
             # Checkers ask for it, if empty, in captures and Parametric Maps, not in Segmentations.
             capture.Laterality = source.get("Laterality") or ""
-            anomaly_map = self._map(prediction, sources, grid, series)
-            if anomaly_map is None:
-                return {"capture": capture}
-            if isinstance(anomaly_map, ParametricMap):
-                anomaly_map.Laterality = capture.Laterality
-            else:
-                anomaly_map.PatientOrientation = source.get("PatientOrientation")
-            return {"capture": capture, "map": anomaly_map}
+            made: dict[str, Dataset] = {"capture": capture}
+            if not self._is_placeable(prediction, sources):
+                return made
+            made["map"] = self._map(prediction, sources, grid, series)
+            if (regions := self._regions(prediction, sources, grid, series)) is not None:
+                made["regions"] = regions
+            for each in made.values():
+                if isinstance(each, ParametricMap):
+                    each.Laterality = capture.Laterality
+                elif isinstance(each, Segmentation):
+                    each.PatientOrientation = source.get("PatientOrientation")
+            return made
         except (ImageError, InputError, MemoryError):
             raise
         except Exception:
@@ -124,10 +133,11 @@ class DicomObjects:
             of = str(source.SeriesInstanceUID)
             number = source.get("InstanceNumber")
             before = int(number) - 1 if isinstance(number, int) and number > 0 else 0
-            return _Series(self._uid("captures", of), self._uid("maps", of), before)
+            captures, maps, regions = (self._uid(k, of) for k in ("captures", "maps", "regions"))
+            return _Series(captures, maps, regions, before)
         study = str(source.StudyInstanceUID)
         if study not in self._studies:
-            self._studies[study] = _Series(generate_uid(), generate_uid())
+            self._studies[study] = _Series(generate_uid(), generate_uid(), generate_uid())
         return self._studies[study]
 
     def _uid(self, kind: str, source: str) -> str:
@@ -164,6 +174,7 @@ class DicomObjects:
             prediction.image,
             prediction.twin,
             prediction.anomaly_map,
+            prediction.mask,
             score=prediction.score,
             vmax=self._vmax,
             title=MARK,
@@ -192,40 +203,47 @@ class DicomObjects:
         capture.SourceImageSequence = [_reference(each, self._config) for each in sources]
         return capture
 
+    def _is_placeable(self, prediction: Prediction, sources: Sequence[Dataset]) -> bool:
+        """Whether there is a map, and whether the sources allow objects on their grid."""
+        source = sources[0]
+        if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
+            return False
+        # A Segmentation of several images needs the coordinates too.
+        return len(sources) == 1 or not _is_placeless(source)
+
     def _map(
         self,
         prediction: Prediction,
         sources: Sequence[Dataset],
         grid: Grid | None,
         series: _Series,
-    ) -> Dataset | None:
+    ) -> Dataset:
         source = sources[0]
-        if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
-            return None
-        placeless = get_image_coordinate_system(source) is None
-        if placeless and len(sources) > 1:
-            return None  # a Segmentation of several images needs the coordinates too
         if grid is None:
-            placed = to_original_grid(
-                prediction.anomaly_map, int(source.Rows), int(source.Columns), self._config
-            )
+            assert prediction.anomaly_map is not None
+            placed = self._on_grid_of(source)(prediction.anomaly_map)
         else:
             assert prediction.volume_map is not None
-            # Columns, rows, slices; a frame is rows and columns.
-            placed = np.ascontiguousarray(in_stored_order(prediction.volume_map, grid).T)
-        common: dict[str, Any] = {
-            "source_images": sources,
+            placed = _frames(prediction.volume_map, grid)
+        common = {
+            **self._common("map", sources, series),
             "series_instance_uid": series.maps,
             "series_number": MAP_SERIES,
-            "sop_instance_uid": self._uid("map", str(source.SOPInstanceUID)),
-            "instance_number": series.count,
-            "device_serial_number": "none",
             "content_label": "ANOMALY_MAP",
-            "content_description": MARK,
             **self._equipment("anomaly map"),
         }
-        if placeless:
-            return self._shares(placed, common)
+        if _is_placeless(source):
+            label = f"differs from healthy, 1 is {self._vmax:g} or more"
+            # As shares of `vmax`, in steps of 1/255: X-rays are projections, without the
+            # coordinates of a patient that highdicom's Parametric Map asks for.
+            return Segmentation(
+                pixel_array=np.clip(placed / self._vmax, 0, 1),
+                segmentation_type="FRACTIONAL",
+                fractional_type="PROBABILITY",
+                segment_descriptions=[_segment(label)],
+                omit_empty_frames=False,
+                **common,
+            )
         mapping = RealWorldValueMapping(
             lut_label="anomaly",
             lut_explanation="distance from healthy",
@@ -248,30 +266,52 @@ class DicomObjects:
             **common,
         )
 
-    def _shares(self, placed: np.ndarray, common: dict[str, Any]) -> Dataset:
-        """The map as shares of `vmax`, in steps of 1/255: X-rays are projections, without the
-        coordinates of a patient that highdicom's Parametric Map asks for."""
-        abnormal = codes.SCT.MorphologicallyAbnormalStructure
-        segment = SegmentDescription(
-            segment_number=1,
-            segment_label=f"differs from healthy, 1 is {self._vmax:g} or more",
-            segmented_property_category=abnormal,
-            segmented_property_type=abnormal,
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=AlgorithmIdentificationSequence(
-                name="a2bgan",
-                version=version("a2bgan"),
-                family=codes.cid7162.ArtificialIntelligence,
-            ),
-        )
+    def _regions(
+        self,
+        prediction: Prediction,
+        sources: Sequence[Dataset],
+        grid: Grid | None,
+        series: _Series,
+    ) -> Dataset | None:
+        """All regions as one segment; None where there are none, or none was looked for."""
+        if grid is None:
+            if prediction.mask is None:
+                return None
+            placed = place_mask(prediction.mask, self._on_grid_of(sources[0]))
+        else:
+            if prediction.volume_mask is None:
+                return None
+            placed = _frames(prediction.volume_mask, grid)
+        if not placed.any():
+            return None
         return Segmentation(
-            pixel_array=np.clip(placed / self._vmax, 0, 1),
-            segmentation_type="FRACTIONAL",
-            fractional_type="PROBABILITY",
-            segment_descriptions=[segment],
-            omit_empty_frames=False,
-            **common,
+            pixel_array=placed,
+            segmentation_type="BINARY",
+            segment_descriptions=[_segment("differs from healthy, above the threshold")],
+            **self._common("regions", sources, series),
+            series_instance_uid=series.regions,
+            series_number=REGION_SERIES,
+            content_label="ANOMALY_REGIONS",
+            **self._equipment("anomaly regions"),
         )
+
+    def _on_grid_of(self, source: Dataset) -> Place:
+        return partial(
+            to_original_grid,
+            height=int(source.Rows),
+            width=int(source.Columns),
+            config=self._config,
+        )
+
+    def _common(self, kind: str, sources: Sequence[Dataset], series: _Series) -> dict[str, Any]:
+        """What objects on the sources' grid have in common."""
+        return {
+            "source_images": sources,
+            "sop_instance_uid": self._uid(kind, str(sources[0].SOPInstanceUID)),
+            "instance_number": series.count,
+            "device_serial_number": "none",
+            "content_description": MARK,
+        }
 
     def _equipment(self, kind: str) -> dict[str, Any]:
         return {
@@ -280,6 +320,32 @@ class DicomObjects:
             "software_versions": version("a2bgan"),
             "series_description": f"{MARK}: a2bgan {kind}",
         }
+
+
+def _is_placeless(source: Dataset) -> bool:
+    """Whether an image has no coordinates of the patient, as X-rays have none."""
+    return get_image_coordinate_system(source) is None
+
+
+def _frames(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """Values (X, Y, Z) along RAS+ axes as (slices, rows, columns) of a series."""
+    return np.ascontiguousarray(in_stored_order(values, grid).T)
+
+
+def _segment(label: str) -> SegmentDescription:
+    abnormal = codes.SCT.MorphologicallyAbnormalStructure
+    return SegmentDescription(
+        segment_number=1,
+        segment_label=label,
+        segmented_property_category=abnormal,
+        segmented_property_type=abnormal,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name="a2bgan",
+            version=version("a2bgan"),
+            family=codes.cid7162.ArtificialIntelligence,
+        ),
+    )
 
 
 def _files(path: Path) -> tuple[Grid | None, list[Path]]:
@@ -315,7 +381,8 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 class DicomResults:
-    """Writes ``OUT/study-NNNN/capture-NNNN.dcm`` and ``map-NNNN.dcm``; made if it is missing.
+    """Writes ``OUT/study-NNNN/capture-NNNN.dcm``, ``map-NNNN.dcm`` and ``regions-NNNN.dcm``; OUT is
+    made if it is missing.
 
     Studies are counted from 1, so OUT must be empty: results of others would stay among the new
     ones. Raises InputError if it is not, or cannot be written.

@@ -1,6 +1,6 @@
 """The paper's figures 3 and 4: test images, their healthy twins and the maps, in one grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, to_rgb
+from a2bgan.report.pictures import (
+    CONTOUR,
+    MAP_NAME,
+    colour_bar,
+    map_unit,
+    outlines,
+    paint_map,
+    to_rgb,
+)
 
 FORMATS = (".png", ".pdf", ".svg")
 """What a figure can be written as."""
@@ -45,6 +53,7 @@ class FigureCase:
         anomaly_map: (H, W), 0 or more: with a twin the difference, or what counts of it, in [0, 1].
         mask: (H, W), True where an annotator saw lesion; None where nobody annotated.
         score: the image's anomaly score.
+        found: (H, W), True in regions above the calibrated threshold; None where there is none.
     """
 
     image: NDArray[Any]
@@ -52,6 +61,7 @@ class FigureCase:
     anomaly_map: NDArray[Any]
     mask: NDArray[Any] | None
     score: float
+    found: NDArray[np.bool_] | None = None
 
 
 def write_figure(
@@ -66,7 +76,8 @@ def write_figure(
 
     Abnormal cases are the left block and normal ones the right; a class without cases is left out,
     and the only block left, if it has several cases, fills both halves. The map is painted over
-    the input on one scale for all cases; where there is a mask, its outline is drawn on top.
+    the input on one scale for all cases; where there is a mask, its outline is drawn on top. The
+    outline of what was found is drawn over the input.
 
     Args:
         path: file to write; its suffix, one of `FORMATS`, says the format. An open file gets a PNG.
@@ -98,10 +109,15 @@ def write_figure(
     lane_width = len(columns) * _PANEL + (len(columns) - 1) * _GAP
     grid_width = len(lanes) * lane_width + (len(lanes) - 1) * _BLOCK_GAP
     grid_height = rows * (_PANEL + _SCORE)
-    outlined = any(case.mask is not None and case.mask.any() for lane in lanes for case in lane)
+    cases = [case for lane in lanes for case in lane]
+    legend = {}
+    if any(case.mask is not None and case.mask.any() for case in cases):
+        legend["annotated lesion"] = _OUTLINE
+    if any(case.found is not None and case.found.any() for case in cases):
+        legend["found, over the input"] = CONTOUR
     page = _Page(
         width=_MARGIN + grid_width + _BAR_ROOM,
-        height=_HEADER + grid_height + (_FOOTER if outlined else _MARGIN),
+        height=_HEADER + grid_height + (_FOOTER if legend else _MARGIN),
     )
     lefts = [_MARGIN + index * (lane_width + _BLOCK_GAP) for index in range(len(lanes))]
     centres = [left + lane_width / 2 for left in lefts]
@@ -117,8 +133,8 @@ def write_figure(
 
     bar_left = _MARGIN + grid_width + 0.14
     _draw_colour_bar(page, bar_left, grid_height - _SCORE, vmax, map_unit(with_twin))
-    if outlined:
-        _draw_legend(page, _HEADER + grid_height + _FOOTER / 2)
+    if legend:
+        _draw_legend(page, _HEADER + grid_height + _FOOTER / 2, legend)
     try:
         page.figure.savefig(path, dpi=_DPI)
     except OSError as error:
@@ -152,16 +168,20 @@ def _draw_case(page: _Page, left: float, top: float, case: FigureCase, vmax: flo
         axes = page.axes(left + column * (_PANEL + _GAP), top, _PANEL, _PANEL)
         axes.imshow(pixels)
         axes.set_axis_off()
-    if case.mask is not None and case.mask.any():
-        # One pixel of background around it closes the outline of a lesion at the border; the
-        # limits keep the panel from growing by that pixel.
-        limits = axes.get_xlim(), axes.get_ylim()
-        mask = np.pad(case.mask.astype(float), 1)
-        rows, columns = (np.arange(side) - 1 for side in mask.shape)
-        axes.contour(columns, rows, mask, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
-        axes.set(xlim=limits[0], ylim=limits[1])
+        if column == 0 and case.found is not None:
+            _draw_outlines(axes, case.found, CONTOUR)
+    if case.mask is not None:
+        _draw_outlines(axes, case.mask, _OUTLINE)
     middle = left + (len(panels) * _PANEL + (len(panels) - 1) * _GAP) / 2
     page.text(middle, top + _PANEL + 0.09, f"score {case.score:.4f}", size=7.5)
+
+
+def _draw_outlines(axes: Axes, mask: NDArray[Any], colour: str) -> None:
+    # The limits keep the panel from growing where a line runs along its edge.
+    limits = axes.get_xlim(), axes.get_ylim()
+    for line in outlines(mask.astype(bool)):
+        axes.plot(*(line.T - 0.5), color=colour, linewidth=0.9)  # 0 is the middle of a pixel
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float, unit: str) -> None:
@@ -179,9 +199,14 @@ def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float, unit: s
         spine.set_linewidth(0.5)
 
 
-def _draw_legend(page: _Page, y: float) -> None:
+def _draw_legend(page: _Page, y: float, lines: Mapping[str, str]) -> None:
+    """Draw what lines of some colours mean."""
     page.figure.legend(
-        handles=[Line2D([], [], color=_OUTLINE, linewidth=1.4, label="annotated lesion")],
+        handles=[
+            Line2D([], [], color=colour, linewidth=1.4, label=meaning)
+            for meaning, colour in lines.items()
+        ],
+        ncols=len(lines),
         loc="center left",
         bbox_to_anchor=((_MARGIN - 0.05) / page.width, 1 - y / page.height),
         fontsize=7.5,

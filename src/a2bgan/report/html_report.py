@@ -71,7 +71,7 @@ def write_report(
     calibration = usable_calibration(run, trained.pick)
     tested = None
     if any(row.label is not None for row in manifest.split("test")):
-        tested = evaluate(trained, manifest)
+        tested = evaluate(trained, manifest, calibration=calibration)
     rows, scores = _test_scores(trained, manifest, tested)
     names = CaseNames(manifest, show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
@@ -94,7 +94,7 @@ def write_report(
         "makes_map": facts.makes_map,
         "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
-        "localisation": _localisation(trained, manifest, tested),
+        "localisation": _localisation(trained, manifest, tested, calibration),
         "pointing": [] if tested is None else pointing_table(tested.metrics),
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(selection or {}, trained.pick),
@@ -211,6 +211,9 @@ def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         "map_auroc": "AUROC of the best score of the map",
         "auprc": "area under precision and recall",
         "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+        "dice": "overlap of contours and lesions (Dice)",
+        "region_f1": "contours that meet a lesion and lesions that a contour meets (F1)",
+        "healthy_with_contour": "share of normal images with a contour",
         "twin_psnr_inside": "error of the healthy twin inside lesions (PSNR, dB)",
         "twin_psnr_outside": "error of the healthy twin elsewhere (PSNR, dB)",
         "n_failed": "images left out, unreadable",
@@ -304,11 +307,17 @@ def _threshold_table(
     return table
 
 
-def _localisation(trained: Trained, manifest: Manifest, tested: Evaluation | None) -> str | None:
+def _localisation(
+    trained: Trained,
+    manifest: Manifest,
+    tested: Evaluation | None,
+    calibration: Calibration | None,
+) -> str | None:
     if tested is None or "pixel_auroc" not in tested.metrics:
         return None
     picture = io.BytesIO()
-    write_run_figure(trained, manifest, picture, count=4)
+    pixel_threshold = None if calibration is None else calibration.pixel_threshold
+    write_run_figure(trained, manifest, picture, count=4, pixel_threshold=pixel_threshold)
     return png_uri(picture.getvalue())
 
 

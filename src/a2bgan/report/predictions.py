@@ -1,9 +1,9 @@
-"""What `predict` leaves behind: a table of scores and a picture of each image."""
+"""What `predict` leaves behind: tables of scores and regions, and a picture of each image."""
 
 import csv
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +20,11 @@ from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import write_triptych
 from a2bgan.report.written_names import escaped, free_name, no_formula
 
-COLUMNS = ("path", "patient_id", "score", "p_value", "flagged", "error", "picture")
+COLUMNS = (
+    "path", "patient_id", "score", "p_value", "flagged", "n_regions", "area", "error", "picture",
+)  # fmt: skip
+
+REGION_COLUMNS = ("path", "region", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "peak")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class Written:
     """How many images were scored and the ones that could not be, as (name, reason).
 
     patients, flagged: how many patients there were among them and how many of those were flagged;
-    drift: sentences on how the images differ from those of calibration.
+    drift: sentences on how the images differ from those of calibration; outlined: how many of the
+    images have a region, None where that was not looked for.
     """
 
     scored: int
@@ -36,6 +41,7 @@ class Written:
     patients: int
     flagged: int
     drift: list[str]
+    outlined: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class _Scored:
 
     patient: "" where nobody knows whose it is; person: what tells patients apart all the same.
     images: (3, n) score, mean and standard deviation of the image or of each slice.
+    regions: how many there are, and area the share of the image that they cover, of a volume of all
+        its slices; None where they were not looked for.
     """
 
     name: str
@@ -52,6 +60,8 @@ class _Scored:
     score: float
     images: np.ndarray
     picture: str
+    regions: int | None
+    area: float | None
 
 
 def write_predictions(
@@ -63,13 +73,17 @@ def write_predictions(
     pictures: bool = True,
     vmax: float = DIFFERENCE_SCALE,
 ) -> Written:
-    """Write ``scores.csv`` (a row per input, failed ones with their error) and ``pictures/``; of
-    volumes ``NAME_anomaly.nii.gz`` too, the map in the volume's own voxels.
+    """Write ``scores.csv`` (a row per input, failed ones with their error), ``regions.csv`` (a row
+    per region) and ``pictures/``; of volumes ``NAME_anomaly.nii.gz`` and ``NAME_regions.nii.gz``
+    too, the map and the mask of all regions in the volume's own voxels.
 
-    Each picture shows input, healthy twin and anomaly map over the input, on the scale 0 to
-    ``vmax``; pictures are written while the next images are scored. Rows are written as they come
-    and, with a calibration, once more at the end with ``p_value`` and ``flagged`` (1 where p <=
-    ``rate``), which depend on all images of a patient.
+    Each picture shows input with the contours of its regions, healthy twin and anomaly map over the
+    input, on the scale 0 to ``vmax``; they are written while the next images are scored. A box in
+    ``regions.csv`` is in pixels of the original image, of a volume in those of the slice that
+    ``path`` names; x1 and y1 are the first outside. ``area_mm2`` is empty where the file does not
+    say how large its pixels are. Rows are written as they come and, with a calibration, those of
+    ``scores.csv`` once more at the end with ``p_value`` and ``flagged`` (1 where p <= ``rate``),
+    which depend on all images of a patient.
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
@@ -78,10 +92,12 @@ def write_predictions(
         (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
         with (
             (out / "scores.csv").open("w", newline="", encoding="utf-8") as file,
+            (out / "regions.csv").open("w", newline="", encoding="utf-8") as regions_file,
             _Painters() as painters,
         ):
-            table = csv.writer(file)
+            table, regions_table = csv.writer(file), csv.writer(regions_file)
             table.writerow(COLUMNS)
+            regions_table.writerow(REGION_COLUMNS)
             for p in predictions:
                 shown, patient = escaped(p.input.name), escaped(p.input.patient_id)
                 if p.score is None or p.image is None:
@@ -93,13 +109,19 @@ def write_predictions(
                     if pictures:
                         picture = f"pictures/{name}.png"
                         painters.paint(out / picture, p, vmax)
-                    if p.volume_map is not None:
-                        _write_volume_map(out / f"{name}_anomaly.nii.gz", p)
+                    for kind, values in (("anomaly", p.volume_map), ("regions", p.volume_mask)):
+                        if values is not None:
+                            _write_volume(out / f"{name}_{kind}.nii.gz", p, values)
                     images = p.slices
                     if images is None:
                         images = np.vstack([[p.score], *intensities(p.image[None])])
-                    person = p.input.person
-                    rows.append(_Scored(shown, patient, person, p.score, images, picture))
+                    rows.append(
+                        _Scored(
+                            shown, patient, p.input.person, p.score, images, picture,
+                            *_extent(p, images.shape[1]),
+                        )
+                    )  # fmt: skip
+                    regions_table.writerows(_region_rows(p))
                 table.writerow(_cells(rows[-1], None, rate))
         scored = [row for row in rows if isinstance(row, _Scored)]
         failures = [(row[0], row[2]) for row in rows if not isinstance(row, _Scored)]
@@ -124,7 +146,9 @@ def write_predictions(
                 table.writerows(_cells(row, p_of.get(id(row)), rate) for row in rows)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
-    return Written(len(scored), failures, len(set(people)), flagged, sentences)
+    looked_for = [row.regions for row in scored if row.regions is not None]
+    outlined = sum(map(bool, looked_for)) if looked_for else None
+    return Written(len(scored), failures, len(set(people)), flagged, sentences, outlined)
 
 
 class _Painters:
@@ -143,7 +167,14 @@ class _Painters:
             self._waiting.popleft().result()
         self._waiting.append(
             self._pool.submit(
-                write_triptych, path, p.image, p.twin, p.anomaly_map, score=p.score, vmax=vmax
+                write_triptych,
+                path,
+                p.image,
+                p.twin,
+                p.anomaly_map,
+                p.mask,
+                score=p.score,
+                vmax=vmax,
             )
         )
 
@@ -154,12 +185,27 @@ class _Painters:
                 future.result()
 
 
-def _write_volume_map(path: Path, p: Prediction) -> None:
+def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:
     from a2bgan.data.volumes import read_grid, write_map  # nibabel takes a while
 
-    assert p.volume_map is not None
     with suppress(ImageError):  # the volume was there a moment ago
-        write_map(path, p.volume_map, read_grid(p.input.path))
+        write_map(path, values, read_grid(p.input.path))
+
+
+def _extent(p: Prediction, images: int) -> tuple[int | None, float | None]:
+    """How many regions there are in an image, or in so many slices, and which share they cover."""
+    if p.regions is None:
+        return None, None
+    found = [region for regions in p.regions.values() for region in regions]
+    return len(found), sum(region.share for region in found) / images
+
+
+def _region_rows(p: Prediction) -> Iterator[tuple[str | int, ...]]:
+    for name, regions in (p.regions or {}).items():
+        for number, region in enumerate(regions, start=1):
+            mm2 = "" if p.pixel_area is None else f"{region.area * p.pixel_area:.2f}"
+            shown = no_formula(escaped(name))
+            yield shown, number, *region.box, region.area, mm2, f"{region.peak:.6f}"
 
 
 def _cells(
@@ -167,7 +213,9 @@ def _cells(
 ) -> tuple[str, ...]:
     if not isinstance(row, _Scored):
         name, patient, error = row
-        return (no_formula(name), no_formula(patient), "", "", "", error, "")
+        return (no_formula(name), no_formula(patient), "", "", "", "", "", error, "")
     p, flagged = ("", "") if p_value is None else (f"{p_value:.5f}", str(int(p_value <= rate)))
+    regions = "" if row.regions is None else str(row.regions)
+    area = "" if row.area is None else f"{100 * row.area:.3f}"
     who = (no_formula(row.name), no_formula(row.patient))
-    return (*who, f"{row.score:.6f}", p, flagged, "", row.picture)
+    return (*who, f"{row.score:.6f}", p, flagged, regions, area, "", row.picture)

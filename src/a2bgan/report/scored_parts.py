@@ -287,4 +287,4 @@ def _write_table(
         table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
     _write_whole(out, table)
     again = _count_again(files)
-    return Joined(len(scores), failures, patients, flagged, sentences, again)
+    return Joined(len(scores), failures, patients, flagged, sentences, None, again)

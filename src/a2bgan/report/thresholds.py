@@ -1,8 +1,10 @@
-"""What to say of a threshold that too few patients stand behind."""
+"""What to say of thresholds, and of those that too few patients stand behind."""
 
 import math
 
 from a2bgan.detection import conformal
+from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.contours import RATE
 
 
 def say_too_few(patients: int, rate: float) -> str:
@@ -18,4 +20,34 @@ def say_too_few(patients: int, rate: float) -> str:
         f"{patients} held-out healthy {are} too few for a rate of {rate:g}: nothing can be "
         f"flagged; {needed} are needed: train with more healthy patients, or predict with --fpr "
         f"{reachable:g} or more"
+    )
+
+
+def say_contours(calibration: Calibration) -> str:
+    """What the threshold of contours promises; where there is none, why not and what can be done.
+
+    Of a method that makes maps.
+    """
+    patients = len(calibration.patient_scores)
+    if (why := say_no_contours(calibration)) != "":
+        return f"no contours: {why}"
+    return (
+        f"contours are drawn around map values above {calibration.pixel_threshold:.5f}: at most "
+        f"{RATE:.1%} of healthy patients like the {patients} held-out ones get any, on average "
+        f"over such sets; with 95 % confidence at most {conformal.worst_rate(patients, RATE):.1%} "
+        "with this one"
+    )
+
+
+def say_no_contours(calibration: Calibration) -> str:
+    """Why a method that makes maps has no threshold for contours; "" where it has one."""
+    if calibration.pixel_threshold is not None:
+        return ""
+    patients, needed = len(calibration.patient_scores), conformal.fewest_patients(RATE)
+    if patients >= needed:
+        return "the run was calibrated without them; `a2bgan calibrate` makes it anew"
+    are = "patient is" if patients == 1 else "patients are"
+    return (
+        f"{patients} held-out healthy {are} too few: with {needed} or more at most one healthy "
+        f"patient in {round(1 / RATE)} gets any; train with more healthy patients"
     )

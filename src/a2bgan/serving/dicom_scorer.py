@@ -30,6 +30,7 @@ class Scorer(threading.Thread):
         send: whether results are sent; they hold the source's identifiers then, or where
             `keep_identifiers` is set.
         log: gets one line for what went wrong, without identifiers.
+        pixel_threshold: of the run's calibration; without it there are no regions.
 
     Raises InputError if the key of pseudonyms is needed and cannot be used.
     """
@@ -43,6 +44,7 @@ class Scorer(threading.Thread):
         keep_identifiers: bool,
         stop: threading.Event,
         log: Callable[[str], None],
+        pixel_threshold: float | None = None,
     ) -> None:
         super().__init__(name="scorer", daemon=True)
         self._queue = queue
@@ -50,6 +52,7 @@ class Scorer(threading.Thread):
         self._send = send
         self._stop_asked = stop
         self._log = log
+        self._pixel_threshold = pixel_threshold
         self._keep_identifiers = keep_identifiers or send
         if not self._keep_identifiers:
             pseudonym("")  # a key that cannot be used shows now
@@ -103,5 +106,5 @@ class Scorer(threading.Thread):
         if not np.isfinite(float(found.scores[0])):
             raise ImageError(NOT_FINITE)
         item = Input("", path, identify(path, "", self._keep_identifiers))
-        made = self._objects.make(Prediction.of(found, 0, item))
+        made = self._objects.make(Prediction.of(found, 0, item, self._pixel_threshold))
         return {name: encoded(dataset) for name, dataset in made.items()}

@@ -1,0 +1,110 @@
+"""Contours around what does not look healthy: regions of an anomaly map above a threshold.
+
+The threshold is calibrated on the highest map values of held-out healthy patients
+(`a2bgan.detection.calibration`). A region needs a pixel above it, so an image has a region exactly
+when its highest value is above the threshold, however far regions grow from there.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import apply_hysteresis_threshold
+from skimage.measure import regionprops
+
+from a2bgan.detection.regions import label_regions
+
+GROW = 0.5
+"""Share of the threshold down to which a region grows. The map falls off towards the edge of a
+lesion, and the threshold, which the highest value of a healthy image does not pass, meets only
+the middle."""
+
+RATE = 0.05
+"""Share of healthy patients, at most, of whom some image gets a region."""
+
+Place = Callable[[NDArray[np.float32]], NDArray[Any]]
+"""From values on the grid of a map (S, S) to the same values on another grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected part of an image that does not look healthy.
+
+    box: (x0, y0, x1, y1) in pixels; x1 and y1 are the first outside.
+    area: in pixels; share: the same as a share of the image.
+    centroid: (x, y) in pixels, 0 in the middle of the first.
+    peak: highest value of the map in it.
+    """
+
+    box: tuple[int, int, int, int]
+    area: int
+    share: float
+    centroid: tuple[float, float]
+    peak: float
+
+
+def find_regions(
+    anomaly_map: NDArray[Any], threshold: float, grow: float = GROW
+) -> NDArray[np.bool_]:
+    """Pixels of a map (H, W) that belong to a region, bool (H, W).
+
+    A region is a set of pixels above ``grow * threshold`` that are connected by their sides, one of
+    which is above ``threshold`` (hysteresis; Canny 1986).
+
+    grow: from 0 to 1, which leaves the pixels above the threshold alone.
+    """
+    # In double precision: the threshold is a map value that must not be above itself.
+    values = np.asarray(anomaly_map, dtype=np.float64)
+    found: NDArray[np.bool_] = apply_hysteresis_threshold(values, grow * threshold, threshold)
+    return found
+
+
+def regions(
+    mask: NDArray[np.bool_], anomaly_map: NDArray[Any], place: Place = np.asarray
+) -> list[Region]:
+    """The regions of a mask (S, S) from `find_regions`, the one with the highest peak first.
+
+    Regions that touch by a corner are one.
+
+    place: brings values to the grid that regions are described on, such as the original image's.
+        Regions that lie outside it are left out, such as any in the border that made it square.
+    """
+    found = []
+    for part in _parts(mask):
+        placed = _placed(part, place)
+        if not placed.any():
+            continue
+        (shape,) = regionprops(placed.astype(np.uint8))
+        top, left, bottom, right = (int(edge) for edge in shape.bbox)
+        y, x = (float(centre) for centre in shape.centroid)
+        peak = float(anomaly_map[part].max())
+        area = int(shape.area)
+        found.append(Region((left, top, right, bottom), area, area / placed.size, (x, y), peak))
+    return sorted(found, key=lambda region: -region.peak)
+
+
+def place_mask(mask: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
+    """A mask (S, S) on another grid, bool; it has the same regions as `regions` describes there."""
+    placed: NDArray[np.bool_] = place(np.zeros(mask.shape, dtype=np.float32)) > 0
+    for part in _parts(mask):
+        placed |= _placed(part, place)
+    return placed
+
+
+def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Each region of a mask as a mask of its own."""
+    numbers, count = label_regions(mask[np.newaxis])
+    for number in range(1, count + 1):
+        yield numbers[0] == number
+
+
+def _placed(part: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
+    """One region on another grid: the pixels that it covers by half, where there are any.
+
+    On a coarser grid a small one covers no pixel by half, and the most it covers counts.
+    """
+    cover = place(part.astype(np.float32))
+    placed: NDArray[np.bool_] = (cover > 0) & (cover >= cover.max() / 2)
+    return placed
