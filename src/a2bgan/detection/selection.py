@@ -20,7 +20,7 @@ from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Pick, on_device
+from a2bgan.detection.trained import Pick, on_device, unselected
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import (
     Position,
@@ -277,10 +277,8 @@ def select_by_fid(
 
 
 def select_last(run: RunFolder) -> Selection:
-    """The last checkpoint and the paper's score."""
-    method = run.config().build_method()
-    name = find_checkpoint(run.checkpoints).name
-    return Selection(Pick(name, method.versions[0], method.default_score, "last"), {})
+    """The last checkpoint and the method's default score."""
+    return Selection(unselected(run, run.config().build_method(), "last"), {})
 
 
 def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:

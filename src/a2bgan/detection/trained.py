@@ -107,7 +107,7 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
 
     checkpoint: "selected" for the run's own selection (the last checkpoint where nothing was
     selected), "last", or a checkpoint's step or name.
-    score: instead of the selected one; the paper's where nothing was selected.
+    score: instead of the selected one; the method's default where nothing was selected.
     """
     config = run.config()
     method = config.build_method()
@@ -115,7 +115,7 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
         check_score(score, method.facts)
     pick = read_pick(run) if checkpoint == SELECTED else None
     if pick is None:
-        pick = _unselected(run, method, "last" if checkpoint == SELECTED else checkpoint)
+        pick = unselected(run, method, "last" if checkpoint == SELECTED else checkpoint)
     if score is not None:
         pick = replace(pick, score=score)
     load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
@@ -125,13 +125,18 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
 
 
 def pick_of(run: RunFolder) -> Pick:
-    """What a run stands for: what was selected; the last checkpoint and the paper's score where
-    nothing was. Raises InputError."""
-    return read_pick(run) or _unselected(run, run.config().build_method(), "last")
+    """What a run stands for: what was selected; the last checkpoint and the method's default score
+    where nothing was. Raises InputError."""
+    return read_pick(run) or unselected(run, run.config().build_method(), "last")
 
 
-def _unselected(run: RunFolder, method: Method, name: str) -> Pick:
+def unselected(run: RunFolder, method: Method, name: str) -> Pick:
+    """What a run stands for by a checkpoint's name alone, with the method's default score.
+
+    ``method`` gets the checkpoint's weights. Raises InputError.
+    """
     found = find_checkpoint(run.checkpoints, name)
+    load_weights(found, method)  # the default score may depend on them
     rule = "last" if name == "last" else "named"
     return Pick(found.name, method.versions[0], method.default_score, rule)
 

@@ -192,7 +192,8 @@ class Method(ABC):
 
     @property
     def default_score(self) -> str:
-        """The image score where nothing was selected: the paper's, unless overridden."""
+        """The image score where nothing was selected: the paper's, unless overridden. It may depend
+        on the weights."""
         return self.facts.score
 
     @property
