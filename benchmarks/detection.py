@@ -24,8 +24,8 @@ from own_command import a2bgan
 
 RULES = ("aucp", "fid", "last")
 MEASURES = (
-    "map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro", "hit_rate", "position_matched_auroc",
-    "twin_gain", "twin_healthy_change",
+    "map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro", "within_image_auroc", "hit_rate",
+    "position_matched_auroc", "dice", "healthy_with_contour", "twin_gain", "twin_healthy_change",
 )  # fmt: skip
 
 

@@ -214,6 +214,8 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
         )
         raise typer.Exit(130)
     output.print(f"{steps} steps in {minutes:.1f} minutes")
+    if outcome.method.learned is not None:
+        output.print(outcome.method.learned, highlight=False, soft_wrap=True)
 
     rule = Rule(config.selection.by)
     if rule is Rule.AUCP and validator is None:

@@ -46,6 +46,7 @@ class Evidence(nn.Module):
     Attributes (buffers):
         weights: (2,) of the focal and the diffuse score in the image score.
         reliability: (2,) cross-validated AUROC of each, A against B.
+        error: () standard error of such an AUROC where there is nothing to tell.
     """
 
     focal_spread: Tensor
@@ -59,6 +60,7 @@ class Evidence(nn.Module):
     score_spread: Tensor
     weights: Tensor
     reliability: Tensor
+    error: Tensor
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class Evidence(nn.Module):
         self.register_buffer("score_spread", torch.ones(2))
         self.register_buffer("weights", torch.tensor([1.0, 0.0]))
         self.register_buffer("reliability", torch.full((2,), 0.5))
+        self.register_buffer("error", torch.zeros(()))
 
     def forward(self, x: Tensor) -> "Found":
         """Evidence in images (N, C, H, W) in [-1, 1]."""

@@ -23,7 +23,7 @@ from a2bgan.training import losses
 from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.methods.method import TrainingSets
 
-MOST_IMAGES = 1000
+MOST_IMAGES = 600
 """At most so many images of a set are looked at; a linear model gains little from more."""
 
 FOLDS = 8
@@ -101,6 +101,18 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     ):
         getattr(evidence, name).copy_(value)
     _weigh(evidence, scores_b, scores_a, chosen[0][1], chosen[1][1])
+
+
+def reliability_in_words(evidence: Evidence) -> str:
+    """How well each model told A from B on patients that it was not fitted to, in a sentence."""
+    (focal, diffuse), error = evidence.reliability.tolist(), float(evidence.error)
+    found = (
+        "mixed against healthy images of left-out patients: AUROC "
+        f"{focal:.2f} by places, {diffuse:.2f} by whole images (chance: 0.50 +- {error:.2f})"
+    )
+    if max(focal, diffuse) <= 0.5 + error:
+        found += "; no better than chance: maps and scores may mean nothing"
+    return found
 
 
 def _at_most(images: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -181,6 +193,7 @@ def _weigh(
     if not weights.any():
         weights[0] = 1
     evidence.reliability.copy_(torch.tensor(found))
+    evidence.error.fill_(error)
     evidence.weights.copy_(torch.from_numpy(weights / weights.sum()))
     evidence.score_mean.copy_(torch.from_numpy(scores_b.mean(1)))
     evidence.score_spread.copy_(torch.from_numpy(scores_b.std(1)) + LEAST_SPREAD)

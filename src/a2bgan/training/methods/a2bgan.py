@@ -24,7 +24,7 @@ from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
-from a2bgan.training.evidence_fit import fit_evidence
+from a2bgan.training.evidence_fit import fit_evidence, reliability_in_words
 from a2bgan.training.methods.method import (
     AdamBetas,
     DecayFrom,
@@ -367,6 +367,11 @@ class A2BGAN(StepMethod):
         return {f"g_{name}": term.detach() for name, term in terms.items()} | {
             "mask_mean": m.detach().mean()
         }
+
+    @property
+    def learned(self) -> str | None:
+        evidence: Any = self.networks.get(EVIDENCE)
+        return None if evidence is None else reliability_in_words(evidence)
 
     @property
     def default_score(self) -> str:

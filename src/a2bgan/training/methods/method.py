@@ -191,6 +191,11 @@ class Method(ABC):
         """
 
     @property
+    def learned(self) -> str | None:
+        """What training found out about the sets, in a sentence for the user, or None."""
+        return None
+
+    @property
     def default_score(self) -> str:
         """The image score where nothing was selected: the paper's, unless overridden. It may depend
         on the weights."""

@@ -17,7 +17,7 @@ from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import STRIDES, Evidence, evidence_size, over_pixels
 from a2bgan.models.inference import inference
 from a2bgan.models.pretrained import load_pretrained
-from a2bgan.training.evidence_fit import fit_evidence
+from a2bgan.training.evidence_fit import fit_evidence, reliability_in_words
 from a2bgan.training.methods.method import Facts, Finding, FitMethod, MethodConfig, TrainingSets
 
 
@@ -72,6 +72,10 @@ class Probe(FitMethod):
     @property
     def map_scale(self) -> float:
         return 1.0
+
+    @property
+    def learned(self) -> str | None:
+        return reliability_in_words(self.evidence)
 
     def fit(self, sets: TrainingSets) -> None:
         fit_evidence(self.evidence, sets, self.device)
