@@ -200,9 +200,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def difference(self, images: Images) -> np.ndarray:
         """Anomaly maps (N, S, S), float32, at the size of training.
 
-        Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's settings
-        ``method.map_closing``, ``map_smoothing`` and ``map_evidence`` without gaps, smoothed, and
-        lower where texture speaks for health. Raises InputError if the method makes no maps.
+        Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's default
+        settings without gaps, smoothed, and lower where the evidence speaks for health. Raises
+        InputError if the method makes no maps.
         """
         pixels, _ = self._preprocessed(images)
         maps = [d.anomaly_map for d in self.trained_.judge(pixels) if d.anomaly_map is not None]

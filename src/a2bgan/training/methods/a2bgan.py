@@ -145,6 +145,12 @@ WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
 
 
+def coarsening_for(size: int) -> int:
+    """How many of ``size`` pixels a side G sees as one, for a grid of at least `PLACES_OF_G`."""
+    fitting = (k for k in range(size // PLACES_OF_G, 1, -1) if size % (4 * k) == 0)
+    return next(fitting, 1)
+
+
 class A2BGAN(StepMethod):
     """Translator G and discriminator D, trained by equations 1 to 10.
 
@@ -166,7 +172,7 @@ class A2BGAN(StepMethod):
 
     def __init__(self, config: A2BGANConfig, channels: int, size: int) -> None:
         g, d = config.translator, config.discriminator
-        coarsening = max(1, size // PLACES_OF_G) if g.coarsening is None else g.coarsening
+        coarsening = coarsening_for(size) if g.coarsening is None else g.coarsening
         if size % (4 * coarsening):
             raise InputError(
                 f"data.size={size}: method.translator.coarsening={coarsening} needs a multiple of "
