@@ -45,7 +45,7 @@ class Calibration:
         its preprocessed pixels in [0, 1].
     image_patients: (N,) a number for the patient that each image is of.
     pixel_threshold: map values above it are in a region, see `a2bgan.detection.contours`; None
-        where the method makes no map, patients are too few, or an older version calibrated.
+        where the method makes no map, images are too few, or an older version calibrated.
     """
 
     pick: Pick
@@ -142,22 +142,21 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     patient_scores = np.sort(list(of_patients.values()))
     limit = None
     if peaks:
-        limit = pixel_threshold(healthy.patients, np.concatenate(peaks).astype(np.float64))
+        limit = pixel_threshold(np.concatenate(peaks).astype(np.float64))
     return Calibration(trained.pick, patient_scores, scores, means, deviations, numbers, limit)
 
 
-def pixel_threshold(
-    patients: Sequence[str] | NDArray[np.str_], peaks: NDArray[np.float64]
-) -> float | None:
-    """The map value that some image of a healthy patient exceeds with a chance of `RATE` at most.
+def pixel_threshold(peaks: NDArray[np.float64]) -> float | None:
+    """The map value that a healthy image exceeds anywhere with a chance of `RATE` at most.
 
-    Conformal over patients, who are exchangeable where images of one patient are not: the
-    `a2bgan.detection.conformal.threshold` of the highest value of each.
+    Conformal over images: the `a2bgan.detection.conformal.threshold` of their highest values. That
+    holds for images that are exchangeable. Several images of one patient resemble each other: the
+    average over patients stays about the same, but varies more from one calibration set to another.
 
-    peaks: (N,) highest map value of each image, finite, of so many patients (N,). Returns None
-    where there are too few of them, see `a2bgan.detection.conformal.fewest_patients`.
+    peaks: (N,) highest map value of each image, finite. Returns None where there are fewer images
+    than `a2bgan.detection.conformal.fewest_patients`.
     """
-    limit = conformal.threshold(list(by_patient(patients, peaks).values()), RATE)
+    limit = conformal.threshold(peaks, RATE)
     return limit if math.isfinite(limit) else None
 
 

@@ -1,6 +1,6 @@
 """A frozen backbone's features of places, relative to the whole of their image."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,11 @@ class RelativeFeatures(nn.Module):
         backbone: gives the features; frozen.
     """
 
-    batches: Tensor
-
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self.register_buffer("batches", torch.zeros(()))
         for number, channels in enumerate(backbone.channels):
-            self.register_buffer(f"mean_square_{number}", torch.ones(channels, 1, 1))
+            self.register_buffer(f"spread_{number}", torch.ones(channels, 1, 1))
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -36,29 +33,23 @@ class RelativeFeatures(nn.Module):
         return self.backbone.channels
 
     @torch.no_grad()
-    def refer_to(
-        self, features: list[Tensor], everywhere: Callable[[Tensor], Tensor] = Tensor.clone
-    ) -> None:
-        """Take what `centred` gives of a batch into the spread that features are divided by.
-
-        ``everywhere`` gives the mean of a tensor over all processes that train together.
-        """
-        self.batches += 1
+    def set_spreads(self, features: Sequence[Tensor]) -> None:
+        """Take the spreads from a backbone's features of many images (N, channels, h, w)."""
         for number, maps in enumerate(features):
-            found = everywhere(maps.float().square().mean(dim=(0, 2, 3)))[:, None, None]
-            getattr(self, f"mean_square_{number}").lerp_(found, 1 / self.batches)
+            spread = _centred(maps).square().mean(dim=(0, 2, 3)).sqrt()
+            getattr(self, f"spread_{number}").copy_(spread[:, None, None] + LEAST_SPREAD)
 
-    def centred(self, x: Tensor) -> list[Tensor]:
-        """Features (N, channels, h, w) of images (N, C, H, W), less their mean over each image."""
-        return [maps - maps.mean(dim=(2, 3), keepdim=True) for maps in self.backbone(x)]
-
-    def scaled(self, features: list[Tensor]) -> list[Tensor]:
-        """What `centred` gives, divided by each channel's spread."""
-        spreads = (
-            getattr(self, f"mean_square_{n}").sqrt() + LEAST_SPREAD for n in range(len(features))
-        )
-        return [maps / spread for maps, spread in zip(features, spreads, strict=True)]
+    def relative(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """A backbone's features (N, channels, h, w), of each stride, in relation to their image."""
+        return [
+            _centred(maps) / getattr(self, f"spread_{number}")
+            for number, maps in enumerate(features)
+        ]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """One map (N, channels, h, w) for each stride, of images (N, C, H, W) in [-1, 1]."""
-        return self.scaled(self.centred(x))
+        return self.relative(self.backbone(x))
+
+
+def _centred(maps: Tensor) -> Tensor:
+    return maps - maps.mean(dim=(2, 3), keepdim=True)

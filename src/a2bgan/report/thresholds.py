@@ -28,14 +28,12 @@ def say_contours(calibration: Calibration) -> str:
 
     Of a method that makes maps.
     """
-    patients = len(calibration.patient_scores)
     if (why := say_no_contours(calibration)) != "":
         return f"no contours: {why}"
     return (
         f"contours are drawn around map values above {calibration.pixel_threshold:.5f}: at most "
-        f"{RATE:.1%} of healthy patients like the {patients} held-out ones get any, on average "
-        f"over such sets; with 95 % confidence at most {conformal.worst_rate(patients, RATE):.1%} "
-        "with this one"
+        f"{RATE:.1%} of healthy images like the {len(calibration.image_scores)} held-out ones get "
+        "any, on average over such sets"
     )
 
 
@@ -43,11 +41,11 @@ def say_no_contours(calibration: Calibration) -> str:
     """Why a method that makes maps has no threshold for contours; "" where it has one."""
     if calibration.pixel_threshold is not None:
         return ""
-    patients, needed = len(calibration.patient_scores), conformal.fewest_patients(RATE)
-    if patients >= needed:
+    images, needed = len(calibration.image_scores), conformal.fewest_patients(RATE)
+    if images >= needed:
         return "the run was calibrated without them; `a2bgan calibrate` makes it anew"
-    are = "patient is" if patients == 1 else "patients are"
+    are = "image is" if images == 1 else "images are"
     return (
-        f"{patients} held-out healthy {are} too few: with {needed} or more at most one healthy "
-        f"patient in {round(1 / RATE)} gets any; train with more healthy patients"
+        f"{images} held-out healthy {are} too few: with {needed} or more at most one healthy "
+        f"image in {round(1 / RATE)} gets any; train with more healthy images"
     )

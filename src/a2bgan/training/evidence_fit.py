@@ -22,6 +22,7 @@ from a2bgan.models.evidence import (
 from a2bgan.training import losses
 from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.methods.method import TrainingSets
+from a2bgan.training.raw_features import at_most
 
 MOST_IMAGES = 600
 """At most so many images of a set are looked at; a linear model gains little from more."""
@@ -55,7 +56,7 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     suspicious places, so that the healthy places of A teach nothing false.
     """
     chosen = [
-        _at_most(images, patients)
+        (at_most(images, MOST_IMAGES), at_most(patients, MOST_IMAGES))  # the same rows
         for images, patients in (
             (sets.healthy, sets.healthy_patients),
             (sets.mixed, sets.mixed_patients),
@@ -113,13 +114,6 @@ def reliability_in_words(evidence: Evidence) -> str:
     if max(focal, diffuse) <= 0.5 + error:
         found += "; no better than chance: maps and scores may mean nothing"
     return found
-
-
-def _at_most(images: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if len(images) <= MOST_IMAGES:
-        return images, patients
-    drawn = np.sort(np.random.default_rng(0).choice(len(images), MOST_IMAGES, replace=False))
-    return images[drawn], patients[drawn]
 
 
 def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from a2bgan.data.batches import RandomBatches, augment, to_unit_range
 from a2bgan.errors import InputError
 from a2bgan.models.inference import has_native_bfloat16
+from a2bgan.training.allocator import keep_freed_memory
 from a2bgan.training.checkpoint import (
     Position,
     find_checkpoint,
@@ -96,6 +97,8 @@ def train(
     """
     settings = config.train
     fabric = _launch(settings)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     method = config.build_method()
     if isinstance(method, StepMethod):
         method.backend = settings.compile
@@ -140,8 +143,7 @@ def train(
         writer = SummaryWriter(run.tensorboard, purge_step=position.step)
 
     begun = time.monotonic()
-    if position.step == 0:
-        method.begin(TrainingSets.of(healthy, mixed, patients))
+    method.begin(TrainingSets.of(healthy, mixed, patients), resumed=position.step > 0)
     ended = position.step > 0 and enough(position)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, begun - position.seconds  # the beginning counts

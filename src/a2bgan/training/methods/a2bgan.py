@@ -38,6 +38,7 @@ from a2bgan.training.methods.method import (
     WhenAsked,
     linear_decay,
 )
+from a2bgan.training.raw_features import RawFeatures
 
 
 class TranslatorConfig(Section):
@@ -82,7 +83,9 @@ class DiscriminatorConfig(Section):
     initialisation: Initialisation
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
-    warmup_steps: int = Field(ge=0, description="first steps, with D alone, on A against B")
+    warmup_steps: int = Field(
+        ge=0, description="first steps with D alone, on A against B; with features before step 0"
+    )
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
     features: FeaturesConfig | None = Field(
         description="null: D looks at pixels, as in the paper, and there is no evidence"
@@ -138,8 +141,11 @@ PLACES_OF_G = 64
 SHARPNESS = 2.0
 """The map counts as far as a place's log odds, times this, speak for A; see `A2BGAN.find`."""
 
-REFERENCE_STEPS = 100
-"""At least so many batches say how far features spread, without a warm-up too."""
+SPREAD_IMAGES = 128
+"""So many images of each set say how far features spread."""
+
+WARMUP_BATCH = 16
+"""Images of each set in a step of D's warm-up on features."""
 
 WARMUP_SHARE = 0.25
 """A short training gives at most this share of itself to the warm-up."""
@@ -226,10 +232,27 @@ class A2BGAN(StepMethod):
         wrapped = self._set_up(fabric, rates, self.config.adam_betas)
         self.translator, self.discriminator = wrapped["translator"], wrapped["discriminator"]
 
-    def begin(self, sets: TrainingSets) -> None:
-        evidence: Any = self.networks.get(EVIDENCE)
-        if evidence is not None:
-            fit_evidence(evidence, sets, self.device)
+    def begin(self, sets: TrainingSets, *, resumed: bool) -> None:
+        """Fit the evidence, and warm up D, which sees features, on A against B."""
+        if self.config.discriminator.features is None:
+            return
+        features: Any = self.networks[FEATURES]
+        self.raw_healthy, self.raw_mixed = (
+            RawFeatures(images, features.backbone, self.device)
+            for images in (sets.healthy, sets.mixed)
+        )
+        if resumed:
+            return
+        fit_evidence(self.networks[EVIDENCE], sets, self.device)  # type: ignore[arg-type]
+        generator = torch.Generator(self.device).manual_seed(0)
+        sets_of_features = (self.raw_healthy, self.raw_mixed)
+        drawn = [raw.draw(SPREAD_IMAGES, generator) for raw in sets_of_features]
+        features.set_spreads([torch.cat(maps) for maps in zip(*drawn, strict=True)])
+        for _ in range(self.config.discriminator.warmup_steps):
+            real, unhealthy = (
+                features.relative(raw.draw(WARMUP_BATCH, generator)) for raw in sets_of_features
+            )
+            self._discriminator_step(real, [unhealthy])
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -238,12 +261,16 @@ class A2BGAN(StepMethod):
         """
         d = self.config.discriminator
         n = len(mixed)
-        warming = moment.step < d.warmup_steps and moment.fraction < WARMUP_SHARE and not self.ready
+        warming = (
+            d.features is None
+            and moment.step < d.warmup_steps
+            and moment.fraction < WARMUP_SHARE
+            and not self.ready
+        )
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._scale_rates(linear_decay(moment.fraction, self.config.decay_from))
 
-        raw = self._look_at_raw(healthy, mixed, moment)
-        real, unhealthy = [part[: len(healthy)] for part in raw], [part[-n:] for part in raw]
+        real, unhealthy = self._raw(healthy, mixed, moment)
         if warming:
             return self._discriminator_step(real, [unhealthy])
 
@@ -269,19 +296,18 @@ class A2BGAN(StepMethod):
         return seen
 
     @torch.no_grad()
-    def _look_at_raw(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> list[Tensor]:
-        """What D sees of images as they are; early on features learn from them how far they
-        spread."""
-        x = torch.cat([healthy, mixed])
+    def _raw(
+        self, healthy: Tensor, mixed: Tensor, moment: Moment
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What D sees of B and A as they are: the step's images, or features of images drawn anew."""
         if self.config.discriminator.features is None:
-            return [x]
+            return [healthy], [mixed]
         features: Any = self.networks[FEATURES]
-        with self.fabric.autocast():
-            centred = features.centred(x)
-        if not self.ready or moment.step < REFERENCE_STEPS:
-            features.refer_to(centred, self.fabric.all_reduce)
-        scaled: list[Tensor] = features.scaled(centred)
-        return scaled
+        real, unhealthy = (
+            features.relative(raw.draw(len(healthy), moment.generator))
+            for raw in (self.raw_healthy, self.raw_mixed)
+        )
+        return real, unhealthy
 
     def _verdicts(self, seen: Sequence[Tensor]) -> list[Tensor]:
         """Outputs of D for what it sees, one for each scale: of the places that it judges by."""

@@ -257,8 +257,11 @@ class StepMethod(Method):
             return None
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
-    def begin(self, sets: TrainingSets) -> None:
-        """Learn what takes a look at whole sets; called once, after `prepare`, before step 0."""
+    def begin(self, sets: TrainingSets, *, resumed: bool) -> None:
+        """Look at whole sets before the first step, after `prepare`.
+
+        ``resumed``: the weights are those of a checkpoint, and what is learned here is in them.
+        """
 
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
