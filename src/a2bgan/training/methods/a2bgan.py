@@ -299,7 +299,7 @@ class A2BGAN(StepMethod):
     def _raw(
         self, healthy: Tensor, mixed: Tensor, moment: Moment
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """What D sees of B and A as they are: the step's images, or features of images drawn anew."""
+        """What D sees of B and A as they are: the images given, or features of others."""
         if self.config.discriminator.features is None:
             return [healthy], [mixed]
         features: Any = self.networks[FEATURES]
