@@ -45,8 +45,9 @@ class RelativeFeatures(nn.Module):
         """
         self.batches += 1
         for number, maps in enumerate(features):
-            found = everywhere(maps.float().square().mean(dim=(0, 2, 3)))[:, None, None]
-            getattr(self, f"mean_square_{number}").lerp_(found, 1 / self.batches)
+            known = getattr(self, f"mean_square_{number}")
+            found = everywhere(maps.to(known.dtype).square().mean(dim=(0, 2, 3)))
+            known.lerp_(found[:, None, None], 1 / self.batches)
 
     def centred(self, x: Tensor) -> list[Tensor]:
         """Features (N, channels, h, w) of images (N, C, H, W), less their mean over each image."""
