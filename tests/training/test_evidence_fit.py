@@ -12,7 +12,7 @@ from a2bgan.data.batches import to_unit_range
 from a2bgan.models.evidence import Evidence
 from a2bgan.training import evidence_fit
 from a2bgan.training.evidence_fit import FOLDS, _folds, fit_evidence
-from a2bgan.training.methods.method import TrainingSets
+from a2bgan.training.training_sets import TrainingSets
 
 CPU = torch.device("cpu")
 

@@ -34,10 +34,10 @@ from a2bgan.training.methods.method import (
     Moment,
     Section,
     StepMethod,
-    TrainingSets,
     WhenAsked,
     linear_decay,
 )
+from a2bgan.training.training_sets import TrainingSets
 
 
 class TranslatorConfig(Section):
