@@ -45,7 +45,7 @@ def main() -> None:
         "",
         f"`{command}`",
         "",
-        f"Networks of width {args.width}, batches of 16 of each set. The most memory of its own "
+        f"Networks of width {args.width}, batches of 8 of each set. The most memory of its own "
         "that the process had at the end of a step, beside pages of the image file.",
         "",
         "| images | file, GB | own memory, GB | pages of the file, GB |",

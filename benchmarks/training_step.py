@@ -8,8 +8,8 @@ layout PyTorch uses by default, a pass for each set, G's graph built in D's step
 computed in G's. Both have the same widths, losses and batches; before anything is timed, small
 networks train both ways from the same weights in float64 and must end with the same. Then rounds of
 the plain step and of ours, in float32, in mixed bfloat16 and, if asked, compiled, alternate; a
-round is one G step with its D steps, without the discriminators of texture. Prints a table and
-writes it to docs/results/training-step.md.
+round is one G step with its D steps, where D sees pixels. Prints a table and writes it to
+docs/results/training-step.md.
 """
 
 import argparse
@@ -115,9 +115,7 @@ def build(
 ) -> A2BGAN:
     widths = [f"method.{network}.width={width}" for network in ("translator", "discriminator")]
     settings = [f"data.size={size}", *widths, "method.discriminator.warmup_steps=0"]
-    # Not in the equations:
-    beyond = ("discriminator.texture_width=0", "candidates=1", "map_evidence=false")
-    settings += [f"method.{setting}" for setting in beyond]
+    settings.append("method.discriminator.features=null")  # the equations are of pixels
     torch.manual_seed(0)
     method = load_config(preset, None, settings).build_method()
     assert isinstance(method, A2BGAN)

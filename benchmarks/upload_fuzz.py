@@ -178,6 +178,7 @@ def train_tiny(folder: Path, size: int = 32) -> Path:
         "train.steps=6", f"data.size={size}", "train.accelerator=cpu",
         "method.translator.width=4", "method.translator.blocks=1",
         "method.discriminator.width=4", "method.discriminator.warmup_steps=2",
+        "method.discriminator.features=null",
     )  # fmt: skip
     command = [sys.executable, "-m", "a2bgan.cli.app", "train", "--data", str(data)]
     command += ["--out", str(folder / "run"), *(p for s in settings for p in ("--set", s))]

@@ -136,6 +136,7 @@ SMALL = [
         "method.translator.width=4",
         "method.translator.blocks=1",
         "method.translator.ema=0.9",
+        "method.discriminator.features=null",  # of pixels: nothing is loaded
         "method.discriminator.width=4",
         "method.discriminator.warmup_steps=2",
         "holdout.at_most=null",  # of so few as there are

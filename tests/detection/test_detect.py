@@ -1,5 +1,7 @@
 """Judging images in batches: every score, in float32 and in bfloat16."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,19 +13,24 @@ from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import Method
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
+SMALL_FEATURES = [
+    f"method.discriminator.features.{name}=64" for name in ("input_size", "evidence_size")
+]
 
 
 @pytest.fixture(scope="module")
 def method() -> Method:
     torch.manual_seed(0)
     settings = ("data.size=32", "method.translator.width=4", "method.discriminator.width=4")
-    made = load_config("fast", None, settings).build_method()
+    made = load_config("fast", None, [*settings, *SMALL_FEATURES]).build_method()
     made.prepare(Fabric(accelerator="cpu", devices=1))
     made.networks["translator"].head.weight.data.normal_(0, 0.1)  # else nothing is changed
+    evidence: Any = made.networks["evidence"]
+    evidence.focal_weight.normal_(0, 0.01)
     return made
 
 
-@pytest.mark.parametrize("score", ["mean", "discriminator", "texture"])
+@pytest.mark.parametrize("score", ["mean", "discriminator", "evidence"])
 def test_bfloat16_is_used_for_the_score_that_is_asked_for_and_changes_it_little(
     method: Method, score: str
 ) -> None:
@@ -46,7 +53,10 @@ def test_batches_side_by_side_are_judged_as_one_after_the_other(
     preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    one = load_config(preset, None, ("data.size=32",)).build_method()
+    settings = ["data.size=32"]
+    if preset == "fast":
+        settings += SMALL_FEATURES
+    one = load_config(preset, None, settings).build_method()
     monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 32 * 32)
     images = np.concatenate([IMAGES] * 6)
     before = torch.get_num_threads()

@@ -22,6 +22,7 @@ SETTINGS = {
     "method.translator.width": 4,
     "method.translator.blocks": 1,
     "method.discriminator.width": 4,
+    "method.discriminator.features": None,
     "method.discriminator.warmup_steps": 2,
     "holdout.at_most": None,  # of few images too some are held out to select by
     "train.accelerator": "cpu",

@@ -89,7 +89,7 @@ def test_openvino_also_computes_in_bfloat16(files, run, phantoms, a2bgan, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("score", "words"), [("mean", "Mean over all pixels"), ("texture", "A2B-GAN's own score")]
+    ("score", "words"), [("mean", "Mean over all pixels"), ("evidence", "A2B-GAN's own score")]
 )
 def test_the_score_is_put_into_words(score, words, run):
     trained = load_trained(RunFolder.open(run))
@@ -97,11 +97,43 @@ def test_the_score_is_put_into_words(score, words, run):
     assert words in export.describe(named, None).score_definition
 
 
-@pytest.mark.parametrize("score", ["discriminator", "texture"])
-def test_other_scores_than_the_map_s(score, run, phantoms, a2bgan, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "run")
+@pytest.fixture(scope="module")
+def of_features(phantoms, a2bgan, small, tmp_path_factory) -> Path:
+    """A tiny run whose D and whose evidence look at a frozen backbone's features."""
+    folder = tmp_path_factory.mktemp("features") / "run"
+    features = "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64, places: 0.25}"
+    options = ("--set", f"method.discriminator.features={features}")
+    result = a2bgan("train", "--data", phantoms, "--out", folder, *small, *options)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("score", ["smooth-max", "discriminator", "evidence"])
+def test_frozen_features_are_exported_with_the_networks(
+    score, form, of_features, phantoms, a2bgan, tmp_path
+):
+    copy = shutil.copytree(of_features, tmp_path / "run")
     chosen = json.loads((copy / "selection.json").read_text())
     chosen["pick"] |= {"score": score, "map_score": None, "rule": "last"}
+    (copy / "selection.json").write_text(json.dumps(chosen))
+    file = tmp_path / ("model.onnx" if form == "onnx" else "model.xml")
+    result = a2bgan("export", copy, "--format", form, "--out", file, "--data", phantoms)
+    assert result.exit_code == 0, result.output
+    trained, exported = load_trained(RunFolder.open(copy)), load_exported(file)
+    assert exported.pick == trained.pick
+    paths = sorted(phantoms.parent.rglob("*.png"))
+    images = np.stack([load_image(path, trained.data) for path in paths[:5]])
+    (one,), (other,) = trained.judge(images), exported.detect([images])
+    assert np.ptp(one.scores) > 0
+    np.testing.assert_allclose(other.scores, one.scores, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, rtol=2e-3, atol=1e-4)
+
+
+def test_other_scores_than_the_map_s(run, phantoms, a2bgan, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    chosen = json.loads((copy / "selection.json").read_text())
+    chosen["pick"] |= {"score": "discriminator", "map_score": None, "rule": "last"}
     (copy / "selection.json").write_text(json.dumps(chosen))
     result = a2bgan("export", copy, "--format", "onnx", "--data", phantoms)
     assert result.exit_code == 0, result.output

@@ -29,7 +29,7 @@ def images(n: int, seed: int, top: int = 255) -> np.ndarray:
 def method():
     settings = [
         "data.size=32", "method.translator.width=4", "method.translator.ema=0.9",
-        "method.discriminator.width=4",
+        "method.discriminator.width=4", "method.discriminator.features=null",
     ]  # fmt: skip
     method = load_config("fast", None, settings).build_method()
     method.networks["translator_ema"].head.bias.data[:] = 0.3

@@ -37,7 +37,7 @@ class Brightness(FeatureNetwork):
 
 SETTINGS = [
     "data.size=32", "method.translator.width=4", "method.translator.ema=0.9",
-    "method.discriminator.width=4",
+    "method.discriminator.width=4", "method.discriminator.features=null",
 ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_pseudo_auc_is_the_auroc_of_mixed_against_healthy():
         ([candidate(2, 0.80, version="raw"), candidate(2, 0.79)], (2, "mean", "ema")),
         ([candidate(1, 0.8, error=float("nan")), candidate(2, 0.7)], (2, "mean", "ema")),
         (
-            [candidate(2, 0.8, "texture", error=float("nan")), candidate(2, 0.7)],
+            [candidate(2, 0.8, "evidence", error=float("nan")), candidate(2, 0.7)],
             (2, "mean", "ema"),
         ),
     ],
@@ -107,19 +107,19 @@ def test_a_lucky_checkpoint_is_not_selected():
 
 def test_a_score_without_a_map_must_be_clearly_better():
     maps = [candidate(3, 0.80), candidate(3, 0.79, "smooth-max")]
-    for auroc, expected in ((0.83, "mean"), (0.839, "mean"), (0.845, "texture")):
-        candidates = [*maps, candidate(3, auroc, "texture", error=0.02)]
+    for auroc, expected in ((0.83, "mean"), (0.839, "mean"), (0.845, "evidence")):
+        candidates = [*maps, candidate(3, auroc, "evidence", error=0.02)]
         assert best_candidate(candidates, "aucp", "mean")[0].score == expected
     # But the paper's own score is one that is asked for.
     latent = [candidate(3, 0.83, "latent"), *maps]
     assert best_candidate(latent, "aucp", "latent")[0].score == "latent"
-    assert best_candidate([candidate(3, 0.6, "texture")], "aucp", "mean")[0].score == "texture"
+    assert best_candidate([candidate(3, 0.6, "evidence")], "aucp", "mean")[0].score == "evidence"
 
 
 def test_one_that_separates_all_has_no_error_and_wins_by_no_hair():
     """DeLong's error is 0 at an AUROC of 1, which says nothing of luck."""
     maps = [candidate(1, 0.99, error=0.01), candidate(3, 0.995, error=0.004)]
-    perfect = candidate(3, 1.0, "texture", error=0.0)
+    perfect = candidate(3, 1.0, "evidence", error=0.0)
     assert best_candidate([*maps, perfect], "labels", "mean")[0].score == "mean"
     lucky = [candidate(1, 1.0, error=0.0), candidate(2, 1.0, error=0.0)]
     latest = candidate(3, 0.998, error=0.002)
@@ -236,12 +236,12 @@ def test_a_validator_remembers_and_says_when_gains_have_ended(run):
 
 
 def test_patience_does_not_watch_a_score_that_is_hardly_picked(run, monkeypatch):
-    """What reads texture soon learns no more, while the map still gets better."""
+    """Evidence learns no more after the beginning, while the map still gets better."""
     rising = iter((0.6, 0.7, 0.8))
     validator = Validator(run, held_out(2, 0), held_out(2, 1), patience=1)
 
     def measure(method, step, name):
-        return [candidate(step, next(rising)), candidate(step, 0.9, "texture")]
+        return [candidate(step, next(rising)), candidate(step, 0.9, "evidence")]
 
     monkeypatch.setattr(validator, "measure", measure)
     method = run.config().build_method()

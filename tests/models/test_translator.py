@@ -107,3 +107,53 @@ def test_the_papers_output_is_equation_1_of_the_heads_two_parts():
     np.testing.assert_allclose(b.detach(), image)
     np.testing.assert_allclose(m.detach(), mask)
     np.testing.assert_allclose(twin.detach(), image * mask + x.numpy() * (1 - mask))
+
+
+@pytest.mark.parametrize("mask", ["learned", "none"])
+@pytest.mark.parametrize("coarsening", [2, 3])
+def test_a_coarse_residual_translator_starts_as_the_identity_too(coarsening, mask):
+    network = Translator(
+        width=4, blocks=1, intermediate="residual", mask=mask, mask_start=0.5, coarsening=coarsening
+    )
+    x = torch.rand(2, 1, 48, 48) * 2 - 1
+    twin, b, m = network(x)
+    assert torch.equal(b, x)
+    torch.testing.assert_close(twin, x)
+    assert m.shape == (2, 1, 48, 48)
+
+
+def test_a_coarse_translator_sees_means_of_squares_and_its_output_is_resized():
+    torch.manual_seed(0)
+    network = Translator(
+        3, width=4, blocks=1, upsampling="bilinear", intermediate="residual", coarsening=2
+    ).double()
+    network.head.weight.data.normal_(0, 0.1)
+    x = torch.rand(2, 3, 32, 48, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        twin, b, m = network(x)
+        means = x.numpy().reshape(2, 3, 16, 2, 24, 2).mean(axis=(3, 5))
+        coarse = network.head(network.body(torch.from_numpy(means))).numpy()
+    # Centres of pixels lie a quarter of a coarse pixel beside those of coarse pixels.
+    for axis in (2, 3):
+        n = coarse.shape[axis]
+        before = np.take(coarse, np.clip(np.arange(n) - 1, 0, None), axis)
+        after = np.take(coarse, np.clip(np.arange(n) + 1, None, n - 1), axis)
+        both = np.stack([0.75 * coarse + 0.25 * before, 0.75 * coarse + 0.25 * after], axis + 1)
+        coarse = both.reshape(*coarse.shape[:axis], 2 * n, *coarse.shape[axis + 1 :])
+    delta, mask = coarse[:, :3], (np.tanh(coarse[:, 3:]) + 1) / 2
+    np.testing.assert_allclose(b, x.numpy() + delta)
+    np.testing.assert_allclose(m, mask)
+    np.testing.assert_allclose(twin, b.numpy() * mask + x.numpy() * (1 - mask))
+
+
+def test_coarsening_adds_no_weights_and_one_is_none():
+    plain, one, two = (
+        Translator(width=4, blocks=1, **more) for more in ({}, {"coarsening": 1}, {"coarsening": 2})
+    )
+    for network in (one, two):
+        network.load_state_dict(plain.state_dict())
+    x = torch.rand(2, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        for expected, found in zip(plain(x), one(x), strict=True):
+            assert torch.equal(found, expected)
+        assert not torch.equal(two(x).healthy, plain(x).healthy)

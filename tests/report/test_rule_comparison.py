@@ -10,7 +10,7 @@ from a2bgan.detection.selection import Candidate
 from a2bgan.detection.trained import Pick
 from a2bgan.report.rule_comparison import write_rule_comparison
 
-SCORES = ("mean", "smooth-max", "top-k", "mask-weighted", "discriminator", "texture")
+SCORES = ("mean", "smooth-max", "top-k", "mask-weighted", "discriminator", "evidence")
 
 
 @pytest.mark.parametrize("steps", [(10,), (10, 20, 30)])

@@ -28,7 +28,12 @@ try:
 except ImportError:  # Windows
     resource = None
 
-SMALL = ("data.size=32", "method.translator.width=3", "method.discriminator.width=3")
+SMALL = (
+    "data.size=32",
+    "method.translator.width=3",
+    "method.discriminator.width=3",
+    "method.discriminator.features=null",
+)
 
 
 def make(seed: int = 0, steps: int = 2) -> StepMethod:
@@ -38,7 +43,7 @@ def make(seed: int = 0, steps: int = 2) -> StepMethod:
     method.prepare(Fabric(accelerator="cpu", devices=1))
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
-        b, a = torch.rand(2, 3 * method.batches_per_step, 1, 32, 32, generator=generator)
+        b, a = torch.rand(2, 3, 1, 32, 32, generator=generator)
         method.step(b, a, Moment(step, 0.5, torch.Generator()))
     return method
 

@@ -24,7 +24,7 @@ def test_the_preset_paper_is_the_paper():
     assert (loss.adversarial, loss.gradient_penalty) == ("wgan-gp", 10)
     assert (loss.identity, loss.reconstruction, loss.focus) == (1, 1, 0.1)
     assert (loss.focus_size, loss.focus_size_power, loss.focus_indecision) == (1, 2, 1)
-    assert (loss.change, loss.real_gradient_penalty) == (0, 0)
+    assert (loss.change, d.features) == (0, None)
     assert (config.train.steps, config.train.batch_size) == (400_000, 16)
     assert config.train.checkpoint_every == 10_000
     augment = config.train.augment

@@ -33,6 +33,7 @@ SMALL = (
     "data.size=32",
     "method.translator.width=4",
     "method.translator.blocks=1",
+    "method.discriminator.features=null",
     "method.discriminator.width=4",
     "method.discriminator.warmup_steps=4",
     "train.batch_size=4",
@@ -42,6 +43,12 @@ SMALL = (
     "train.checkpoint_every=5",
     "train.sample_every=1000",
 )
+
+FEATURES = (
+    "method.discriminator.features="
+    "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64, places: 0.25}"
+)
+"""As the default method has them, beside `SMALL`."""
 
 
 def images(n: int, seed: int) -> np.ndarray:
@@ -184,7 +191,7 @@ def test_labels_of_the_mixed_set_change_nothing(tiny_set, tmp_path):
         manifest.write_text(body + "\n")
         run = tmp_path / str(i)
         arguments = ["train", "--data", str(manifest), "--out", str(run)]
-        settings = settings_of(*SMALL, "train.steps=8", "holdout.at_most=null")
+        settings = settings_of(*SMALL, FEATURES, "train.steps=8", "holdout.at_most=null")
         result = CliRunner().invoke(app, [*arguments, *settings])
         assert result.exit_code == 0, result.output
         decided = ("holdout.csv", "validation.jsonl", "selection.json", "calibration.json")
@@ -230,7 +237,7 @@ def test_compiled_networks_learn_the_same(tmp_path):
 
 def test_a_budget_in_minutes_is_kept(tmp_path):
     began = time.monotonic()
-    _, outcome = run_training(tmp_path / "run", "train.minutes=0.03", "method.candidates=1")
+    _, outcome = run_training(tmp_path / "run", "train.minutes=0.03")
     assert 1.7 < outcome.position.seconds < 6
     assert time.monotonic() - began < 20
     assert outcome.position.step > 4

@@ -12,7 +12,10 @@ SIZE = 32
 @pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (3, np.uint16)])
 def test_a_grid_shows_mixed_then_healthy_as_input_twin_and_difference(tmp_path, channels, dtype):
     settings = (f"data.size={SIZE}", f"data.channels={channels}", "method.translator.width=4")
-    method = load_config("fast", None, settings).build_method()  # starts as the identity
+    of_pixels = "method.discriminator.features=null"
+    method = load_config(
+        "fast", None, [*settings, of_pixels]
+    ).build_method()  # starts as the identity
     method.prepare(Fabric(accelerator="cpu", devices=1))
     top = np.iinfo(dtype).max
     mixed = np.full((2, channels, SIZE, SIZE), top, dtype)

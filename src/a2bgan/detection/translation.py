@@ -32,12 +32,12 @@ DISCRIMINATES = ("discriminator", "critic")
 def network_counts(method: Method) -> tuple[int, int, int]:
     """Generators, discriminators, and parameters of all of them, in millions of ones.
 
-    Averaged copies and what only remembers do not count.
+    Averaged copies, frozen networks and what only remembers do not count.
     """
     trained = {
         name: network
         for name, network in method.networks.items()
-        if not name.endswith("_ema") and any(True for _ in network.parameters())
+        if not name.endswith("_ema") and any(p.requires_grad for p in network.parameters())
     }
     judges = sum(name.startswith(DISCRIMINATES) for name in trained)
     parameters = sum(p.numel() for network in trained.values() for p in network.parameters())

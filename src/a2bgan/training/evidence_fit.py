@@ -21,8 +21,8 @@ from a2bgan.models.evidence import (
 )
 from a2bgan.training import losses
 from a2bgan.training.feature_cache import cached_features
-from a2bgan.training.methods.method import TrainingSets
 from a2bgan.training.raw_features import at_most
+from a2bgan.training.training_sets import TrainingSets
 
 MOST_IMAGES = 600
 """At most so many images of a set are looked at; a linear model gains little from more."""

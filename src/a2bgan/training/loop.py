@@ -36,11 +36,11 @@ from a2bgan.training.methods.method import (
     Moment,
     PassMethod,
     StepMethod,
-    TrainingSets,
 )
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
 from a2bgan.training.step_profile import StepProfile
+from a2bgan.training.training_sets import TrainingSets
 
 
 @dataclass(frozen=True, slots=True)

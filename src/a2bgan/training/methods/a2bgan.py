@@ -34,11 +34,11 @@ from a2bgan.training.methods.method import (
     Moment,
     Section,
     StepMethod,
-    TrainingSets,
     WhenAsked,
     linear_decay,
 )
 from a2bgan.training.raw_features import RawFeatures
+from a2bgan.training.training_sets import TrainingSets
 
 
 class TranslatorConfig(Section):

@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.training import losses
+from a2bgan.training.training_sets import TrainingSets
 
 Task = Literal["detection", "translation"]
 
@@ -97,32 +97,6 @@ class Moment:
     def normal(self, like: Tensor, *shape: int) -> Tensor:
         """Standard normal numbers of a shape, on the device and in the precision of ``like``."""
         return torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)
-
-
-class TrainingSets(NamedTuple):
-    """The images that training sees, and whose they are; nothing else is known of them.
-
-    healthy, mixed: B and A, (N, C, H, W) uint8 or uint16, usually memory-mapped.
-    healthy_patients, mixed_patients: (N,) identifiers.
-    """
-
-    healthy: np.ndarray
-    mixed: np.ndarray
-    healthy_patients: np.ndarray
-    mixed_patients: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
-        healthy: np.ndarray,
-        mixed: np.ndarray,
-        patients: tuple[np.ndarray, np.ndarray] | None,
-    ) -> Self:
-        """Both sets; where patients are not known, every image is of another one."""
-        if patients is None:
-            numbers = np.arange(len(healthy) + len(mixed))
-            patients = (numbers[: len(healthy)], numbers[len(healthy) :])
-        return cls(healthy, mixed, *patients)
 
 
 class Section(BaseModel):

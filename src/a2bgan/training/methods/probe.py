@@ -18,7 +18,8 @@ from a2bgan.models.evidence import STRIDES, Evidence, evidence_size, over_pixels
 from a2bgan.models.inference import inference
 from a2bgan.models.pretrained import load_pretrained
 from a2bgan.training.evidence_fit import fit_evidence, reliability_in_words
-from a2bgan.training.methods.method import Facts, Finding, FitMethod, MethodConfig, TrainingSets
+from a2bgan.training.methods.method import Facts, Finding, FitMethod, MethodConfig
+from a2bgan.training.training_sets import TrainingSets
 
 
 class ProbeConfig(MethodConfig):

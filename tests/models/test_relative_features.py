@@ -1,0 +1,56 @@
+import numpy as np
+import torch
+
+from a2bgan.models.relative_features import LEAST_SPREAD, RelativeFeatures
+
+
+def batch(seed: int, scale: float = 1.0) -> torch.Tensor:
+    return scale * torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_one_map_for_each_stride(pyramid):
+    features = RelativeFeatures(pyramid)
+    assert features.channels == (2, 3, 4)
+    assert [f.shape for f in features(batch(0))] == [(4, 2, 8, 8), (4, 3, 4, 4), (4, 4, 2, 2)]
+
+
+def test_a_constant_added_to_an_image_changes_nothing(pyramid):
+    features = RelativeFeatures(pyramid)
+    offsets = torch.tensor([1.0, -3.0, 0.2, 8.0])[:, None, None, None]
+    for one, other in zip(features(batch(0)), features(batch(0) + offsets), strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=2e-5)
+        assert one.abs().max() > 0.01
+
+
+def test_each_channel_is_divided_by_its_spread_over_all_batches(pyramid):
+    features = RelativeFeatures(pyramid)
+    batches = [batch(seed, scale) for seed, scale in ((0, 1.0), (1, 5.0), (2, 0.3))]
+    for x in batches:
+        features.refer_to(features.centred(x))
+    assert int(features.batches) == 3
+    maps = [[f.double().numpy() for f in pyramid(x)] for x in batches]
+    x = batch(3)
+    for number, (found, own) in enumerate(zip(features(x), pyramid(x), strict=True)):
+        seen = np.concatenate([of_batch[number] for of_batch in maps])
+        centred = seen - seen.mean(axis=(2, 3), keepdims=True)
+        spread = np.sqrt((centred**2).mean(axis=(0, 2, 3))) + LEAST_SPREAD
+        own = own.double().numpy()
+        expected = (own - own.mean(axis=(2, 3), keepdims=True)) / spread[:, None, None]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_processes_that_train_together_take_the_mean_of_what_all_have_seen(pyramid):
+    one, both = RelativeFeatures(pyramid), RelativeFeatures(pyramid)
+    other = iter([f.square().mean(dim=(0, 2, 3)) for f in one.centred(batch(1))])
+    both.refer_to(both.centred(batch(0)), lambda mine: (mine + next(other)) / 2)
+    one.refer_to(one.centred(torch.cat([batch(0), batch(1)])))
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(both.state_dict()[name], value)
+
+
+def test_gradients_reach_the_image_and_nothing_is_learned_but_spreads(pyramid):
+    features = RelativeFeatures(pyramid)
+    x = batch(0).requires_grad_(True)
+    sum(f.square().sum() for f in features(x)).backward()
+    assert torch.count_nonzero(x.grad)
+    assert not list(features.parameters())
