@@ -23,7 +23,7 @@ def test_training_decides(run):
     assert 0 <= chosen["aucp"] <= 1
     low, high = chosen["diseased_share_ci"]
     assert 0 <= low <= chosen["diseased_share"] <= high <= 1
-    assert (run / "validation.jsonl").read_text().count("\n") == 12  # two versions, six scores
+    assert (run / "validation.jsonl").read_text().count("\n") == 10  # two versions, five scores
     held_out = (run / "holdout.csv").read_text()
     assert "calibration" in held_out
     assert json.loads((run / "calibration.json").read_text())["pick"] == chosen["pick"]

@@ -108,8 +108,7 @@ def of_features(phantoms, a2bgan, small, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-@pytest.mark.parametrize("score", ["smooth-max", "discriminator", "evidence"])
+@pytest.mark.parametrize(("form", "score"), [("onnx", "evidence"), ("openvino", "discriminator")])
 def test_frozen_features_are_exported_with_the_networks(
     score, form, of_features, phantoms, a2bgan, tmp_path
 ):
