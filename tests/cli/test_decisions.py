@@ -139,7 +139,7 @@ def test_a_rate_that_needs_more_patients_is_said(copy, a2bgan, tmp_path):
     enough = a2bgan("calibrate", copy, "--fpr", "0.5").output
     assert "like the held-out one, on average" in enough
     for output in (result.output, enough):
-        assert "no contours: 1 held-out healthy patient is too few: with 19 or more" in output
+        assert "no contours: 1 held-out healthy image is too few: with 19 or more" in output
 
 
 def test_predict_flags_by_the_calibration(copy, phantoms, a2bgan, tmp_path):
@@ -179,7 +179,7 @@ def test_predict_evaluate_and_figure_outline_by_the_calibration(copy, phantoms, 
     assert calibration["pixel_threshold"] is None
     arguments = ("predict", copy, phantoms, "--out", tmp_path / "out", "--no-pictures")
     result = a2bgan(*arguments)
-    assert "no contours: 1 held-out healthy patient is too few" in result.output
+    assert "no contours: 1 held-out healthy image is too few" in result.output
     assert "with a contour" not in result.output
     del calibration["pixel_threshold"]  # as older versions wrote it
     for name in ("patient_scores", "image_scores", "means", "deviations"):

@@ -34,12 +34,11 @@ def calibration(patients: int, pixel_threshold: float | None) -> Calibration:
 def test_what_contours_promise_is_said_and_why_there_are_none() -> None:
     said = say_contours(calibration(39, 0.125))
     assert said.startswith("contours are drawn around map values above 0.12500: at most 5.0%")
-    assert "patients like the 39 held-out ones get any, on average" in said
-    assert f"at most {conformal.worst_rate(39, 0.05):.1%} with this one" in said
+    assert "healthy images like the 39 held-out ones get any, on average" in said
     assert say_no_contours(calibration(39, 0.125)) == ""
     few = say_no_contours(calibration(18, None))
-    assert few.startswith("18 held-out healthy patients are too few: with 19 or more at most one")
+    assert few.startswith("18 held-out healthy images are too few: with 19 or more at most one")
     assert say_contours(calibration(18, None)) == f"no contours: {few}"
-    assert say_no_contours(calibration(1, None)).startswith("1 held-out healthy patient is too")
+    assert say_no_contours(calibration(1, None)).startswith("1 held-out healthy image is too")
     older = say_no_contours(calibration(19, None))
     assert older == "the run was calibrated without them; `a2bgan calibrate` makes it anew"
