@@ -84,7 +84,7 @@ class Validator:
         if self.patience is None:
             return False
         # What could be picked only if far better is not waited for.
-        return _stale(_shown(known, method.facts.score) or known) >= self.patience
+        return _stale(_shown(known, method.default_score) or known) >= self.patience
 
     def measure(self, method: Method, step: int, checkpoint: str) -> list[Candidate]:
         """AUCp of every version and score of a method as it stands."""
@@ -131,30 +131,32 @@ def pseudo_auc(
 
 
 def best_candidate(
-    candidates: Sequence[Candidate], rule: str, paper_score: str
+    candidates: Sequence[Candidate], rule: str, default_score: str
 ) -> tuple[Pick, Candidate]:
     """The candidate with the highest AUROC, steadied by its neighbours, but for ties.
 
     Of many candidates the highest by itself is often one that was lucky once; so the checkpoints
     before and after it, with the same weights and score, count half.
-    A score that says nothing of where, and is not the paper's, must lie two standard errors above
+    A score that says nothing of where, and is not the method's default, must lie two standard errors above
     all others: which of two scores is the better one shows on few images less clearly than which of
     two checkpoints, and a reader wants a score that the map agrees with.
     What lies within two standard errors of the highest is a tie, because the highest of dozens is
     highest by as much from luck alone. It goes to the latest checkpoint, where rates have fallen;
-    there to the paper's score and then to the averaged weights, if they are among the tied.
+    there to the method's default score and then to the averaged weights, if they are among the tied.
     Beside it goes the best score of its map. Raises InputError without candidates.
     """
     if not candidates:
         raise InputError("no checkpoint to select from; train first")
     steady = _steadied(candidates)
     top = max(candidates, key=steady.__getitem__)
-    if shown := _shown(candidates, paper_score):
+    if shown := _shown(candidates, default_score):
         best_shown = max(shown, key=steady.__getitem__)
         if _are_tied(top, best_shown, steady):
             candidates, top = shown, best_shown
     tied = [c for c in candidates if _are_tied(top, c, steady)]
-    best = max(tied, key=lambda c: (c.step, c.score == paper_score, c.version == "ema", steady[c]))
+    best = max(
+        tied, key=lambda c: (c.step, c.score == default_score, c.version == "ema", steady[c])
+    )
     beside = [c for c in candidates if c.score in SCORES and _same_map(c, best)]
     of_map = max(beside, key=lambda c: (c.score == best.score, c.auroc), default=None)
     pick = Pick(
@@ -164,9 +166,9 @@ def best_candidate(
     return pick, best
 
 
-def _shown(candidates: Sequence[Candidate], paper_score: str) -> list[Candidate]:
-    """Those with the paper's score or one of a map, where a reader sees what it speaks of."""
-    return [c for c in candidates if c.score in SCORES or c.score == paper_score]
+def _shown(candidates: Sequence[Candidate], default_score: str) -> list[Candidate]:
+    """Those with the method's default score or one of a map, where a reader sees what it is of."""
+    return [c for c in candidates if c.score in SCORES or c.score == default_score]
 
 
 def _are_tied(top: Candidate, other: Candidate, steady: Mapping[Candidate, float]) -> bool:
@@ -293,7 +295,9 @@ def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut)
 
 
 def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selection:
-    pick, best = best_candidate(candidates, rule, run.config().facts.score)
+    # The default may depend on what was learned.
+    default = unselected(run, run.config().build_method(), "last").score
+    pick, best = best_candidate(candidates, rule, default)
     measure = "aucp" if rule == "aucp" else "auroc"
     error = best.error if np.isfinite(best.error) else None
     return Selection(pick, {measure: best.auroc, "standard_error": error})
