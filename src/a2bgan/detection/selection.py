@@ -137,12 +137,12 @@ def best_candidate(
 
     Of many candidates the highest by itself is often one that was lucky once; so the checkpoints
     before and after it, with the same weights and score, count half.
-    A score that says nothing of where, and is not the method's default, must lie two standard errors above
-    all others: which of two scores is the better one shows on few images less clearly than which of
-    two checkpoints, and a reader wants a score that the map agrees with.
+    A score that says nothing of where, and is not the method's default, must lie two standard
+    errors above all others: which of two scores is the better one shows on few images less clearly
+    than which of two checkpoints, and a reader wants a score that the map agrees with.
     What lies within two standard errors of the highest is a tie, because the highest of dozens is
     highest by as much from luck alone. It goes to the latest checkpoint, where rates have fallen;
-    there to the method's default score and then to the averaged weights, if they are among the tied.
+    there to the method's default score and then to the averaged weights, if they are tied.
     Beside it goes the best score of its map. Raises InputError without candidates.
     """
     if not candidates:
