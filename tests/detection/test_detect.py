@@ -59,6 +59,7 @@ def test_batches_side_by_side_are_judged_as_one_after_the_other(
     one = load_config(preset, None, settings).build_method()
     monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 32 * 32)
     images = np.concatenate([IMAGES] * 6)
+    modes = {name: network.training for name, network in one.networks.items()}
     before = torch.get_num_threads()
     found = []
     try:
@@ -71,7 +72,7 @@ def test_batches_side_by_side_are_judged_as_one_after_the_other(
         np.testing.assert_allclose(found[1][name], alone, rtol=1e-4, atol=1e-6)
         # Every image by itself, in evaluation mode: the same image has the same score.
         np.testing.assert_allclose(alone.reshape(6, 5), alone[:5][None].repeat(6, 0), rtol=1e-4)
-    assert all(network.training for network in one.networks.values())
+    assert {name: network.training for name, network in one.networks.items()} == modes
 
 
 def test_gradients_are_as_the_caller_has_them_between_batches(method: Method) -> None:
