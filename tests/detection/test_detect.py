@@ -40,7 +40,9 @@ def test_bfloat16_is_used_for_the_score_that_is_asked_for_and_changes_it_little(
     )
     np.testing.assert_allclose(exact, all_scores(method, IMAGES)[score], rtol=1e-6)
     assert not np.array_equal(exact, half)
-    np.testing.assert_allclose(half, exact, rtol=0.05, atol=0.02)
+    # Features less their mean lose more digits than an image does.
+    atol = 0.08 if score == "evidence" else 0.02
+    np.testing.assert_allclose(half, exact, rtol=0.05, atol=atol)
 
 
 def test_a_score_that_the_method_lacks_is_refused(method: Method) -> None:
