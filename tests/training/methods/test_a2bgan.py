@@ -145,26 +145,6 @@ class PlainFeatures(Plain):
         return found
 
 
-class Given:
-    """Stands for the cached features of a set: those of the images it was last given."""
-
-    def __init__(self, method: A2BGAN) -> None:
-        self.backbone = method.networks[FEATURES].backbone
-        self.images = torch.empty(0)
-
-    def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
-        assert count == len(self.images)
-        return self.backbone(self.images)
-
-
-def give(method: A2BGAN, b: Tensor, a: Tensor) -> None:
-    """Have D see these images as they are, where it sees cached features."""
-    for name, images in (("raw_healthy", b), ("raw_mixed", a)):
-        given = Given(method)
-        given.images = images
-        setattr(method, name, given)
-
-
 @pytest.mark.parametrize("features", [False, True])
 def test_the_fast_step_with_warm_up_and_replay(features):
     warm_up = f"method.discriminator.warmup_steps={0 if features else 2}"
@@ -181,8 +161,6 @@ def test_the_fast_step_with_warm_up_and_replay(features):
 
     for step in range(5):
         b, a = batches(step)
-        if features:
-            give(method, b, a)
         report = method.step(b, a, moment(step, fraction=step / 20))
         if step < 2 and not features:
             assert "g_identity" not in report
@@ -227,7 +205,6 @@ def test_frozen_features_stay_as_they_are():
     method = make("fast", "method.discriminator.warmup_steps=0", features=True)
     before = copy.deepcopy(method.networks[FEATURES].backbone.state_dict())
     for step in range(2):
-        give(method, *batches(step))
         method.step(*batches(step), moment(step))
     assert set(method.optimizers) == {"translator", "discriminator"}
     for name, value in method.networks[FEATURES].backbone.state_dict().items():
@@ -247,7 +224,6 @@ def test_a_score_of_what_was_not_trained_is_refused():
 
 def test_the_doubt_of_critics_is_their_mean_over_places_and_scales():
     method = make("fast", "method.discriminator.warmup_steps=0", features=True)
-    give(method, *batches(0))
     method.step(*batches(0), moment(0))
     x = batches(1)[1]
     with torch.no_grad():

@@ -234,24 +234,19 @@ class A2BGAN(StepMethod):
 
     def begin(self, sets: TrainingSets, *, resumed: bool) -> None:
         """Fit the evidence, and warm up D, which sees features, on A against B."""
-        if self.config.discriminator.features is None:
-            return
-        features: Any = self.networks[FEATURES]
-        self.raw_healthy, self.raw_mixed = (
-            RawFeatures(images, features.backbone, self.device)
-            for images in (sets.healthy, sets.mixed)
-        )
-        if resumed:
+        if self.config.discriminator.features is None or resumed:
             return
         fit_evidence(self.networks[EVIDENCE], sets, self.device)  # type: ignore[arg-type]
+        features: Any = self.networks[FEATURES]
+        both = [
+            RawFeatures(images, features.backbone, self.device)
+            for images in (sets.healthy, sets.mixed)
+        ]
         generator = torch.Generator(self.device).manual_seed(0)
-        sets_of_features = (self.raw_healthy, self.raw_mixed)
-        drawn = [raw.draw(SPREAD_IMAGES, generator) for raw in sets_of_features]
+        drawn = [raw.draw(SPREAD_IMAGES, generator) for raw in both]
         features.set_spreads([torch.cat(maps) for maps in zip(*drawn, strict=True)])
         for _ in range(self.config.discriminator.warmup_steps):
-            real, unhealthy = (
-                features.relative(raw.draw(WARMUP_BATCH, generator)) for raw in sets_of_features
-            )
+            real, unhealthy = (features.relative(raw.draw(WARMUP_BATCH, generator)) for raw in both)
             self._discriminator_step(real, [unhealthy])
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
@@ -270,7 +265,10 @@ class A2BGAN(StepMethod):
         translating = not warming and (moment.step + 1) % d.steps == 0
         self._scale_rates(linear_decay(moment.fraction, self.config.decay_from))
 
-        real, unhealthy = self._raw(healthy, mixed, moment)
+        # Augmented like what G translates: D must not take a shift or a contrast for disease.
+        with torch.no_grad():
+            raw = self._look(torch.cat([healthy, mixed]))
+        real, unhealthy = [part[: len(healthy)] for part in raw], [part[-n:] for part in raw]
         if warming:
             return self._discriminator_step(real, [unhealthy])
 
@@ -294,20 +292,6 @@ class A2BGAN(StepMethod):
         with self.fabric.autocast():  # Fabric halves what it has wrapped alone
             seen: list[Tensor] = self.networks[FEATURES](x)
         return seen
-
-    @torch.no_grad()
-    def _raw(
-        self, healthy: Tensor, mixed: Tensor, moment: Moment
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """What D sees of B and A as they are: the images given, or features of others."""
-        if self.config.discriminator.features is None:
-            return [healthy], [mixed]
-        features: Any = self.networks[FEATURES]
-        real, unhealthy = (
-            features.relative(raw.draw(len(healthy), moment.generator))
-            for raw in (self.raw_healthy, self.raw_mixed)
-        )
-        return real, unhealthy
 
     def _verdicts(self, seen: Sequence[Tensor]) -> list[Tensor]:
         """Outputs of D for what it sees, one for each scale: of the places that it judges by."""
