@@ -178,7 +178,7 @@ def test_padim_is_its_equations_written_out():
     for i in range(16):
         for j in range(16):
             samples = healthy[:, :, i, j]
-            inverse = np.linalg.inv(np.cov(samples, rowvar=False) + 0.01 * np.eye(20))
+            inverse = np.linalg.inv(np.cov(samples, rowvar=False) + 10 * np.eye(20))
             delta = tested[:, :, i, j] - samples.mean(0)
             distances[:, i, j] = np.sqrt(np.sum(delta @ inverse * delta, 1))
     expected = smoothed(distances).max((1, 2))

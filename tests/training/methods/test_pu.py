@@ -79,7 +79,8 @@ def test_it_learns_which_are_unhealthy(network, share, precision):
     method = make(
         network, f"method.healthy_share={share}", "method.learning_rate=0.003", precision=precision
     )
-    risks = [method.step(*batches(step), moment(step))["risk"].item() for step in range(150)]
+    steps = 150 if network == PIXELS else 50  # in emulated bfloat16 the backbone's are slow
+    risks = [method.step(*batches(step), moment(step))["risk"].item() for step in range(steps)]
     assert np.mean(risks[-10:]) < 0.9 * np.mean(risks[:10])
     _, mixed = batches(1000)
     scores = method.find(mixed).scores["unhealthy"]
