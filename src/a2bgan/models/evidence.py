@@ -1,6 +1,7 @@
 """Evidence that an image is of A and not of B, linear in a frozen backbone's features."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -80,9 +81,14 @@ class Evidence(nn.Module):
         self.register_buffer("error", torch.zeros(()))
 
     def forward(self, x: Tensor) -> "Found":
-        """Evidence in images (N, C, H, W) in [-1, 1]."""
-        features = on_one_grid(self.backbone(x))
-        relative, overall = split(features.float())
+        """Evidence in images (N, C, H, W) in [-1, 1]; under autocast only the backbone is halved."""
+        features, kind = on_one_grid(self.backbone(x)), x.device.type
+        halved = torch.is_autocast_enabled(kind)  # else nothing, which exports need not know of
+        with torch.autocast(kind, enabled=False) if halved else nullcontext():
+            return self._weigh(features.float())
+
+    def _weigh(self, features: Tensor) -> "Found":
+        relative, overall = split(features)
         places = standardised(relative, self.focal_spread[:, None, None])
         odds = torch.einsum("nchw,c->nhw", places, self.focal_weight) + self.focal_bias
         whole = standardised(overall - self.diffuse_mean, self.diffuse_spread)
