@@ -81,7 +81,7 @@ class Evidence(nn.Module):
         self.register_buffer("error", torch.zeros(()))
 
     def forward(self, x: Tensor) -> "Found":
-        """Evidence in images (N, C, H, W) in [-1, 1]; under autocast only the backbone is halved."""
+        """Evidence in images (N, C, H, W) in [-1, 1]; autocast reaches the backbone alone."""
         features, kind = on_one_grid(self.backbone(x)), x.device.type
         halved = torch.is_autocast_enabled(kind)  # else nothing, which exports need not know of
         with torch.autocast(kind, enabled=False) if halved else nullcontext():

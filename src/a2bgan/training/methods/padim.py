@@ -11,8 +11,8 @@ upsampled bilinearly to the input and smoothed with a Gaussian of sigma 4; their
 Differences:
 - Means and covariances are streamed and stored as triangles: memory does not grow with the images.
 - Any timm backbone with stages at strides 4, 8 and 16, or vision transformer; by default
-  EfficientNet-Lite0, 100 of its 176 channels, and 10 on the diagonal, as their variance is about 20.
-  Preset `padim-paper` has the paper's larger ResNet with the same weights (torchvision's first
+  EfficientNet-Lite0, 100 of its 176 channels, and 10 on the diagonal (their variance is about
+  20). Preset `padim-paper` has the paper's larger ResNet with the same weights (torchvision's first
   ImageNet ones), which must be there.
 - Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
   paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
