@@ -126,7 +126,6 @@ def train(
         if not stopped:
             enough(position)
         return Outcome(method, position, stopped, position.step - first)
-    passes_per_step = settings.batch_size * fabric.world_size / min(len(healthy), len(mixed))
     batches_b, batches_a = (
         RandomBatches(
             images,
@@ -163,7 +162,7 @@ def train(
                 )
                 for batch in (batches_b, batches_a)
             )
-            numbers = method.step(b, a, Moment(step, fraction, generator, step * passes_per_step))
+            numbers = method.step(b, a, Moment(step, fraction, generator))
             for name, value in numbers.items():
                 sums[name].append(value)
             step += 1

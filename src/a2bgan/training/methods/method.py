@@ -86,13 +86,11 @@ class Moment:
     step: steps done before this one.
     fraction: of the whole training that is over, in [0, 1]; schedules follow it.
     generator: this step's random numbers, on the training device; a function of seed and step.
-    passes: how often all images of the smaller set have been drawn before this step.
     """
 
     step: int
     fraction: float
     generator: torch.Generator
-    passes: float = 0
 
     def normal(self, like: Tensor, *shape: int) -> Tensor:
         """Standard normal numbers of a shape, on the device and in the precision of ``like``."""
