@@ -95,6 +95,7 @@ def test_both_models_against_plain_numpy(pyramid):
     assert set(values) == {
         "focal_spread", "focal_weight", "focal_bias", "diffuse_mean", "diffuse_spread",
         "diffuse_weight", "diffuse_bias", "score_mean", "score_spread", "weights", "reliability",
+        "error",
     }  # fmt: skip
     for name, value in values.items():
         getattr(evidence, name).copy_(torch.as_tensor(value))
