@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/a2bgan figure $(RUN) --out $(RUN)/figure.png
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -90,8 +90,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         check_score("median", A2BGAN.facts)
     assert str(caught.value) == (
-        "unknown score 'median': A2B-GAN has mean, discriminator, evidence, smooth-max, top-k, "
-        "mask-weighted"
+        "unknown score 'median': A2B-GAN has mean, discriminator, evidence, combined, "
+        "smooth-max, top-k, mask-weighted"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_mask_that_would_broadcast_is_refused(difference: torch.Tensor) -> Non
 
 def test_a_method_offers_its_papers_score_first_and_its_maps_scores_if_it_has_maps() -> None:
     of_map = ("smooth-max", "top-k", "mask-weighted")
-    assert scores_of(A2BGAN.facts) == ("mean", "discriminator", "evidence", *of_map)
+    assert scores_of(A2BGAN.facts) == ("mean", "discriminator", "evidence", "combined", *of_map)
     mapless = Facts("X", "Y 2020", score="latent", own_scores=("latent", "image"), makes_map=False)
     assert scores_of(mapless) == ("latent", "image")
 

@@ -1,7 +1,3 @@
-import time
-from concurrent.futures import ThreadPoolExecutor
-
-import faiss
 import torch
 
 from a2bgan.models.memory_bank import MemoryBank
@@ -33,18 +29,3 @@ def test_another_takes_what_was_saved_whatever_its_size():
     other.nearest(queries)
     other.load_state_dict(bank.state_dict())
     assert torch.equal(other.nearest(queries)[1], bank.nearest(queries)[1])
-
-
-def test_who_asks_while_the_index_is_made_gets_the_right_answer(monkeypatch):
-    class Slow(faiss.IndexFlatL2):
-        def add(self, patches):
-            time.sleep(0.2)
-            super().add(patches)
-
-    monkeypatch.setattr(faiss, "IndexFlatL2", Slow)
-    bank = MemoryBank()
-    patches = torch.rand(50, 4)
-    bank.fill(patches)
-    with ThreadPoolExecutor(4) as pool:
-        for _, numbers in pool.map(bank.nearest, [patches] * 4):
-            assert torch.equal(numbers[:, 0], torch.arange(50))

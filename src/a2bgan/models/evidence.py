@@ -80,6 +80,13 @@ class Evidence(nn.Module):
         self.register_buffer("reliability", torch.full((2,), 0.5))
         self.register_buffer("error", torch.zeros(()))
 
+    @property
+    def trust(self) -> float:
+        """How far the score can be trusted, 0 to 1: by how many standard errors, less one, the more
+        reliable model's AUROC exceeds 0.5."""
+        excess = (float(self.reliability.max()) - 0.5) / max(float(self.error), LEAST_SPREAD)
+        return min(max(excess - 1, 0.0), 1.0)
+
     def forward(self, x: Tensor) -> "Found":
         """Evidence in images (N, C, H, W) in [-1, 1]; autocast reaches the backbone alone."""
         features, kind = on_one_grid(self.backbone(x)), x.device.type

@@ -256,13 +256,20 @@ def test_by_default_the_translator_works_on_a_grid_of_about_64(size, coarsening)
 
 
 @pytest.mark.parametrize(
-    ("weights", "score"),
-    [((1.0, 0.0), "smooth-max"), ((0.5, 0.5), "smooth-max"), ((0.2, 0.8), "evidence")],
+    ("reliability", "trust"), [(0.5, 0.0), (0.6, 0.0), (0.65, 0.5), (0.9, 1.0)]
 )
-def test_the_default_score_follows_what_the_evidence_found_reliable(weights, score):
+def test_the_default_score_adds_evidence_to_the_map_as_far_as_it_is_trusted(reliability, trust):
     method = make("fast", features=True, prepared=False)
-    method.networks[EVIDENCE].weights.copy_(torch.tensor(weights))
-    assert method.default_score == score
+    assert method.default_score == "combined"
+    evidence = method.networks[EVIDENCE]
+    evidence.focal_weight.normal_(0, 0.01)
+    evidence.error.fill_(0.1)
+    evidence.reliability.copy_(torch.tensor([0.4, reliability]))
+    x = batches(1)[0]
+    found = method.find(x)
+    highest = np.array([np.log(max(m.max(), 1e-6)) for m in found.anomaly_map.numpy()])
+    expected = highest + 0.5 * trust * found.scores["evidence"].numpy()
+    np.testing.assert_allclose(found.scores["combined"].numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
@@ -320,7 +327,10 @@ def test_the_discriminator_is_asked_when_its_score_is(monkeypatch):
     doubt = method._doubt
     monkeypatch.setattr(method, "_doubt", lambda x: asked.append(len(x)) or doubt(x))
     finding = method.find(torch.cat(batches(0)))
-    assert set(finding.scores) == {"discriminator", "evidence"} and "mean" not in finding.scores
+    assert (
+        set(finding.scores) == {"discriminator", "evidence", "combined"}
+        and "mean" not in finding.scores
+    )
     assert not score_of(finding, "evidence").requires_grad
     assert asked == []
     assert not score_of(finding, "discriminator").requires_grad

@@ -141,6 +141,12 @@ PLACES_OF_G = 64
 SHARPNESS = 2.0
 """The map counts as far as a place's log odds, times this, speak for A; see `A2BGAN.find`."""
 
+EVIDENCE_SHARE = 0.5
+"""How much evidence counts in the score `combined`."""
+
+LEAST_CHANGE = 1e-6
+"""Map values are raised to this before their logarithm is taken."""
+
 SPREAD_IMAGES = 128
 """So many images of each set say how far features spread."""
 
@@ -157,6 +163,16 @@ def coarsening_for(size: int) -> int:
     return next(fitting, 1)
 
 
+def combined_score(anomaly_map: Tensor, evidence: Tensor, trust: float) -> Tensor:
+    """Logarithm (N,) of a map's highest value (N, H, W), plus evidence (N,) as far as trusted.
+
+    The logarithm varies by a third or so among healthy images, evidence by one: with
+    `EVIDENCE_SHARE` of it both count about alike.
+    """
+    highest = anomaly_map.flatten(1).amax(1).clamp_min(LEAST_CHANGE)
+    return highest.log() + EVIDENCE_SHARE * trust * evidence
+
+
 class A2BGAN(StepMethod):
     """Translator G and discriminator D, trained by equations 1 to 10.
 
@@ -171,7 +187,7 @@ class A2BGAN(StepMethod):
         title="A2B-GAN",
         paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         score="mean",
-        own_scores=("discriminator", "evidence"),
+        own_scores=("discriminator", "evidence", "combined"),
         uses_mixed=True,
         tasks=("detection", "translation"),
     )
@@ -391,12 +407,8 @@ class A2BGAN(StepMethod):
 
     @property
     def default_score(self) -> str:
-        """The highest value of the map where A differs at places, the evidence where it differs all
-        over, by what cross-validation found more reliable; the paper's score without evidence."""
-        if EVIDENCE not in self.networks:
-            return self.facts.score
-        focal, diffuse = self.networks[EVIDENCE].weights.tolist()  # type: ignore[operator]
-        return "smooth-max" if focal >= diffuse else EVIDENCE
+        """Map and evidence together; the paper's score without evidence."""
+        return "combined" if EVIDENCE in self.networks else self.facts.score
 
     @property
     def ready(self) -> bool:
@@ -426,10 +438,12 @@ class A2BGAN(StepMethod):
             anomaly_map = gaussian_smooth(anomaly_map, sigma)
         scores: dict[str, Any] = {"discriminator": lambda: self._doubt(x)}
         if EVIDENCE in self.networks:
-            evidence = self.networks[EVIDENCE](x)
+            network: Any = self.networks[EVIDENCE]
+            evidence = network(x)
             odds = over_pixels(evidence.odds, x.shape[-2:])
             anomaly_map = anomaly_map * torch.sigmoid(SHARPNESS * odds)
             scores["evidence"] = lambda: evidence.score
+            scores["combined"] = lambda: combined_score(anomaly_map, evidence.score, network.trust)
         learned = self.config.translator.mask == "learned"
         return Finding(anomaly_map, twin, mask[:, 0] if learned else None, WhenAsked(**scores))
 
