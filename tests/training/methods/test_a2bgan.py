@@ -265,10 +265,11 @@ def test_the_default_score_adds_evidence_to_the_map_as_far_as_it_is_trusted(reli
     evidence.focal_weight.normal_(0, 0.01)
     evidence.error.fill_(0.1)
     evidence.reliability.copy_(torch.tensor([0.4, reliability]))
+    evidence.weights.copy_(torch.tensor([0.7, 0.3]))
     x = batches(1)[0]
     found = method.find(x)
     highest = np.array([np.log(max(m.max(), 1e-6)) for m in found.anomaly_map.numpy()])
-    expected = highest + 0.5 * trust * found.scores["evidence"].numpy()
+    expected = 0.7 * highest + 0.5 * trust * found.scores["evidence"].numpy()
     np.testing.assert_allclose(found.scores["combined"].numpy(), expected, rtol=1e-4, atol=1e-4)
 
 

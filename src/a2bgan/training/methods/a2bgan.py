@@ -163,14 +163,15 @@ def coarsening_for(size: int) -> int:
     return next(fitting, 1)
 
 
-def combined_score(anomaly_map: Tensor, evidence: Tensor, trust: float) -> Tensor:
-    """Logarithm (N,) of a map's highest value (N, H, W), plus evidence (N,) as far as trusted.
+def combined_score(anomaly_map: Tensor, score: Tensor, evidence: Evidence) -> Tensor:
+    """Logarithm (N,) of a map's highest value (N, H, W) and the score of evidence (N,), added up.
 
-    The logarithm varies by a third or so among healthy images, evidence by one: with
-    `EVIDENCE_SHARE` of it both count about alike.
+    The map points at places: it counts as much as the model of places does within the evidence.
+    Evidence counts as far as it is trusted. Among healthy images the logarithm varies by a third or
+    so and evidence by one, so that with `EVIDENCE_SHARE` of it both are of one size.
     """
     highest = anomaly_map.flatten(1).amax(1).clamp_min(LEAST_CHANGE)
-    return highest.log() + EVIDENCE_SHARE * trust * evidence
+    return evidence.weights[0] * highest.log() + EVIDENCE_SHARE * evidence.trust * score
 
 
 class A2BGAN(StepMethod):
@@ -443,7 +444,7 @@ class A2BGAN(StepMethod):
             odds = over_pixels(evidence.odds, x.shape[-2:])
             anomaly_map = anomaly_map * torch.sigmoid(SHARPNESS * odds)
             scores["evidence"] = lambda: evidence.score
-            scores["combined"] = lambda: combined_score(anomaly_map, evidence.score, network.trust)
+            scores["combined"] = lambda: combined_score(anomaly_map, evidence.score, network)
         learned = self.config.translator.mask == "learned"
         return Finding(anomaly_map, twin, mask[:, 0] if learned else None, WhenAsked(**scores))
 
