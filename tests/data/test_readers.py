@@ -7,9 +7,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps
 
 from a2bgan.data.readers import READERS, ImageError, PassingImageError, read_image, read_mask
 
@@ -109,38 +111,88 @@ def test_float_tiffs_whose_zero_is_white_are_turned_over_within_their_range(
     assert np.array_equal(read_image(tmp_path / "f.tif", LIMIT), values)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
-    ("content", "layout"),
+    ("kind", "low", "high"),
     [
-        (lambda g: tiff("<", 3, g.astype("<f8").tobytes(), 64), "64-bit float"),
-        (lambda g: tiff(">", 3, g.astype(">f8").tobytes(), 64), "64-bit float, big-endian"),
-        (
-            lambda g: tiff(">", 1, g.astype(">u4").tobytes(), 32),
-            "32-bit unsigned integer, big-endian",
-        ),
-        (lambda g: tiff("<", 3, g.astype("<f2").tobytes()), "16-bit float"),
-        (
-            lambda g: tiff("<", 1, g.astype("<u4").tobytes(), 32, photometric=0),
-            "32-bit unsigned integer, 0 is white",
-        ),
+        ("u1", 0, 255), ("i1", -128, 127), ("u2", 0, 4095), ("i2", -1000, 3000),
+        ("i4", -100_000, 100_000), ("u4", 0, 2**31), ("f2", 0, 1), ("f4", -1, 1), ("f8", 0, 9),
     ],
-)
-def test_layouts_of_tiff_that_are_not_read_are_named(
-    tmp_path: Path, grey: np.ndarray, content: Callable[[np.ndarray], bytes], layout: str
+)  # fmt: skip
+def test_tiffs_of_every_depth_hold_their_values(
+    tmp_path: Path, kind: str, low: int, high: int, order: str, compression: str | None
 ) -> None:
-    (tmp_path / "a.tif").write_bytes(content(grey))
-    with pytest.raises(ImageError) as caught:
-        read_image(tmp_path / "a.tif", LIMIT)
-    assert str(caught.value) == f"a TIFF layout that is not supported ({layout})"
+    rng = np.random.default_rng(0)
+    for shape in ((20, 30), (20, 30, 3)):
+        values = (low + rng.random(shape) * (high - low)).astype(kind)
+        photometric = "minisblack" if len(shape) == 2 else "rgb"
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, byteorder=order, compression=compression,
+            photometric=photometric,
+        )  # fmt: skip
+        found = read_image(tmp_path / "a.tif", LIMIT)
+        assert np.array_equal(found, values.astype(found.dtype))
+        assert found.dtype == {"u1": np.uint8, "u2": np.uint16}.get(kind, np.float32)
 
 
-def test_colour_tiffs_of_floats_are_named(tmp_path: Path) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    colours = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
-    for options in ({}, {"bigtiff": True}):
-        tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", **options)
-        with pytest.raises(ImageError, match=r"not supported \(32-bit float, 3 channels\)$"):
-            read_image(tmp_path / "a.tif", LIMIT)
+def test_colour_and_transparency_of_16_bits_keep_their_depth(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 30, 4)).astype(np.uint16)
+    half = np.full((20, 30, 1), 2**15, np.uint16)
+    write = {
+        "png": lambda a: (tmp_path / "a.png").write_bytes(
+            imagecodecs.png_encode(np.ascontiguousarray(a))
+        ),
+        "tif": lambda a: tifffile.imwrite(
+            tmp_path / "a.tif", a, photometric="rgb" if a.shape[2] > 2 else "minisblack",
+            planarconfig="contig", extrasamples=["unassalpha"] * (a.shape[2] in (2, 4)),
+        ),
+    }  # fmt: skip
+    for suffix, save in write.items():
+        save(values[..., :3])
+        assert np.array_equal(read_image(tmp_path / f"a.{suffix}", LIMIT), values[..., :3])
+        for channels in (1, 3):
+            save(np.concatenate([values[..., :channels], half], 2))
+            found = read_image(tmp_path / f"a.{suffix}", LIMIT)
+            expected = np.squeeze(values[..., :channels] // 2)
+            assert found.dtype == np.uint16 and found.shape == expected.shape
+            assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_a_tiff_is_turned_upright(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-9, 9, (20, 30)).astype(np.int16)
+    for orientation in range(1, 9):
+        tag = (274, "H", 1, orientation, True)
+        tifffile.imwrite(tmp_path / "a.tif", values, extratags=[tag])
+        flat = Image.fromarray((values + 9).astype(np.uint8))
+        flat.getexif()[274] = orientation
+        upright = np.asarray(ImageOps.exif_transpose(flat)).astype(int) - 9
+        assert np.array_equal(read_image(tmp_path / "a.tif", LIMIT), upright)
+
+
+def test_half_a_jpeg_is_refused_with_or_without_an_end_marker(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
+    for options in ({}, {"progressive": True}):
+        picture.save(tmp_path / "a.jpg", quality=90, **options)
+        stream = (tmp_path / "a.jpg").read_bytes()
+        expected = read_image(tmp_path / "a.jpg", LIMIT)
+        for cut in (len(stream) // 2, len(stream) - 40):
+            for end in (b"", b"\xff\xd9"):
+                (tmp_path / "a.jpg").write_bytes(stream[:cut] + end)
+                with pytest.raises(ImageError, match=r"^truncated file$"):
+                    read_image(tmp_path / "a.jpg", LIMIT)
+        for whole in (stream[:-2], stream + b"appended by a program"):
+            (tmp_path / "a.jpg").write_bytes(whole)
+            assert np.array_equal(read_image(tmp_path / "a.jpg", LIMIT), expected)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "webp", "jp2", "jfif"])
+def test_other_pictures_are_read(tmp_path: Path, grey: np.ndarray, suffix: str) -> None:
+    options = {"webp": {"lossless": True}, "jfif": {"format": "JPEG", "quality": 100}}
+    Image.fromarray(grey).save(tmp_path / f"a.{suffix}", **options.get(suffix, {}))
+    found = read_image(tmp_path / f"a.{suffix}", LIMIT)
+    found = found[..., 0] if found.ndim == 3 else found
+    assert np.abs(found.astype(int) - grey).max() <= (4 if suffix == "jfif" else 0)
 
 
 def test_jpeg_in_grey_colour_and_cmyk(tmp_path: Path) -> None:
@@ -240,8 +292,8 @@ def write_huge_header(path: Path) -> None:
         ("a.png", lambda p: p.mkdir(), "^a folder, not a file$"),
         ("a.png", lambda p: p.touch(), "^empty file$"),
         ("a.png", os.mkfifo, "^not a regular file$"),
-        ("a.png", lambda p: p.write_text("path,split\n" * 50), "^not a PNG, JPEG or TIFF"),
-        ("a.png", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n"), "^not a PNG, JPEG or TIFF"),
+        ("a.png", lambda p: p.write_text("path,split\n" * 50), "^not a PNG, JPEG, TIFF, BMP"),
+        ("a.png", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n"), "^not a PNG, JPEG, TIFF, BMP"),
         ("a.png", lambda p: write_truncated(p, "PNG"), "^truncated file$"),
         ("a.jpg", lambda p: write_truncated(p, "JPEG"), "^truncated file$"),
         ("a.tif", lambda p: write_truncated(p, "TIFF"), "^(not a PNG|truncated|damaged)"),
@@ -255,7 +307,7 @@ def write_huge_header(path: Path) -> None:
         ("a.png", lambda p: write_png(p, np.eye(7, 90, dtype=bool)), r"^too small \(90 x 7 "),
         ("a.dcm", lambda p: p.write_bytes(b"DICM"), "^not a DICOM file, or a damaged one$"),
         ("a.nii.gz", lambda p: p.write_bytes(b"x"), "^truncated file"),
-        ("a.gif", lambda p: p.write_bytes(b"x"), r"^unknown format \(.gif\); use PNG"),
+        ("a.mha", lambda p: p.write_bytes(b"x"), r"^unknown format \(.mha\); use PNG"),
         ("a.1.2", lambda p: p.write_bytes(b"x"), r"^unknown format \(no known suffix\)"),
         ("a", lambda p: p.write_bytes(b"x"), "^unknown format"),
         ("a\0.png", lambda p: None, "^not a valid file name$"),
@@ -280,7 +332,8 @@ def test_a_file_without_permission_is_named(tmp_path: Path, grey: np.ndarray) ->
 
 
 def test_every_suffix_has_a_reader() -> None:
-    assert {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".nii.gz"} == set(READERS)
+    pictures = {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
+    assert pictures | {".dcm", ".nii", ".nii.gz"} == set(READERS)
 
 
 @pytest.mark.filterwarnings("ignore")

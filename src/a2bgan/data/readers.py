@@ -5,12 +5,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from a2bgan.data.slice_names import SliceName, parse_slice
 
@@ -24,8 +24,12 @@ LARGEST_PIXEL_COUNT = 178_956_970
 # All labels of 16 bits are more.
 ROUNDING = 1e-5
 
-# What TIFF calls SampleFormat.
-SAMPLE_KINDS = {1: "unsigned integer", 2: "signed integer", 3: "float"}
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Where a PNG's header says how many bits and channels there are.
+DEEP_PNG_HEADER = 26
 
 # Compressions of TIFF that change values.
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
@@ -76,11 +80,10 @@ def read_image(path: Path, max_pixels: int) -> np.ndarray:
 def read_picture(path: Path, reading: Reading) -> Picture:
     """Read the image at `path` as stored, upright, without scaling its values.
 
-    Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float and
-    signed files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
+    Returns (H, W) for grey and (H, W, 3) for colour: uint8, uint16, or float32 for float, signed
+    and 32-bit files. Transparency is composited on black, 1-bit images become 0 and 255, palettes
     become colours, TIFFs whose 0 is white are turned over (those in floats within their own range),
     and the EXIF orientation is applied.
-    Colour of 16 bits a channel may be reduced to 8 bits by Pillow; grey of 16 bits keeps them.
     DICOM: see `a2bgan.data.dicom`; slices of volumes, which `a2bgan.data.slice_names` names:
     `a2bgan.data.volumes`.
 
@@ -251,67 +254,58 @@ def _read_with_pillow(path: Path, reading: Reading) -> Picture:
     # From an open file, not a path: Pillow would map the file into memory, and a file that shrinks
     # under a map kills the process.
     with open_image_file(path) as file:
+        start = file.peek(DEEP_PNG_HEADER)
+        if start[:4] in TIFF_STARTS:
+            from a2bgan.data.tiff import read_tiff
+
+            if (picture := read_tiff(file, max_pixels)) is not None:
+                return picture
         try:
-            opened = Image.open(file, formats=("PNG", "JPEG", "TIFF"))
+            opened = Image.open(file, formats=PILLOW_FORMATS)
         except UnidentifiedImageError:
-            if layout := _tiff_layout(file):
-                raise ImageError(f"a TIFF layout that is not supported ({layout})") from None
-            raise ImageError("not a PNG, JPEG or TIFF image, or a damaged one") from None
+            raise ImageError(f"not a {', '.join(PILLOW_FORMATS)} image, or damaged") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise ImageError(f"too large (more than {max_pixels:,} pixels)") from None
         with opened as image:
             _check_header(image, max_pixels)
+            if image.format == "PNG" and start[24:25] == b"\x10" and start[25:26] != b"\0":
+                return Picture(_deep_png(file))
+            if image.format in ("JPEG", "MPO"):
+                return LossyPicture(_whole_jpeg(file))
             image.load()
-            values = _to_array(ImageOps.exif_transpose(image), unsigned=_is_unsigned(image))
-            # Pillow turns over the shorter ones itself.
-            if values.dtype != np.uint8 and _zero_is_white(image):
-                values = _turned_over(values)
+            values = _to_array(ImageOps.exif_transpose(image))
             return LossyPicture(values) if _is_lossy(image) else Picture(values)
 
 
+def _whole_jpeg(file: BufferedReader) -> np.ndarray:
+    """A JPEG's values; one that lacks nothing but its end marker is read."""
+    from a2bgan.data.jpeg_stream import require_whole, with_end
+
+    def decode(stream: bytes) -> np.ndarray:
+        with Image.open(BytesIO(stream), formats=("JPEG",)) as image:
+            return _to_array(ImageOps.exif_transpose(image))
+
+    file.seek(0)
+    content = file.read()
+    require_whole(content, decode)
+    return decode(with_end(content))
+
+
+def _deep_png(file: BufferedReader) -> np.ndarray:
+    """Colour or transparency of 16 bits a channel, which Pillow reduces to 8."""
+    import imagecodecs
+
+    file.seek(0)
+    values: np.ndarray = imagecodecs.png_decode(file.read())
+    if values.shape[2] in (2, 4):
+        seen = values[..., :-1].astype(np.uint32) * values[..., -1:] // np.iinfo(np.uint16).max
+        values = seen.astype(np.uint16)
+    return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+
+
 def _is_lossy(image: Image.Image) -> bool:
-    # What a JPEG calls itself depends on how many pictures are in it.
-    return image.format not in ("PNG", "TIFF") or image.info.get("compression") in LOSSY_TIFF
-
-
-def _zero_is_white(image: Image.Image) -> bool:
-    tags = getattr(image, "tag_v2", {})
-    return bool(tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
-
-
-def _turned_over(values: np.ndarray) -> np.ndarray:
-    """White as black: within 16 bits, and of floats, which have no greatest value, within what the
-    image holds."""
-    if values.dtype == np.uint16:
-        return np.iinfo(np.uint16).max - values
-    # In double precision: the sum can leave the range of single.
-    turned = (float(values.min()) + float(values.max())) - values.astype(np.float64)
-    return turned.astype(np.float32)
-
-
-def _is_unsigned(image: Image.Image) -> bool:
-    tags = getattr(image, "tag_v2", {})
-    return bool(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 1)
-
-
-def _tiff_layout(file: BufferedReader) -> str:
-    """How the pixels of a TIFF that Pillow does not know are stored; "" for any other file."""
-    try:
-        file.seek(0)
-        header = file.read(8)
-        # BigTIFF's header is longer.
-        header += file.read(8) if header[2:4] in (b"+\0", b"\0+") else b""
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-        file.seek(tags.next)
-        tags.load(file)
-        bits = tags[TiffImagePlugin.BITSPERSAMPLE]
-        kind = SAMPLE_KINDS[tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]]
-        white = tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] == 0
-    except Exception:  # whatever a damaged file provokes
-        return ""
-    channels = f", {len(bits)} channels" if len(bits) > 1 else ""
-    order = ", big-endian" if header[:2] == b"MM" else ""
-    return f"{bits[0]}-bit {kind}{channels}{order}{', 0 is white' if white else ''}"
+    lossless = image.format in ("PNG", "TIFF", "BMP", "GIF")
+    return not lossless or image.info.get("compression") in LOSSY_TIFF
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
@@ -322,20 +316,16 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
     if min(width, height) < SMALLEST_SIDE:
         raise ImageError(f"too small ({width} x {height} pixels)")
     # A JPEG with several pictures (MPO) carries previews of the first one, so that one is read.
-    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "TIFF") else 1
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if frames > 1:
         raise ImageError(f"multi-frame file ({frames} frames); split it")
 
 
-def _to_array(image: Image.Image, *, unsigned: bool) -> np.ndarray:
+def _to_array(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
-    if image.mode == "F":
-        return np.array(image, dtype=np.float32)
-    if image.mode == "I":
-        values = np.asarray(image)
-        # Pillow takes the upper half of unsigned values for negative ones.
-        return _from_32_bit_integers(values.view(np.uint32) if unsigned else values)
+    if image.mode == "I":  # grey PNG of 16 bits, in older versions of Pillow
+        return np.asarray(image).astype(np.uint16)
     if image.has_transparency_data:
         return _composite_on_black(image)
     if image.mode == "1":
@@ -346,12 +336,6 @@ def _to_array(image: Image.Image, *, unsigned: bool) -> np.ndarray:
         except ValueError:
             raise ImageError(f"unsupported colour mode ({image.mode})") from None
     return np.array(image)
-
-
-def _from_32_bit_integers(values: np.ndarray) -> np.ndarray:
-    # Pillow uses this mode for some 16-bit files as well as for signed and 32-bit ones.
-    fits = values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max
-    return values.astype(np.uint16 if fits else np.float32)
 
 
 def _composite_on_black(image: Image.Image) -> np.ndarray:
@@ -408,8 +392,13 @@ READERS: dict[str, Reader] = {
     ".png": _read_with_pillow,
     ".jpg": _read_with_pillow,
     ".jpeg": _read_with_pillow,
+    ".jfif": _read_with_pillow,
     ".tif": _read_with_pillow,
     ".tiff": _read_with_pillow,
+    ".bmp": _read_with_pillow,
+    ".gif": _read_with_pillow,
+    ".webp": _read_with_pillow,
+    ".jp2": _read_with_pillow,
     ".dcm": _read_dicom,
     ".nii": _refuse_volume,
     ".nii.gz": _refuse_volume,

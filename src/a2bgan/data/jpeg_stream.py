@@ -1,0 +1,92 @@
+"""What a JPEG stream says of itself, and whether all of it is there.
+
+Most decoders fill the missing part of a JPEG with grey and say nothing. Standard: ITU-T T.81.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
+
+from a2bgan.data.readers import ImageError
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+
+FILLER = b"\x5a\x33" * 512
+"""Bytes that a decoder reads on with where data are missing, and passes over where none are."""
+
+
+class JpegFrame(NamedTuple):
+    """What stands in a stream's frame header. bits: of a sample; components: (identifier,
+    horizontal, vertical sampling) of each; markers: the application segments before it (0 for
+    JFIF's APP0, 14 for Adobe's APP14)."""
+
+    rows: int
+    columns: int
+    bits: int
+    components: tuple[tuple[int, int, int], ...]
+    markers: frozenset[int]
+
+    @property
+    def is_unmarked_ycbcr(self) -> bool:
+        """Whether colours are surely YCbCr though no segment says so: their components are
+        numbered as JFIF numbers them, and not all are sampled alike."""
+        numbers = tuple(number for number, *_ in self.components)
+        sampling = {tuple(rest) for _, *rest in self.components}
+        return not self.markers & {0, 14} and numbers == (1, 2, 3) and len(sampling) > 1
+
+
+def jpeg_frame(stream: bytes) -> JpegFrame | None:
+    """The frame header of a JPEG or JPEG-LS stream; None where none is found."""
+    place, markers = 2, set()
+    while stream[:2] == START and place + 9 < len(stream) and stream[place] == 0xFF:
+        marker = stream[place + 1]
+        if marker == 0xFF:  # fill
+            place += 1
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = (
+                int.from_bytes(stream[place + k : place + k + 2], "big") for k in (5, 7)
+            )
+            count, first = stream[place + 9], place + 10
+            listed = stream[first : first + 3 * count]
+            components = tuple(
+                (listed[k], listed[k + 1] >> 4, listed[k + 1] & 15)
+                for k in range(0, len(listed) - 2, 3)
+            )
+            return JpegFrame(rows, columns, stream[place + 4], components, frozenset(markers))
+        else:
+            if 0xE0 <= marker <= 0xEF:
+                markers.add(marker - 0xE0)
+            place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return None
+
+
+def with_end(stream: bytes) -> bytes:
+    """A stream with an end marker, which some writers leave out."""
+    return stream if stream.rstrip(b"\0").endswith(END) else stream + END
+
+
+def require_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> None:
+    """Refuse a JPEG stream whose data end early, whether or not an end marker stands behind them.
+
+    decode: a decoder of the stream. It is asked where simplejpeg does not know the kind of JPEG (12
+    bits, lossless): data are complete where the picture is the same whatever follows them.
+
+    Raises ImageError.
+    """
+    try:
+        # At an eighth of the size: all data are read, but little is computed.
+        simplejpeg.decode_jpeg(with_end(stream), "gray", min_height=1, min_width=1, min_factor=8)
+        return
+    except ValueError as error:
+        if "premature end" in str(error).lower():
+            raise ImageError("truncated file") from None
+    whole = decode(with_end(stream))
+    body = stream.rstrip(b"\0").removesuffix(END)
+    try:
+        followed = decode(body + FILLER + END)
+    except Exception:
+        raise ImageError("truncated file") from None
+    if not np.array_equal(whole, followed):
+        raise ImageError("truncated file")
