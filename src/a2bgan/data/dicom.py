@@ -4,21 +4,27 @@ Standard: DICOM PS3.3 (C.7.6.3 pixels, C.11.1 modality LUT, C.11.2 VOI LUT) and 
 """
 
 import io
-import logging
+import math
 import os
-import warnings
+import re
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.processing import (
+    apply_color_lut,
+    apply_modality_lut,
+    apply_voi,
+    convert_color_space,
+)
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -27,11 +33,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
 
+from a2bgan.data.jpeg_stream import jpeg_frame, require_whole, with_end
+from a2bgan.data.quiet_pydicom import quiet_pydicom
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
@@ -54,18 +65,46 @@ NOT_DEFLATED = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
 # Compressions that change values, or may.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
+# Where the scanner saw nothing: the value, or both ends of a range; of integers and of floats.
+PADDING = (
+    ("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    (
+        "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit",
+        "DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit",
+    ),
+)  # fmt: skip
+
+# What a decoder has to know of a frame.
+DESCRIPTION = (
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+)  # fmt: skip
+
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# What pydicom and its decoders have to say about a file can quote a patient's name.
-for _name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "highdicom"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
-    logging.getLogger(_name).propagate = False
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+# Which of pydicom's plugins decodes a syntax. There is no second opinion: a more lenient decoder
+# turns half a stream into a picture.
+PLUGINS = {
+    RLELossless: "pydicom",  # the one in Rust ends the process over a damaged file
+    JPEGBaseline8Bit: "pillow",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+}
+OTHER_PLUGIN = "pylibjpeg"
+
+# Of these pydicom has no decoder, or one that ends the process over a damaged file.
+DEEP_JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+
+# Text that stands for a number, however wrongly.
+NUMBER_LIKE = re.compile(r"[-+]?[\d.,eE+-]{1,16}|[-+]?(nan|inf(inity)?)", re.IGNORECASE)
+
+SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
+@quiet_pydicom()
 def read_dicom(path: Path, reading: Reading) -> Picture:
     """Read one image: (H, W) or (H, W, 3).
 
@@ -77,31 +116,55 @@ def read_dicom(path: Path, reading: Reading) -> Picture:
     where it has one; for "full", for colour and for up to 8 bits, the range of its bits. Raises
     ImageError.
     """
-    _silence()
+    picture, padding = _read(path, reading)
+    if padding is not None and not padding.all():
+        values = picture.values
+        filled = np.where(padding, values[~padding].min(), values)
+        picture = picture._replace(values=np.ascontiguousarray(filled))
+    return picture
+
+
+@quiet_pydicom()
+def read_slice_of_series(path: Path, reading: Reading) -> tuple[Picture, np.ndarray | None]:
+    """As `read_dicom`, but padding keeps its value; and where it is, bool (H, W), or None.
+
+    What padding becomes is for the whole series to say.
+    """
+    return _read(path, reading)
+
+
+def _read(path: Path, reading: Reading) -> tuple[Picture, np.ndarray | None]:
     with open_image_file(path) as file:
         if os.fstat(file.fileno()).st_size > LARGEST_FILE:
             raise ImageError("too large (more than 2 GiB)")
-        _check(_parse(file, stop_before_pixels=True), reading)
+        header = _parse(file, stop_before_pixels=True)
+        _check(header, reading)
         file.seek(0)
         dataset = _parse(file)
+        if "PixelData" not in dataset and header.file_meta.TransferSyntaxUID.is_encapsulated:
+            # Where the file ends within its pixels, pydicom leaves them out.
+            file.seek(0)
+            dataset = _parse(io.BytesIO(file.read() + SEQUENCE_END))
     index = chosen_frame(dataset, reading)
     if not any(dataset.get(name) for name in PIXELS):
         raise ImageError("no image in it (no pixel data)")
     stored = _decode(dataset, index)
+    padding = None
     if dataset.SamplesPerPixel == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
         picture = _colour(stored, dataset, reading)
     else:
+        padding = _padding(stored, dataset)
         picture = _grey(stored, dataset, index, reading)
     lossy = dataset.file_meta.TransferSyntaxUID in LOSSY
-    return LossyPicture(*picture) if lossy else picture
+    return (LossyPicture(*picture) if lossy else picture), padding
 
 
+@quiet_pydicom()
 def read_tags(path: Path, keywords: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
     """Values of top-level elements as text, by keyword; absent and empty ones are left out.
 
     None for a file that is not DICOM or whose header cannot be read.
     """
-    _silence()
     try:
         with open_image_file(path) as file:
             dataset = _parse(file, stop_before_pixels=True, specific_tags=list(keywords))
@@ -116,9 +179,9 @@ def read_tags(path: Path, keywords: Sequence[str]) -> dict[str, tuple[str, ...]]
         return None
 
 
+@quiet_pydicom()
 def read_header(path: Path) -> Dataset:
     """All elements but the pixels. Raises ImageError."""
-    _silence()
     with open_image_file(path) as file:
         try:
             return _parse(file, stop_before_pixels=True)
@@ -131,17 +194,17 @@ def readable_transfer_syntaxes() -> list[UID]:
     found = []
     for syntax in AllTransferSyntaxes:
         with suppress(NotImplementedError):
-            if get_decoder(syntax).is_available:
+            if syntax in DEEP_JPEG or get_decoder(syntax).is_available:
                 found.append(syntax)
     return found
 
 
+@quiet_pydicom()
 def read_dicomdir(path: Path) -> list[Path]:
     """The image files that a DICOMDIR lists, in its order. Raises InputError.
 
     Names that lead out of its folder are refused.
     """
-    _silence()
     try:
         with open_image_file(path) as file:
             records = _parse(file).get("DirectoryRecordSequence", ())
@@ -163,15 +226,11 @@ def read_dicomdir(path: Path) -> list[Path]:
     return files
 
 
-def _silence() -> None:
-    warnings.filterwarnings("ignore", module=r"pydicom|openjpeg|libjpeg|rle|highdicom")
-
-
-def _parse(file: io.BufferedReader, **options: Any) -> Dataset:
+def _parse(file: io.BufferedIOBase, **options: Any) -> Dataset:
     """The dataset of a file, deflated ones within limits; old files have no preamble."""
     start = file.read(4096)
     file.seek(0)
-    source: io.BufferedReader | io.BytesIO = file
+    source = file
     if DEFLATED in start:
         source = io.BytesIO(_inflate(file.read()))
     elif start[128:132] != b"DICM" and not _looks_like_elements(start):
@@ -219,9 +278,11 @@ def _check(header: Dataset, reading: Reading) -> None:
         raise ImageError(f"too large ({width} x {height}; more than {reading.max_pixels:,} pixels)")
     if min(width, height) < SMALLEST_SIDE:
         raise ImageError(f"too small ({width} x {height} pixels)")
-    allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored", 0))
+    for keyword in ("BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation"):
+        _require(header, keyword)
+    allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored") or 0)
     if allocated not in (1, 8, 16, 32, 64) or stored > allocated:
-        raise ImageError(f"unsupported bit depth ({stored} of {allocated} bits)")
+        raise ImageError(f"unsupported bit depth (BitsStored {stored}, BitsAllocated {allocated})")
     samples = 1 if header.PhotometricInterpretation in ONE_SAMPLE else 3
     if header.PhotometricInterpretation not in ONE_SAMPLE + THREE_SAMPLES:
         raise ImageError("unsupported photometric interpretation")
@@ -235,8 +296,15 @@ def _check(header: Dataset, reading: Reading) -> None:
         # Not the value itself where it is no known one: anything may stand there.
         known = syntax.name if syntax in UID_dictionary else "an unknown one"
         raise ImageError(f"unsupported transfer syntax ({known})") from None
-    if not decoder.is_available:
-        raise PassingImageError(f"{syntax.name} needs a decoder; pip install 'a2bgan[jpeg]'")
+    if syntax.is_encapsulated and syntax not in DEEP_JPEG:
+        plugin = PLUGINS.get(syntax, OTHER_PLUGIN)
+        if plugin not in decoder.available_plugins:
+            raise PassingImageError(f"{syntax.name} needs a decoder; pip install {plugin}")
+
+
+def _require(dataset: Dataset, keyword: str) -> None:
+    if dataset.get(keyword) in (None, ""):
+        raise ImageError(f"{keyword} is missing")
 
 
 def chosen_frame(dataset: Dataset, reading: Reading) -> int:
@@ -250,58 +318,131 @@ def chosen_frame(dataset: Dataset, reading: Reading) -> int:
 def _decode(dataset: Dataset, index: int) -> np.ndarray:
     """Stored values of one frame, (H, W) or (H, W, 3), YBR as RGB."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if "PixelData" in dataset:
+        _require(dataset, "BitsStored")
+        _require(dataset, "PixelRepresentation")
+        if dataset.SamplesPerPixel == 3 and not syntax.is_encapsulated:
+            _require(dataset, "PlanarConfiguration")
+    lowest = _lowest_bit(dataset)
     if syntax.is_encapsulated:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        frame = pydicom.encaps.get_frame(dataset.PixelData, index, number_of_frames=frames)
-        inside = _codestream_size(frame)
-        # A decoder believes the picture in it, whose size nobody has checked.
-        if inside is not None and inside != (rows, columns):
+        decoded = _decode_frame(dataset, index)
+        if lowest and syntax != RLELossless:
             raise ImageError(
-                f"header and picture disagree ({columns} x {rows}, {inside[1]} x {inside[0]})"
+                f"HighBit ({dataset.HighBit}) contradicts BitsStored ({dataset.BitsStored})"
             )
-    elif "PixelData" in dataset:
-        expected = rows * columns * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
-        if dataset.PhotometricInterpretation == "YBR_FULL_422":
-            expected = expected // 3 * 2
-        if len(dataset.PixelData) < expected:
+    else:
+        if "PixelData" in dataset and len(dataset.PixelData) < _frame_bytes(dataset):
             raise ImageError("truncated file (fewer pixels than its header says)")
-    # Of the decoders for RLE, the one in Rust ends the process over a damaged file.
-    plugin = "pydicom" if syntax == RLELossless else ""
+        decoded = _run_decoder(dataset, index, "")
+    return _significant(decoded, dataset, lowest)
+
+
+def _frame_bytes(dataset: Dataset) -> int:
+    """Length of one frame as it is stored without compression."""
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    expected = pixels * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
+    return expected // 3 * 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else expected
+
+
+def _lowest_bit(dataset: Dataset) -> int:
+    """Where in a word a value begins, by HighBit. Raises ImageError where it cannot be."""
+    bits = int(dataset.get("BitsStored") or 0)
+    high = dataset.get("HighBit")
+    if not bits or high is None:
+        return 0
+    if not bits - 1 <= high < int(dataset.BitsAllocated):
+        raise ImageError(f"HighBit ({high}) contradicts BitsStored ({bits})")
+    return int(high) - bits + 1
+
+
+def _significant(stored: np.ndarray, dataset: Dataset, lowest: int) -> np.ndarray:
+    """Values without what else stands in their words, as overlays did once."""
+    if stored.dtype.kind not in "iu":
+        return stored
+    bits = int(dataset.BitsStored)
+    if (bits, lowest) == (8 * stored.dtype.itemsize, 0):
+        return stored
+    values = (stored.astype(np.int64) >> lowest) & ((1 << bits) - 1)
+    if stored.dtype.kind == "i":
+        values -= (values >> (bits - 1)) << bits
+    return values.astype(stored.dtype)
+
+
+def _decode_frame(dataset: Dataset, index: int) -> np.ndarray:
+    """Decode a compressed frame, or refuse one of which a part is missing."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    stream = pydicom.encaps.get_frame(dataset.PixelData, index, number_of_frames=frames)
+    header = jpeg_frame(stream)
+    inside = _codestream_size(stream) if header is None else (header.rows, header.columns)
+    # A decoder believes the picture in it, whose size nobody has checked.
+    if inside is not None and inside != (rows, columns):
+        raise ImageError(
+            f"header and picture disagree ({columns} x {rows}, {inside[1]} x {inside[0]})"
+        )
+    single = Dataset()
+    single.file_meta = dataset.file_meta
+    for keyword in DESCRIPTION:
+        if keyword in dataset:
+            setattr(single, keyword, dataset[keyword].value)
+    if header is not None and header.is_unmarked_ycbcr and single.SamplesPerPixel == 3:
+        single.PhotometricInterpretation = "YBR_FULL_422"
+
+    def decode(frame: bytes) -> np.ndarray:
+        if syntax in DEEP_JPEG:
+            return _decode_deep_jpeg(frame, single)
+        single.PixelData = pydicom.encaps.encapsulate([frame])
+        return _run_decoder(single, 0, PLUGINS.get(syntax, OTHER_PLUGIN))
+
+    if header is None:
+        return decode(stream)
+    if syntax not in (JPEGLSLossless, JPEGLSNearLossless):  # their decoder notices
+        require_whole(stream, decode)
+    return decode(with_end(stream))
+
+
+def _decode_deep_jpeg(stream: bytes, dataset: Dataset) -> np.ndarray:
+    """A JPEG of up to 16 bits, lossless or not, (H, W) or (H, W, 3), YBR as RGB."""
+    three = int(dataset.SamplesPerPixel) == 3
+    same = {"colorspace": "RGB", "outcolorspace": "RGB"} if three else {}
     try:
-        decoded, _ = get_decoder(syntax).as_array(
-            dataset, index=index, raw=False, decoding_plugin=plugin
+        decoded: np.ndarray = imagecodecs.jpeg8_decode(stream, **same)
+    except imagecodecs.Jpeg8Error:
+        raise ImageError("damaged or truncated file (its pixels cannot be decoded)") from None
+    if three and dataset.PhotometricInterpretation.startswith("YBR"):
+        decoded = convert_color_space(decoded, "YBR_FULL", "RGB")
+    kind = "i" if dataset.PixelRepresentation else "u"
+    return decoded.astype(f"u{int(dataset.BitsAllocated) // 8}").view(
+        f"{kind}{int(dataset.BitsAllocated) // 8}"
+    )
+
+
+def _run_decoder(dataset: Dataset, index: int, plugin: str) -> np.ndarray:
+    try:
+        decoded, _ = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(
+            dataset, index=index, raw=False, decoding_plugin=plugin, correct_unused_bits=False
         )
     except RuntimeError:
         # The message of a decoder lists every attempt, over several lines.
-        raise ImageError("damaged file (its pixels cannot be decoded)") from None
+        raise ImageError("damaged or truncated file (its pixels cannot be decoded)") from None
     return decoded
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(rows, columns) of a JPEG, JPEG-LS or JPEG 2000 picture; None where they are not found."""
-    if frame[:4] == b"\xff\x4f\xff\x51":
-        x1, y1, x0, y0 = (int.from_bytes(frame[k : k + 4], "big") for k in (8, 12, 16, 20))
-        return y1 - y0, x1 - x0
-    place = 2
-    while frame[:2] == b"\xff\xd8" and place + 9 < len(frame) and frame[place] == 0xFF:
-        marker = frame[place + 1]
-        if marker == 0xFF:  # fill
-            place += 1
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns = (
-                int.from_bytes(frame[place + k : place + k + 2], "big") for k in (5, 7)
-            )
-            return rows, columns
-        else:
-            place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
-    return None
+def _codestream_size(stream: bytes) -> tuple[int, int] | None:
+    """(rows, columns) of a JPEG 2000 picture; None for anything else."""
+    if stream[:4] != b"\xff\x4f\xff\x51":
+        return None
+    x1, y1, x0, y0 = (int.from_bytes(stream[k : k + 4], "big") for k in (8, 12, 16, 20))
+    return y1 - y0, x1 - x0
 
 
 def _colour(stored: np.ndarray, dataset: Dataset, reading: Reading) -> Picture:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        top = _top_of(
+            apply_color_lut(_entries(dataset.RedPaletteColorLookupTableDescriptor), dataset)
+        )
         stored = apply_color_lut(stored, dataset)
-        top = (1 << 8 * stored.itemsize) - 1
     else:
         top = (1 << int(dataset.BitsStored)) - 1
     if stored.dtype not in (np.uint8, np.uint16):
@@ -311,8 +452,7 @@ def _colour(stored: np.ndarray, dataset: Dataset, reading: Reading) -> Picture:
 
 
 def _grey(stored: np.ndarray, dataset: Dataset, index: int, reading: Reading) -> Picture:
-    bits, signed = int(dataset.get("BitsStored", 0)), dataset.get("PixelRepresentation", 0) == 1
-    padding = _padding(stored, dataset)
+    bits, signed = int(dataset.get("BitsStored") or 0), dataset.get("PixelRepresentation") == 1
     values, low, high = _modality(stored, _for_frame(dataset, index), bits, signed)
     window = None
     if reading.window in ("auto", "voi"):
@@ -327,19 +467,23 @@ def _grey(stored: np.ndarray, dataset: Dataset, index: int, reading: Reading) ->
         values = turned.astype(values.dtype if values.dtype.kind == "u" else np.float32)
         if window is not None:
             window = (low + high - window[1], low + high - window[0])
-    if padding is not None and not padding.all():
-        values = np.where(padding, values[~padding].min(), values)
     return Picture(np.ascontiguousarray(values), window)
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     """Where the scanner saw nothing, bool (H, W)."""
-    one = dataset.get("PixelPaddingValue")
-    if not isinstance(one, int):
+    ends = []
+    for name in PADDING[stored.dtype.kind == "f"]:
+        value = dataset.get(name)
+        if isinstance(value, int | float):
+            if stored.dtype.kind != "f":
+                # It is US or SS, and some files have the one where their pixels are the other.
+                words = np.iinfo(stored.dtype)
+                value += ((value < words.min) - (value > words.max)) << (8 * stored.itemsize)
+            ends.append(value)
+    if not ends:
         return None
-    other = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((one, other if isinstance(other, int) else one))
-    found: np.ndarray = (stored >= low) & (stored <= high)
+    found: np.ndarray = (stored >= min(ends)) & (stored <= max(ends))
     return found
 
 
@@ -367,11 +511,13 @@ def _modality(
         return values, float(values.min()), float(values.max())
     least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if dataset.get("ModalityLUTSequence"):
-        values = apply_modality_lut(stored, dataset)
-        top = float((1 << int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])) - 1)
-        return values.astype(np.float32), 0.0, top
-    slope = float(dataset.get("RescaleSlope") or 1)
-    intercept = float(dataset.get("RescaleIntercept") or 0)
+        descriptor = dataset.ModalityLUTSequence[0].LUTDescriptor
+        descriptor[2] = 8 if descriptor[2] <= 8 else 16  # of 12 bits pydicom knows no words
+        entries = _entries(descriptor)
+        top = _top_of(apply_modality_lut(entries, dataset))
+        return apply_modality_lut(stored, dataset).astype(np.float32), 0.0, top
+    slope = _number(dataset, "RescaleSlope") or 1.0
+    intercept = _number(dataset, "RescaleIntercept") or 0.0
     low, high = sorted((least * slope + intercept, most * slope + intercept))
     if (slope, intercept) == (1, 0) and not signed and bits <= 16:
         return stored.astype(np.uint8 if bits <= 8 else np.uint16), low, high
@@ -382,10 +528,10 @@ def _voi(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, tuple[float,
     """The values to show and which of them are black and white; None without VOI in the file."""
     tables = dataset.get("VOILUTSequence")
     if tables and tables[0].get("LUTData"):
-        top = float((1 << int(tables[0].LUTDescriptor[2])) - 1)
+        top = _top_of(apply_voi(_entries(tables[0].LUTDescriptor), dataset))
         shown = apply_voi(np.rint(values).astype(np.int32), dataset)
         return shown.astype(np.float32), (0.0, top)
-    centre, width = (_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    centre, width = (_number(dataset, name) for name in ("WindowCenter", "WindowWidth"))
     if centre is None or width is None or not width > 0:
         return None
     function = dataset.get("VOILUTFunction") or "LINEAR"
@@ -398,7 +544,41 @@ def _voi(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, tuple[float,
     return values, (centre - width / 2, centre + width / 2)
 
 
-def _first(value: Any) -> float | None:
-    if isinstance(value, pydicom.multival.MultiValue):
+def _entries(descriptor: Sequence[int]) -> np.ndarray:
+    """Every value that a lookup table has an entry for."""
+    count, first = int(descriptor[0]) or 1 << 16, int(descriptor[1])
+    return np.arange(first, first + count)
+
+
+def _top_of(entries: np.ndarray) -> float:
+    """The greatest value that a table's entries could have by the bits they use.
+
+    Descriptors often promise 16 bits where the entries end at 4095.
+    """
+    return float((1 << max(int(entries.max()).bit_length(), 8)) - 1)
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    """The first value of an element with decimal text; None without one.
+
+    Raises ImageError where it is no finite number.
+    """
+    item = dataset.get_item(keyword)
+    if item is None:
+        return None
+    value = item.value
+    if isinstance(value, bytes):  # pydicom has not looked at it yet
+        value = value.decode("ascii", "replace").split("\\")[0].strip(" \0")
+    elif isinstance(value, pydicom.multival.MultiValue):
         value = value[0] if value else None
-    return None if value in (None, "") else float(value)
+    if value in (None, ""):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        # Anything else may stand there, a name too.
+        shown = f" ({value})" if NUMBER_LIKE.fullmatch(str(value)) else ""
+        raise ImageError(f"{keyword} is not a number{shown}")
+    return number

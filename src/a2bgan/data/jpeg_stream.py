@@ -13,15 +13,20 @@ from a2bgan.data.readers import ImageError
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 
+# Simplejpeg reads these; a lossless stream makes it write beyond its memory.
+SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
+
 FILLER = b"\x5a\x33" * 512
 """Bytes that a decoder reads on with where data are missing, and passes over where none are."""
 
 
 class JpegFrame(NamedTuple):
-    """What stands in a stream's frame header. bits: of a sample; components: (identifier,
+    """What stands in a stream's frame header. process: the marker's second byte, 0xC0 for baseline;
+    bits: of a sample; components: (identifier,
     horizontal, vertical sampling) of each; markers: the application segments before it (0 for
     JFIF's APP0, 14 for Adobe's APP14)."""
 
+    process: int
     rows: int
     columns: int
     bits: int
@@ -54,7 +59,9 @@ def jpeg_frame(stream: bytes) -> JpegFrame | None:
                 (listed[k], listed[k + 1] >> 4, listed[k + 1] & 15)
                 for k in range(0, len(listed) - 2, 3)
             )
-            return JpegFrame(rows, columns, stream[place + 4], components, frozenset(markers))
+            return JpegFrame(
+                marker, rows, columns, stream[place + 4], components, frozenset(markers)
+            )
         else:
             if 0xE0 <= marker <= 0xEF:
                 markers.add(marker - 0xE0)
@@ -75,15 +82,19 @@ def require_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> None:
 
     Raises ImageError.
     """
-    try:
-        # At an eighth of the size: all data are read, but little is computed.
-        simplejpeg.decode_jpeg(with_end(stream), "gray", min_height=1, min_width=1, min_factor=8)
-        return
-    except ValueError as error:
-        if "premature end" in str(error).lower():
-            raise ImageError("truncated file") from None
+    frame = jpeg_frame(stream)
+    if frame is not None and frame.bits == 8 and frame.process in SEQUENTIAL_OR_PROGRESSIVE:
+        try:
+            # At an eighth of the size: all data are read, but little is computed.
+            simplejpeg.decode_jpeg(
+                with_end(stream), "gray", min_height=1, min_width=1, min_factor=8
+            )
+            return
+        except ValueError as error:
+            if "premature end" in str(error).lower():
+                raise ImageError("truncated file") from None
     whole = decode(with_end(stream))
-    body = stream.rstrip(b"\0").removesuffix(END)
+    body = stream.rstrip(b"\0").removesuffix(END).rstrip(b"\xff")  # fill before a marker
     try:
         followed = decode(body + FILLER + END)
     except Exception:
