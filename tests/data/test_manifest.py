@@ -89,16 +89,16 @@ def test_round_trip(tiny_set: Path, tmp_path: Path) -> None:
         ("", "empty file"),
         ("\n\n", "empty file"),
         ("path,split\n", "no rows below the header"),
-        ("file,split\na.png,mixed\n", "row 1: missing column path; add"),
-        ("file,label\na.png,1\n", "row 1: missing column path and split; add"),
-        ("path;split\na.png;mixed\n", "row 1: missing column path and split; separate"),
+        ("scan,split\na.png,mixed\n", "row 1: missing column path; add"),
+        ("scan,label\na.png,1\n", "row 1: missing column path and split; add"),
+        ("path|split\na.png|mixed\n", "row 1: missing column path and split; separate"),
         ("path,split,path\na,mixed,b\n", "row 1: column path appears twice"),
         ("path,split\na.png,mixed\nb.png,train\n", "row 3: unknown split 'train'; use one of"),
         ("path,split\n\n\na.png,\n", "row 4: unknown split ''"),
         ('path,split,n\na,mixed,"x\ny"\nb,foo,\n', "row 4: unknown split 'foo'"),
         ("path,split\n,mixed\n", "row 2: path is empty"),
         ("path,split,label\na.png,test,2\n", "row 2: label '2'; use 0"),
-        ("path,split,label\na.png,test,yes\n", "row 2: label 'yes'; use 0"),
+        ("path,split,label\na.png,test,Maybe\n", "row 2: label 'Maybe'; use 0"),
         ("path,split\n/etc/a.png,mixed\n", "row 2: path '/etc/a.png' is absolute"),
         ("path,split\nC:\\a.png,mixed\n", "row 2: path 'C:/a.png' is absolute"),
         ("path,split\na/../../b.png,mixed\n", "row 2: path 'a/../../b.png' is outside"),
@@ -138,6 +138,54 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         open_data(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         scan_folder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("path,split,label,patient_id\na.png,test,1,p7\n", "utf-8"),
+        ("Path;Split;Label;PatientID\na.png;Test;1.0;p7\n", "utf-8-sig"),
+        ("FileName\tSPLIT\tlabel\tsubject\na.png\ttest\tYes\tp7\n", "utf-16"),
+        ("image,split,label,Patient,site\n{root}/a.png,TEST,true,p7,Ulm\n", "utf-8"),
+    ],
+)
+def test_what_other_programs_write_is_read(tmp_path: Path, content: str, encoding: str) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(content.format(root=tmp_path.as_posix()).encode(encoding))
+    found = read_manifest(file)
+    assert found.rows == (Row("a.png", tmp_path / "a.png", "test", 1, "p7", None, None),)
+    expected = ("columns that are not used: 'site'",) if "site" in content else ()
+    assert found.passed_over == expected
+
+
+def test_folders_of_sets_may_be_in_capitals_and_what_is_not_read_is_named(tmp_path: Path) -> None:
+    for name in ("Healthy", "MIXED", "Test/Normal", "Test/ABNORMAL"):
+        make_image(tmp_path / name / "a.png")
+    for name in ("Healthy/b.mha", "MIXED/c.xyz", "notes.md", "Healthy/.hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    found = scan_folder(tmp_path)
+    assert [(row.split, row.label) for row in found.rows] == [
+        ("healthy", 0), ("mixed", None), ("test", 1), ("test", 0)
+    ]  # fmt: skip
+    (said,) = found.passed_over
+    assert said.startswith("3 files are of no known image format and not read: 'Healthy/b.mha'")
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "words"),
+    [
+        ("a.png", ".", r"1 images lie directly in the folder"),
+        ("set/healthy/a.png", ".", r"one level too high: give .*/set, which has the sets"),
+        ("healthy/a.png", "healthy", r"one level too low: give the folder above"),
+        ("sick/a.png", ".", r"no images in a set, but the folders sick"),
+    ],
+)
+def test_a_folder_of_another_layout_is_answered_by_what_is_there(
+    tmp_path: Path, place: str, given: str, words: str
+) -> None:
+    make_image(tmp_path / place)
+    with pytest.raises(InputError, match=rf"{words}.* and no manifest\.csv; expected healthy/"):
+        scan_folder(tmp_path / given)
 
 
 def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:

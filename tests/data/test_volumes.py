@@ -25,6 +25,7 @@ from a2bgan.data.volumes import (
     as_voxels,
     chosen_slices,
     forget_volumes,
+    left_out_of_series,
     read_grid,
     read_slice,
     read_volume,
@@ -429,15 +430,99 @@ def test_series_with_missing_slices_or_strangers_are_refused(tmp_path: Path) -> 
     values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
     write_series(tmp_path / "a", values, np.eye(4))
     (tmp_path / "a" / "21.dcm").unlink()
-    with pytest.raises(ImageError, match=r"^missing, doubled or unevenly spaced slices"):
+    with pytest.raises(
+        ImageError, match=r"^missing, doubled .* slices \(\d\d\.dcm\)$"
+    ):
         read_volume(tmp_path / "a")
     write_series(tmp_path / "b", values, np.eye(4))
     (tmp_path / "b" / "x.dcm").write_bytes((tmp_path / "a" / "00.dcm").read_bytes())
-    with pytest.raises(ImageError, match=r"^files of several series"):
+    with pytest.raises(ImageError, match=r"^files of several series in the folder \(x\.dcm\)$"):
         read_volume(tmp_path / "b")
     (tmp_path / "c").mkdir()
     with pytest.raises(ImageError, match=r"^a folder without DICOM files$"):
         read_volume(tmp_path / "c")
+
+
+def edit(path: Path, **elements: object) -> None:
+    """Set elements of a DICOM file, or remove those that are None."""
+    dataset = pydicom.dcmread(path)
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+def test_localizers_and_reports_in_a_series_are_left_out(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    write_series(tmp_path / "a", values, np.eye(4))
+    expected = read_volume(tmp_path / "a").values
+    for name in ("localizer", "report"):
+        (tmp_path / "a" / name).write_bytes((tmp_path / "a" / "00.dcm").read_bytes())
+    edit(
+        tmp_path / "a" / "localizer", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], Rows=8,
+        ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
+    )  # fmt: skip
+    edit(tmp_path / "a" / "report", Rows=None, Columns=None, PixelData=None, PixelSpacing=None)
+    assert np.array_equal(read_volume(tmp_path / "a").values, expected)
+    assert left_out_of_series(tmp_path / "a") == ["localizer", "report"]
+
+
+@pytest.mark.parametrize("step", [0.625, 2.5])
+def test_what_a_viewer_has_rounded_is_one_series(tmp_path: Path, step: float) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    write_series(tmp_path / "a", values, np.diag([0.48828125, 0.48828125, step, 1]))
+    expected = read_volume(tmp_path / "a").values
+    for file in (tmp_path / "a").iterdir():
+        at = [round(float(v), 1) for v in pydicom.dcmread(file).ImagePositionPatient]
+        edit(file, ImagePositionPatient=at)
+    edit(tmp_path / "a" / "00.dcm", PixelSpacing=[0.488281, 0.488281])
+    assert np.array_equal(read_volume(tmp_path / "a").values, expected)
+    edit(tmp_path / "a" / "00.dcm", PixelSpacing=[0.49, 0.49])
+    forget_volumes()
+    with pytest.raises(ImageError, match=r"^slices of several sizes or directions \("):
+        read_volume(tmp_path / "a")
+
+
+@pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "PixelSpacing", "ImagePositionPatient"])
+def test_what_a_slice_does_not_say_is_named_with_its_file(tmp_path: Path, keyword: str) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    write_series(tmp_path / "a", values, np.eye(4))
+    edit(tmp_path / "a" / "07.dcm", **{keyword: None})
+    with pytest.raises(ImageError, match=rf"^{keyword} is missing \(07\.dcm\)$"):
+        read_volume(tmp_path / "a")
+
+
+def test_padding_is_one_value_in_the_whole_series(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-900, 1000, (12, 10, 9))
+    padded = values.copy()
+    padded[:3, :, 1:] = -1024  # stored as 0
+    padded[:, :, 4] = -1024  # nothing but padding
+    write_series(tmp_path / "a", padded, np.eye(4))
+    for file in (tmp_path / "a").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.add_new("PixelPaddingValue", "US", 0)
+        dataset.save_as(file)
+    found = read_volume(tmp_path / "a").values
+    inside = padded != -1024
+    turned = np.where(inside, padded, padded[inside].min())[::-1, ::-1]
+    assert np.array_equal(found, turned)
+
+
+def test_a_broken_orientation_is_named(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(), np.eye(4))
+    nib.save(image, tmp_path / "a.nii")
+    good = (tmp_path / "a.nii").read_bytes()
+    for rows in (
+        [[0, 0, 0, 0]] * 3,
+        [[np.nan] * 4] * 3,
+        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]],
+    ):
+        broken = good[:280] + np.array(rows, "<f4").tobytes() + good[328:]
+        (tmp_path / "a.nii").write_bytes(broken)
+        with pytest.raises(ImageError, match=r"^no usable orientation in the header"):
+            read_volume(tmp_path / "a.nii")
 
 
 def test_a_mask_is_written_in_whole_numbers(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def open_chosen(
     if chosen is not None:
         manifest, sentence = chosen.narrow(manifest)
         say_kept(sentence)
+    for sentence in manifest.passed_over:
+        errors.print(f"warning: {sentence}", soft_wrap=True, markup=False, highlight=False)
     manifest = expand_volumes(manifest, config)
     volumes, slices = count_volumes(manifest.rows)
     if volumes:

@@ -14,6 +14,16 @@ def images_below(folder: Path) -> list[Path]:
     Hidden files and folders are passed over. Links to folders are followed, each folder once, under
     its own name where it has one here. Raises InputError for a folder that cannot be read.
     """
+    return [path for path in _files_below(folder) if is_image(path)]
+
+
+def others_below(folder: Path) -> list[Path]:
+    """The files that `images_below` does not take for images, but for hidden ones."""
+    files = _files_below(folder)
+    return [path for path in files if not is_image(path) and not is_hidden(path.name)]
+
+
+def _files_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     seen = set[str]()
     waiting = deque([str(folder)])
@@ -28,7 +38,7 @@ def images_below(folder: Path) -> list[Path]:
             # os.walk does not follow them: what they lead to may still come under its own name.
             below = (os.path.join(place, name) for name in sorted(folders))
             waiting.extend(path for path in below if os.path.islink(path))
-            found += [path for name in files if is_image(path := Path(place, name))]
+            found += [Path(place, name) for name in files]
     return found
 
 

@@ -1,26 +1,38 @@
 """Which images there are, which set each belongs to, and what else is known about it."""
 
+import codecs
 import csv
 import hashlib
 import io
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.cache_folder import default_cache_dir
-from a2bgan.data.image_search import images_below
+from a2bgan.data.image_search import images_below, others_below
 from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import dicom_of, is_dicom, is_volume
+from a2bgan.data.readers import dicom_of, is_dicom, is_hidden, is_image, is_volume
 from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
 
 SPLITS = ("healthy", "mixed", "test", "extra")
 COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
-LABELS = {"": None, "0": 0, "1": 1}
+LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "no": 0, "yes": 1, "false": 0, "true": 1}
+
+OTHER_NAMES = {
+    "patient_id": ("patientid", "patient", "subject", "subject_id", "subjectid"),
+    "path": ("image", "file", "filename", "file_name"),
+}
+"""Names of columns that other programs write, by the name they have here."""
+
+SEPARATORS = ",;\t"
+
+NOT_LISTED = ("manifest.csv", "dicomdir")
+"""Files of a folder that are no images and are not expected to be."""
 PHANTOM_FOLDER = "phantom-1-seed0"
 
 FOLDER_LAYOUT = (
@@ -59,11 +71,15 @@ class Row:
 @dataclass(frozen=True)
 class Manifest:
     """The rows of a data set, the folder its paths are relative to, and the DICOM tags that rows
-    had to have, as `TagFilter.parse` reads them ("" for any)."""
+    had to have, as `TagFilter.parse` reads them ("" for any).
+
+    passed_over: what was given and is not used, a sentence for each kind.
+    """
 
     rows: tuple[Row, ...]
     root: Path
     where: str = ""
+    passed_over: tuple[str, ...] = field(default=(), compare=False)
 
     def split(self, name: str) -> tuple[Row, ...]:
         """The rows of one of SPLITS, in order; InputError for another name."""
@@ -157,12 +173,13 @@ def require_training_sets(manifest: Manifest) -> None:
 
 
 def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
-    """Read a manifest: CSV in UTF-8 with a header; `path` and `split` required.
+    """Read a manifest: CSV with a header; `path` and `split` required.
 
-    Optional columns: label (0, 1 or empty), patient_id, mask, twin; others are ignored. Paths are
-    relative to `root`, by default the manifest's folder, and must stay inside it, links included.
-    Image files need not exist: a missing one is reported when it is read. Raises InputError, naming
-    file and row (the header is row 1).
+    Optional columns: label (0, 1, yes, no or empty), patient_id, mask, twin. Columns and splits may
+    be in capitals, columns be separated by commas, semicolons or tabs, the text be UTF-8 or UTF-16.
+    Paths are relative to `root`, by default the manifest's folder, or absolute below it, and must
+    stay inside it, links included. Image files need not exist: a missing one is reported when it is
+    read. Raises InputError, naming file and row (the header is row 1).
     """
     csv_path = Path(csv_path)
     file = _file_shown(csv_path)
@@ -191,7 +208,10 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
         rows.append(row)
     if not rows:
         raise InputError(f"{file}: no rows below the header; list one image a row")
-    return Manifest(tuple(rows), root)
+    used = set(columns.values())
+    unknown = [_shown(cell) for k, cell in enumerate(header) if k not in used and cell.strip()]
+    said = (f"columns that are not used: {', '.join(unknown)}",) if unknown else ()
+    return Manifest(tuple(rows), root, passed_over=said)
 
 
 def scan_folder(folder: str | Path) -> Manifest:
@@ -206,18 +226,17 @@ def scan_folder(folder: str | Path) -> Manifest:
     if not os.path.isdir(root):
         raise InputError(f"{file}: no such folder")
     inside = _InsideFolder(root)
-    masks = _masks_by_stem(root)
+    named = _sets_of(root)
+    masks = _masks_by_stem(root, named.get("test"))
     rows: list[Row] = []
-    for sub, split, label in (
-        ("healthy", "healthy", 0),
-        ("mixed", "mixed", None),
-        ("test", "test", None),
-    ):
-        for name in _image_names(root, sub):
+    for split, label in (("healthy", 0), ("mixed", None), ("test", None)):
+        if split not in named:
+            continue
+        for name in _image_names(root, named[split]):
             place = f"{file}, {_shown(name)}"
             mask = None
             if split == "test":
-                part = name.split("/")[1]
+                part = name.split("/")[1].lower()
                 if part == "mask":
                     continue
                 if part not in ("normal", "abnormal"):
@@ -228,9 +247,56 @@ def scan_folder(folder: str | Path) -> Manifest:
             mask_path = None if mask is None else inside.resolve(mask, place)
             rows.append(Row(name, path, split, label, name, mask_path, None))
     if not rows:
-        raise InputError(f"{file}: no images and no manifest.csv; expected {FOLDER_LAYOUT}")
+        raise InputError(
+            f"{file}: {_what_is_there(root)} and no manifest.csv; expected {FOLDER_LAYOUT}"
+        )
     _check_masks(masks, rows, file)
-    return Manifest(tuple(rows), root)
+    others = [
+        path.relative_to(root).as_posix()
+        for path in others_below(root)
+        if path.name.lower() not in NOT_LISTED
+    ]
+    return Manifest(tuple(rows), root, passed_over=passed_over(others))
+
+
+def passed_over(names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence about files in a folder that are not read as images; none without any."""
+    if not names:
+        return ()
+    shown = ", ".join(map(_shown, sorted(names)[:3])) + (", ..." if len(names) > 3 else "")
+    files = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    return (f"{files} of no known image format and not read: {shown}",)
+
+
+def _sets_of(root: Path) -> dict[str, str]:
+    """The names, however written, of the sub-folders that hold the sets."""
+    found: dict[str, str] = {}
+    for entry in sorted(root.iterdir()):
+        split = entry.name.lower()
+        if split in ("healthy", "mixed", "test") and os.path.isdir(entry):
+            if split in found:
+                raise InputError(
+                    f"{_file_shown(root)}: both {found[split]}/ and {entry.name}/; keep one"
+                )
+            found[split] = entry.name
+    return found
+
+
+def _what_is_there(root: Path) -> str:
+    """What a folder holds in place of the sub-folders that are expected, in a few words."""
+    inside = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
+    folders = [entry for entry in inside if os.path.isdir(entry)]
+    below = [folder for folder in folders if _sets_of(folder)]
+    if below:
+        return f"one level too high: give {_file_shown(below[0])}, which has the sets;"
+    if root.name.lower() in ("healthy", "mixed", "test"):
+        return f"one level too low: give the folder above, {_file_shown(root.parent)};"
+    images = sum(is_image(entry) for entry in inside)
+    if images:
+        return f"{images} images lie directly in the folder: none is in a set,"
+    if folders:
+        return f"no images in a set, but the folders {', '.join(f.name for f in folders[:4])}"
+    return "no images"
 
 
 def _read_text(csv_path: Path) -> str:
@@ -247,15 +313,18 @@ def _read_text(csv_path: Path) -> str:
         raise InputError(f"{file}: not a valid file name") from None
     if not data.strip():
         raise InputError(f"{file}: empty file; a manifest has the columns path and split")
+    # Spreadsheets write UTF-16 with a byte-order mark, or put one before UTF-8.
+    encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
-        # Spreadsheets put a byte-order mark before UTF-8.
-        return data.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8 text; save the manifest as CSV in UTF-8") from None
 
 
 def _csv_lines(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = text.split("\n", 1)[0]
+    separator = max(SEPARATORS, key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     number = 0
     try:
         for cells in reader:
@@ -269,31 +338,37 @@ def _csv_lines(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
 
 def _column_positions(header: Sequence[str], file: str) -> dict[str, int]:
     names = [cell.strip().lower() for cell in header]
+    for name, others in OTHER_NAMES.items():
+        if name not in names:
+            names = [name if cell in others else cell for cell in names]
     for name in COLUMNS:
         if names.count(name) > 1:
             raise InputError(f"{file}, row 1: column {name} appears twice; remove one")
     missing = [name for name in ("path", "split") if name not in names]
     if missing:
-        wrong_separator = len(names) == 1 and any(mark in names[0] for mark in ";\t|")
+        wrong_separator = len(names) == 1 and "|" in names[0]
         fix = "separate columns by commas" if wrong_separator else "add them to the header"
         raise InputError(f"{file}, row 1: missing column {' and '.join(missing)}; {fix}")
     return {name: names.index(name) for name in COLUMNS if name in names}
 
 
 def _parse_row(values: dict[str, str], place: str, inside: "_InsideFolder") -> Row:
-    split, label = values.get("split", ""), values.get("label", "")
-    name = values.get("path", "").replace("\\", "/")
+    split, label = values.get("split", "").lower(), values.get("label", "").lower()
+    name = inside.relative(values.get("path", "").replace("\\", "/"))
     if not name:
         raise InputError(f"{place}: path is empty; give the image's path")
     if split not in SPLITS:
-        raise InputError(f"{place}: unknown split {_shown(split)}; use one of {', '.join(SPLITS)}")
+        raise InputError(
+            f"{place}: unknown split {_shown(values['split'])}; use one of {', '.join(SPLITS)}"
+        )
     if label not in LABELS:
         raise InputError(
-            f"{place}: label {_shown(label)}; use 0 (normal), 1 (abnormal) or leave it empty"
+            f"{place}: label {_shown(values['label'])}; use 0 (normal), 1 (abnormal) or leave it "
+            "empty"
         )
     others: dict[str, Path | None] = {}
     for column in ("mask", "twin"):
-        other = values.get(column, "").replace("\\", "/")
+        other = inside.relative(values.get(column, "").replace("\\", "/"))
         others[column] = inside.resolve(other, place) if other else None
     return Row(
         name=name,
@@ -314,6 +389,10 @@ class _InsideFolder:
         self._real_root = os.path.realpath(root)
         # Resolving links costs several system calls a path; most images share few folders.
         self._real_folders: dict[str, str] = {}
+
+    def relative(self, name: str) -> str:
+        """An absolute name below the folder relative to it; any other as it is."""
+        return name[len(self._root) :].lstrip("/") if _is_below(name, self._root) else name
 
     def resolve(self, name: str, place: str) -> Path:
         """The absolute path of `name`; InputError, starting with `place`, when it is outside."""
@@ -368,9 +447,9 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii") if is_volume(path) else path.stem
 
 
-def _masks_by_stem(root: Path) -> dict[str, str]:
+def _masks_by_stem(root: Path, test: str | None) -> dict[str, str]:
     masks: dict[str, str] = {}
-    for name in _image_names(root, "test/mask"):
+    for name in [] if test is None else _image_names(root, f"{test}/mask"):
         stem = _stem(Path(name))
         if stem in masks:
             raise InputError(

@@ -48,8 +48,17 @@ VOXELS_MEASURED = 2**24
 # A voxel is background in the lowest tenth of the way from the 0.5th to the 99.5th percentile.
 BACKGROUND = 0.1
 
-# Positions of a DICOM series may be off even steps by this share of a step.
+# Positions of a DICOM series may be off even steps by this share of a step, or by what rounding to
+# a tenth of a millimetre does; spacings may differ by this share.
 UNEVEN = 0.05
+ROUNDED_POSITION = 0.101
+ROUNDED = 1e-4
+
+# What a slice must say of where it is.
+PLACE = (
+    "SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing",
+    "ImagePositionPatient",
+)  # fmt: skip
 
 # Volumes that are kept after reading: slices come in order, a few threads apart.
 KEPT = 2
@@ -402,7 +411,12 @@ def _nifti_values(stream: IO[bytes], grid: Grid) -> np.ndarray:
 
 def _usable(affine: np.ndarray) -> np.ndarray:
     affine = np.asarray(affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    try:
+        axes = nib.orientations.io_orientation(affine)
+        usable = bool(np.isfinite(affine).all() and np.isfinite(axes).all())
+    except (ValueError, np.linalg.LinAlgError):
+        usable = False
+    if not usable or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ImageError("no usable orientation in the header (affine)")
     return affine
 
@@ -414,7 +428,10 @@ def _image_class(header: Any) -> Any:
 def read_series(folder: Path) -> tuple[Grid, list[Path]]:
     """The grid of a folder's DICOM series, from headers, and its files by position.
 
-    The grid's axes are columns, rows and files. Raises ImageError.
+    What is no slice is left out: files without pixels (a dose report) and localizers, where others
+    are left. The grid's axes are columns, rows and files. Viewers round what they write: positions
+    may be off even steps by `UNEVEN` of a step or 0.1 mm, spacings differ by `ROUNDED`. Raises
+    ImageError, with the name of the file that does not fit.
     """
     from a2bgan.data.dicom import read_header
 
@@ -424,56 +441,108 @@ def read_series(folder: Path) -> tuple[Grid, list[Path]]:
         raise as_image_error(error) from None
     if not files:
         raise ImageError("a folder without DICOM files")
-    placed: list[tuple[float, np.ndarray, Path]] = []
-    first: tuple[Any, ...] | None = None
-    for path in files:
-        header = read_header(path)
-        try:
-            series = str(header.SeriesInstanceUID)
-            shape = (int(header.Columns), int(header.Rows))
-            directions = np.array([float(v) for v in header.ImageOrientationPatient]).reshape(2, 3)
-            between_rows, between_columns = (float(v) for v in header.PixelSpacing)
-            position = np.array([float(v) for v in header.ImagePositionPatient])
-        except (AttributeError, TypeError, ValueError):
-            raise ImageError("a file in the folder has no position in the patient") from None
-        if first is None:
-            first = (series, shape, directions, between_rows, between_columns)
-        if series != first[0]:
-            raise ImageError("files of several series in the folder; give each its own")
-        same = np.allclose(directions, first[2], atol=1e-3)
-        if not same or (shape, between_rows, between_columns) != (first[1], *first[3:]):
-            raise ImageError("slices of several sizes or directions in one series")
-        placed.append((float(np.cross(*directions) @ position), position, path))
-    assert first is not None
+    headers = [(path, read_header(path)) for path in files]
+    slices = [(path, h) for path, h in headers if "Rows" in h and not _is_localizer(h)]
+    placed = [_placed(path, header) for path, header in slices or headers]
+    first = placed[0]
+    for one in placed:
+        if one.series != first.series:
+            raise ImageError(f"files of several series in the folder ({_shown(one.path)})")
+        same = (
+            one.shape == first.shape
+            and np.allclose(one.directions, first.directions, atol=1e-3)
+            and np.allclose(one.spacing, first.spacing, rtol=ROUNDED)
+        )
+        if not same:
+            raise ImageError(f"slices of several sizes or directions ({_shown(one.path)})")
     if len(placed) < 2:
         raise ImageError("one slice only, not a volume")
-    if first[1][0] * first[1][1] * len(placed) > LARGEST_VOXEL_COUNT:
+    columns, rows = first.shape
+    if columns * rows * len(placed) > LARGEST_VOXEL_COUNT:
         raise ImageError(f"too large (more than {LARGEST_VOXEL_COUNT:,} voxels)")
-    placed.sort(key=lambda item: item[0])
-    steps = np.diff([item[0] for item in placed])
-    if steps.min() <= 0 or np.ptp(steps) > UNEVEN * np.median(steps):
-        raise ImageError("missing, doubled or unevenly spaced slices in the series")
+    along = np.cross(*first.directions)
+    placed.sort(key=lambda one: float(along @ one.position))
+    heights = np.array([float(along @ one.position) for one in placed])
+    steps = np.diff(heights)
+    step = float(np.median(steps))
+    uneven = np.abs(steps - step).max() > max(UNEVEN * step, min(ROUNDED_POSITION, step / 4))
+    if steps.min() <= 0 or uneven:
+        worst = placed[int(np.abs(steps - step).argmax()) + 1]
+        raise ImageError(f"missing, doubled or unevenly spaced slices ({_shown(worst.path)})")
     affine = np.eye(4)
-    affine[:3, 0] = first[2][0] * first[4]
-    affine[:3, 1] = first[2][1] * first[3]
-    affine[:3, 2] = (placed[-1][1] - placed[0][1]) / (len(placed) - 1)
-    affine[:3, 3] = placed[0][1]
+    affine[:3, 0] = first.directions[0] * first.spacing[1]
+    affine[:3, 1] = first.directions[1] * first.spacing[0]
+    affine[:3, 2] = (placed[-1].position - placed[0].position) / (len(placed) - 1)
+    affine[:3, 3] = placed[0].position
     # DICOM's x runs to the left and its y to the back.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    return Grid((*first[1], len(placed)), _usable(affine)), [item[2] for item in placed]
+    return Grid((*first.shape, len(placed)), _usable(affine)), [one.path for one in placed]
+
+
+def left_out_of_series(folder: Path) -> list[str]:
+    """Names of DICOM files in a folder that are no slices of its series. Raises ImageError."""
+    used = {path.name for path in read_series(folder)[1]}
+    return [path.name for path in series_files(folder) if path.name not in used]
+
+
+class _Placed(NamedTuple):
+    """A slice. shape: columns, rows; directions: (2, 3) of rows and columns; spacing: between rows
+    and columns, mm; position: (3,) mm."""
+
+    path: Path
+    series: str
+    shape: tuple[int, int]
+    directions: np.ndarray
+    spacing: tuple[float, float]
+    position: np.ndarray
+
+
+def _placed(path: Path, header: Any) -> _Placed:
+    missing = [name for name in PLACE if header.get(name) in (None, "")]
+    if missing:
+        raise ImageError(f"{missing[0]} is missing ({_shown(path)})")
+    try:
+        directions = np.array([float(v) for v in header.ImageOrientationPatient]).reshape(2, 3)
+        between_rows, between_columns = (float(v) for v in header.PixelSpacing)
+        position = np.array([float(v) for v in header.ImagePositionPatient])
+        if position.shape != (3,) or not np.isfinite([*directions.flat, *position]).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ImageError(f"no usable position in the patient ({_shown(path)})") from None
+    shape = (int(header.Columns), int(header.Rows))
+    spacing = (between_rows, between_columns)
+    return _Placed(path, str(header.SeriesInstanceUID), shape, directions, spacing, position)
+
+
+def _is_localizer(header: Any) -> bool:
+    kind = header.get("ImageType") or ()
+    return "LOCALIZER" in ([kind] if isinstance(kind, str) else list(kind))
+
+
+def _shown(path: Path) -> str:
+    """A file's name, shortened: archives put a patient's number into long ones."""
+    return path.name if len(path.name) <= 24 else f"{path.name[:21]}..."
 
 
 def _series_values(files: Sequence[Path], grid: Grid) -> tuple[np.ndarray, bool]:
-    """The voxels, and whether lossy compression has changed any."""
-    from a2bgan.data.dicom import read_dicom
+    """The voxels, and whether lossy compression has changed any.
+
+    Padding becomes the least value of the whole series.
+    """
+    from a2bgan.data.dicom import read_slice_of_series
 
     values = np.empty(grid.shape, dtype=np.float32)
+    outside = np.zeros(grid.shape, dtype=bool)
     lossy = False
     for k, path in enumerate(files):
-        picture = read_dicom(path, Reading(LARGEST_VOXEL_COUNT, "fixed"))
+        picture, padding = read_slice_of_series(path, Reading(LARGEST_VOXEL_COUNT, "fixed"))
         image = picture.values
         lossy |= isinstance(picture, LossyPicture)
         if image.ndim == 3:
-            raise ImageError("colour slices in the series; use grey")
+            raise ImageError(f"colour slices in the series; use grey ({_shown(path)})")
         values[..., k] = image.T
+        if padding is not None:
+            outside[..., k] = padding.T
+    if outside.any() and not outside.all():
+        values[outside] = values[~outside].min()
     return values, lossy
