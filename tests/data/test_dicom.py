@@ -436,6 +436,17 @@ def test_tags_are_text_and_damaged_files_have_none(
     assert dicom.read_tags(tmp_path / "gone.dcm", ["Modality"]) is None
 
 
+def test_files_without_a_preamble_are_found_in_folders(
+    tmp_path: Path, write_dicom: Write, grey12: np.ndarray
+) -> None:
+    whole = write_dicom(tmp_path / "a.dcm", grey12).read_bytes()
+    (tmp_path / "IM0001").write_bytes(whole[132:])
+    assert is_image(tmp_path / "IM0001")
+    assert np.array_equal(read_image(tmp_path / "IM0001", LIMIT), grey12)
+    (tmp_path / "letter").write_bytes(b"\x08 and more text" * 20)
+    assert not is_image(tmp_path / "letter")
+
+
 def test_files_of_before_the_preamble(tmp_path: Path) -> None:
     path = get_testdata_file("ExplVR_LitEndNoMeta.dcm", download=False)
     assert dicom.read_tags(Path(str(path)), ["Modality"]) == {"Modality": ("RTPLAN",)}
@@ -664,14 +675,17 @@ def test_tables_are_shown_by_the_range_of_their_entries(
     assert auto(path, "full").window == (0, 4095)
 
 
-def test_colours_are_what_the_stream_says(tmp_path: Path, write_dicom: Write) -> None:
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_colours_are_what_the_stream_says(
+    tmp_path: Path, write_dicom: Write, subsampling: int
+) -> None:
     rgb = np.asarray(
         Image.fromarray(
             np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         ).resize((64, 64), Image.Resampling.BICUBIC)
     )
     packed = io.BytesIO()
-    Image.fromarray(rgb).save(packed, "JPEG", quality=95, subsampling=2)
+    Image.fromarray(rgb).save(packed, "JPEG", quality=95, subsampling=subsampling)
     marked = packed.getvalue()
     length = int.from_bytes(marked[4:6], "big")
     assert marked[2:4] == b"\xff\xe0"

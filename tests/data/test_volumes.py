@@ -430,9 +430,7 @@ def test_series_with_missing_slices_or_strangers_are_refused(tmp_path: Path) -> 
     values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
     write_series(tmp_path / "a", values, np.eye(4))
     (tmp_path / "a" / "21.dcm").unlink()
-    with pytest.raises(
-        ImageError, match=r"^missing, doubled .* slices \(\d\d\.dcm\)$"
-    ):
+    with pytest.raises(ImageError, match=r"^missing, doubled .* slices \(\d\d\.dcm\)$"):
         read_volume(tmp_path / "a")
     write_series(tmp_path / "b", values, np.eye(4))
     (tmp_path / "b" / "x.dcm").write_bytes((tmp_path / "a" / "00.dcm").read_bytes())

@@ -13,7 +13,7 @@ from a2bgan.data.readers import ImageError
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 
-# Simplejpeg reads these; a lossless stream makes it write beyond its memory.
+# The processes that simplejpeg reads; a lossless stream makes it write beyond its memory.
 SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 FILLER = b"\x5a\x33" * 512
@@ -35,11 +35,11 @@ class JpegFrame(NamedTuple):
 
     @property
     def is_unmarked_ycbcr(self) -> bool:
-        """Whether colours are surely YCbCr though no segment says so: their components are
-        numbered as JFIF numbers them, and not all are sampled alike."""
+        """Whether colours are YCbCr though no segment says so: libjpeg takes components numbered 1,
+        2, 3 for it, and encoders of RGB give other numbers."""
         numbers = tuple(number for number, *_ in self.components)
-        sampling = {tuple(rest) for _, *rest in self.components}
-        return not self.markers & {0, 14} and numbers == (1, 2, 3) and len(sampling) > 1
+        lossy = self.process in SEQUENTIAL_OR_PROGRESSIVE
+        return lossy and not self.markers & {0, 14} and numbers == (1, 2, 3)
 
 
 def jpeg_frame(stream: bytes) -> JpegFrame | None:

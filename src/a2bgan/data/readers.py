@@ -215,9 +215,18 @@ def is_dicom(path: Path) -> bool:
         return READERS[suffix] is _read_dicom
     try:
         with open_image_file(path) as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(132)
+            return start[128:] == b"DICM" or _is_old_dicom(start)
     except (ImageError, OSError):
         return False
+
+
+def _is_old_dicom(start: bytes) -> bool:
+    """Whether a file begins like DICOM from before the preamble: with the length of group 0002 or
+    0008, or the group's first elements."""
+    lengths = (b"\2\0\0\0UL\4\0", b"\x08\0\0\0UL\4\0", b"\x08\0\0\0\4\0\0\0")
+    first = (b"\x08\0\x05\0CS", b"\x08\0\x08\0CS", b"\x08\0\x16\0UI")
+    return len(start) == 132 and start.startswith(lengths + first)
 
 
 def find_reader(path: Path) -> "Reader":
