@@ -82,7 +82,7 @@ def main() -> None:
             "",
             "## Streams that end early",
             "",
-            "Of 16 places to cut the stream at, 5 to 95 % of its length, how many were refused; with "
+            "Of 16 places to cut a stream at, 5 to 95 % of its length, how many were refused; with "
             "an end marker appended, too.",
             "",
             "| transfer syntax | cut | cut, end marker appended |",

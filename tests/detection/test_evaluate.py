@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from a2bgan.data.cache import StoredForm, load_images
 from a2bgan.data.manifest import open_data, read_manifest
 from a2bgan.data.preprocessing import DataConfig, load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
@@ -33,7 +34,8 @@ def test_a_slice_is_abnormal_however_small_its_lesion(tmp_path: Path) -> None:
     for size in (32, 64):
         config = DataConfig(size=size, skip_empty=0)
         rows = expand_volumes(read_manifest(tmp_path / "m.csv"), config).rows
-        labelled, masks, failures = with_evaluated_labels(rows, config)
+        originals = [StoredForm(64, 64, 1, 32)] * len(rows)
+        labelled, masks, failures = with_evaluated_labels(rows, originals, config)
         assert not failures
         labels[size] = [k for k, row in enumerate(labelled) if row.label]
         assert masks[7].any()
@@ -47,12 +49,16 @@ def test_masks_that_cannot_be_read_are_counted_apart(
     rows = open_data(tiny_set).split("test")
     masked = [row for row in rows if row.mask is not None]
     masked[0].mask.write_bytes(b"no mask")
+    with Image.open(masked[2].mask) as turned:
+        turned.transpose(Image.Transpose.ROTATE_90).save(masked[2].mask)
     (tiny_set / rows[0].name).write_bytes(b"no image")
     Image.fromarray(make_texture(0)).save(tiny_set / masked[1].name)
     found = evaluate(load_trained(RunFolder.open(run)), open_data(tiny_set))
-    assert (found.metrics["n_failed"], found.metrics["n_masks_failed"]) == (1, 1)
+    assert (found.metrics["n_failed"], found.metrics["n_masks_failed"]) == (1, 2)
     assert [failure.name for failure in found.failures] == [rows[0].name]
-    (failure,) = found.mask_failures
+    failure, other = found.mask_failures
+    assert other.name == masked[2].name
+    assert other.reason == "mask: 48 x 40 where the image has 40 x 48"
     assert failure.name == masked[0].name
     assert failure.reason.startswith("mask: not a PNG")
     # The image itself counts, its mask does not.
@@ -81,7 +87,7 @@ def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> 
     masks = np.zeros(maps.shape, dtype=bool)
     for k, row in enumerate(rows):
         if row.mask is not None:
-            masks[k] = load_mask(row.mask, config)
+            masks[k] = load_mask(row.mask, config, (64, 64))
     marked = np.stack([find_regions(each, limit) for each in maps])
     assert metrics["dice"] == 2 * (marked & masks).sum() / (marked.sum() + masks.sum())
     assert metrics["region_f1"] == region_f1(marked, masks)
@@ -92,7 +98,8 @@ def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> 
 
 def test_normal_images_without_a_mask_file_share_one(tiny_set: Path) -> None:
     rows = open_data(tiny_set).split("test")
-    labelled, masks, _ = with_evaluated_labels(rows, DataConfig(size=32))
+    originals = [StoredForm(48, 40, 1, 8)] * len(rows)
+    labelled, masks, _ = with_evaluated_labels(rows, originals, DataConfig(size=32))
     normal = [mask for row, mask in zip(labelled, masks, strict=True) if row.label == 0]
     assert len(normal) == 6 and len({id(mask) for mask in normal}) == 1
     assert normal[0].shape == (32, 32) and not normal[0].any()
@@ -103,7 +110,11 @@ def test_the_map_is_measured_beside_a_guess_of_the_usual_place(run: Path, phanto
     found = evaluate(load_trained(RunFolder.open(run)), open_data(phantoms))
     alone = found.metrics["position_alone"]
     assert set(alone) == {"pixel_auroc", "pixel_ap", "aupro", "within_image_auroc", "hit_rate"}
-    masks = [m for m in with_evaluated_labels(found.rows, DataConfig(size=32))[1] if m is not None]
+    originals = load_images(
+        [row.path for row in found.rows], [row.name for row in found.rows], DataConfig(size=32)
+    ).originals
+    _, known, _ = with_evaluated_labels(found.rows, originals, DataConfig(size=32))
+    masks = [mask for mask in known if mask is not None]
     guess = position_alone(np.array(masks), [row.patient_id for row in found.rows])
     assert alone["within_image_auroc"] == within_image_auroc(guess, np.array(masks))
     for name in alone:

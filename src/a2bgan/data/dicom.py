@@ -405,9 +405,11 @@ def _decode_frame(dataset: Dataset, index: int) -> np.ndarray:
 def _decode_deep_jpeg(stream: bytes, dataset: Dataset) -> np.ndarray:
     """A JPEG of up to 16 bits, lossless or not, (H, W) or (H, W, 3), YBR as RGB."""
     three = int(dataset.SamplesPerPixel) == 3
-    same = {"colorspace": "RGB", "outcolorspace": "RGB"} if three else {}
+    as_stored = "RGB" if three else None
     try:
-        decoded: np.ndarray = imagecodecs.jpeg8_decode(stream, **same)
+        decoded: np.ndarray = imagecodecs.jpeg8_decode(
+            stream, colorspace=as_stored, outcolorspace=as_stored
+        )
     except imagecodecs.Jpeg8Error:
         raise ImageError("damaged or truncated file (its pixels cannot be decoded)") from None
     if three and dataset.PhotometricInterpretation.startswith("YBR"):
@@ -421,7 +423,11 @@ def _decode_deep_jpeg(stream: bytes, dataset: Dataset) -> np.ndarray:
 def _run_decoder(dataset: Dataset, index: int, plugin: str) -> np.ndarray:
     try:
         decoded, _ = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(
-            dataset, index=index, raw=False, decoding_plugin=plugin, correct_unused_bits=False
+            dataset,
+            index=index,
+            raw=False,
+            decoding_plugin=plugin,
+            correct_unused_bits=False,  # type: ignore[arg-type]  # an option like the others
         )
     except RuntimeError:
         # The message of a decoder lists every attempt, over several lines.

@@ -44,7 +44,7 @@ class JpegFrame(NamedTuple):
 
 def jpeg_frame(stream: bytes) -> JpegFrame | None:
     """The frame header of a JPEG or JPEG-LS stream; None where none is found."""
-    place, markers = 2, set()
+    place, markers = 2, set[int]()
     while stream[:2] == START and place + 9 < len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
         if marker == 0xFF:  # fill

@@ -208,9 +208,12 @@ def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[i
     return preprocess(picture.values, config, picture.window), (height, width)
 
 
-def load_mask(path: Path, config: DataConfig) -> np.ndarray:
-    """Read and preprocess one lesion mask: bool (size, size). Raises ImageError only."""
-    return preprocess_mask(read_mask(path, config.max_pixels), config)
+def load_mask(path: Path, config: DataConfig, like: tuple[int, int]) -> np.ndarray:
+    """Read and preprocess one lesion mask of an image of a height and width: bool (size, size).
+
+    Raises ImageError only.
+    """
+    return preprocess_mask(read_mask(path, config.max_pixels, like), config)
 
 
 def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:

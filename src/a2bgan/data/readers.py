@@ -99,8 +99,10 @@ def read_picture(path: Path, reading: Reading) -> Picture:
     return picture
 
 
-def read_mask(path: Path, max_pixels: int) -> np.ndarray:
+def read_mask(path: Path, max_pixels: int, like: tuple[int, int] | None = None) -> np.ndarray:
     """Read a lesion mask as bool (H, W); a mask of zeros is a valid empty mask.
+
+    like: height and width of its image, where they are known; a mask of another size is refused.
 
     A pixel is lesion when it is not zero, so masks that number several lesions or tissues read
     right; after lossy compression (JPEG), which leaves few zeros, when it is above half of the
@@ -111,6 +113,9 @@ def read_mask(path: Path, max_pixels: int) -> np.ndarray:
     brightest = mask.max(axis=-1) if mask.ndim == 3 else mask
     if not np.isfinite(brightest).all():
         raise ImageError("NaN or infinite values")
+    if like is not None and brightest.shape != tuple(like):
+        height, width = brightest.shape
+        raise ImageError(f"{width} x {height} where the image has {like[1]} x {like[0]}")
     size = np.abs(brightest)
     lesion: np.ndarray = size > mask_threshold(size.max(), isinstance(picture, LossyPicture))
     return lesion

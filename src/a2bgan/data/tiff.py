@@ -50,10 +50,11 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
         file.seek(0)
     if values.ndim == 3 and page.planarconfig == 2:  # one plane a channel
         values = values.transpose(1, 2, 0)
+    top = 1.0
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max:
-        values, top = values.astype(np.uint16), np.iinfo(np.uint16).max
+        values, top = values.astype(np.uint16), float(np.iinfo(np.uint16).max)
     else:
-        values, top = values.astype(np.float32), 1.0
+        values = values.astype(np.float32)
     if samples in (2, 4):
         opacity = values[..., -1:].astype(np.float64) / top
         values = (values[..., :-1] * opacity).astype(values.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import Failure, load_images
+from a2bgan.data.cache import Failure, StoredForm, load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
@@ -103,7 +103,7 @@ def evaluate(
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
     rows = [labelled[i] for i in loaded.index]
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
-    rows, masks, mask_failures = with_evaluated_labels(rows, config)
+    rows, masks, mask_failures = with_evaluated_labels(rows, loaded.originals, config)
 
     # Maps and twins are kept only where there is a mask to compare them with.
     facts = trained.method.facts
@@ -326,10 +326,12 @@ def _of_patients(
 
 
 def with_evaluated_labels(
-    rows: Sequence[Row], config: DataConfig
+    rows: Sequence[Row], originals: Sequence[StoredForm], config: DataConfig
 ) -> tuple[list[Row], list[np.ndarray | None], list[Failure]]:
     """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
-    or None where that is not known, and the masks that cannot be read.
+    or None where that is not known, and the masks that cannot be used.
+
+    originals: how the rows' images were stored; a mask has the size of its image.
 
     Slices without any lesion in their mask are normal, though their volume is not. That is looked
     for before the mask is reduced to the size of training, at which small lesions vanish. Normal
@@ -340,11 +342,12 @@ def with_evaluated_labels(
     labelled: list[Row] = []
     masks: list[np.ndarray | None] = []
     failures: list[Failure] = []
-    for row in rows:
+    for row, original in zip(rows, originals, strict=True):
         mask = None
         if row.mask is not None:
             try:
-                whole = read_mask(row.mask, config.max_pixels)
+                like = (original.height, original.width)
+                whole = read_mask(row.mask, config.max_pixels, like)
                 mask = preprocess_mask(whole, config)
                 if parse_slice(row.name) is not None:
                     row = replace(row, label=int(whole.any()))

@@ -96,11 +96,14 @@ def measure_translation(
     known = [row for row in test if row.twin is not None]
     if not known:
         return measured
-    images, rows = images_of(known, data, cache_dir)
+    loaded = load_images([row.path for row in known], [row.name for row in known], data, cache_dir)
+    images, rows = loaded.images, [known[i] for i in loaded.index]
     twins, _ = images_of([twin_of(row) for row in rows], data, cache_dir)
     if len(twins) != len(rows):
         raise InputError("twins of test images cannot be read; make the set again")
-    masks = np.stack([_mask(row, data) for row in rows])
+    masks = np.stack(
+        [_mask(row, of[:2], data) for row, of in zip(rows, loaded.originals, strict=True)]
+    )
     made = (torch.cat([*translations(trained, images)]) + 1) / 2
     before, truth = ((to_unit_range(part) + 1) / 2 for part in (images, twins))
     measured |= twin_error(before.numpy(), truth.numpy(), made.numpy(), masks)
@@ -163,11 +166,11 @@ def images_of(
     return loaded.images, [rows[i] for i in loaded.index]
 
 
-def _mask(row: Row, data: DataConfig) -> np.ndarray:
+def _mask(row: Row, like: tuple[int, int], data: DataConfig) -> np.ndarray:
     if row.mask is None:
         return np.zeros((data.size, data.size), dtype=bool)
     try:
-        return load_mask(row.mask, data)
+        return load_mask(row.mask, data, like)
     except ImageError as error:
         raise InputError(f"{row.mask}: {error}") from None
 

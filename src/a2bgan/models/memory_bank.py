@@ -38,7 +38,7 @@ class MemoryBank(Fitted):
         numbers = torch.cat(
             [
                 torch.cdist(part - centre, bank).topk(count, dim=1, largest=False).indices
-                for part in queries.split(QUERIES_AT_ONCE)
+                for part in torch.split(queries, QUERIES_AT_ONCE)
             ]
         )
         gaps = queries[:, None] - self.patches[numbers]

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache import StoredForm, load_images
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
 from a2bgan.data.readers import ImageError
@@ -67,7 +67,7 @@ def _cases(
                     image=to_intensities(batch.x[i]),
                     twin=None if batch.twin is None else to_intensities(batch.twin[i]),
                     anomaly_map=anomaly_map,
-                    mask=_mask(read[len(cases)], trained),
+                    mask=_mask(read[len(cases)], loaded.originals[len(cases)], trained),
                     score=float(batch.scores[i]),
                     found=found,
                 )
@@ -75,10 +75,10 @@ def _cases(
     return cases
 
 
-def _mask(row: Row, trained: Trained) -> np.ndarray | None:
+def _mask(row: Row, original: StoredForm, trained: Trained) -> np.ndarray | None:
     if row.mask is None:
         return None
     try:
-        return load_mask(row.mask, trained.config.data)
+        return load_mask(row.mask, trained.config.data, original[:2])
     except ImageError:
         return None

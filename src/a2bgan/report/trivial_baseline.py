@@ -31,7 +31,7 @@ def trivial_row(
     audit = audit_shortcuts(manifest, config, cache_dir)
     rows = [row for row in manifest.split("test") if row.label is not None]
     loaded = load_images([r.path for r in rows], [r.name for r in rows], config, cache_dir)
-    rows, _, _ = with_evaluated_labels([rows[i] for i in loaded.index], config)
+    rows, _, _ = with_evaluated_labels([rows[i] for i in loaded.index], loaded.originals, config)
     labels = np.array([row.label for row in rows], dtype=np.int64)
     if audit is None or len(np.unique(labels)) < 2:
         return None
