@@ -73,6 +73,7 @@ def evaluate(
     from a2bgan.detection.evaluate import summarise
     from a2bgan.detection.position import position_warning
     from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.verdict import in_words
     from a2bgan.training.run_folder import RunFolder
 
     if out is not None:
@@ -103,6 +104,8 @@ def evaluate(
         metrics = summarise(found)
         _write_metrics(metrics, out if out is not None else run / "metrics.json")
     _print_metrics(metrics)
+    if (sentence := in_words(metrics)) is not None:
+        output.print(sentence, soft_wrap=True, highlight=False)
     for warning in warned:
         errors.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     if failed:
@@ -392,7 +395,7 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         if value is None:
             shown = "not defined here"
         if (interval := metrics.get(f"{name}_ci")) is not None:
-            shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f}, patients resampled)"
+            shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f})"
         table.add_row(name, escape(shown))
     output.print(table)
     if lines := pointing_table(metrics):

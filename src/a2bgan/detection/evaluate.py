@@ -34,6 +34,7 @@ from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.verdict import at_threshold
 from a2bgan.errors import InputError
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
@@ -133,6 +134,8 @@ def evaluate(
     if judged.peaks is not None and pixel_threshold is not None and (labels == 0).any():
         outlined = judged.peaks[labels == 0] > pixel_threshold
         metrics["healthy_with_contour"] = float(outlined.mean())
+    if calibration is not None:
+        metrics |= at_threshold(calibration, [r.patient_id for r in rows], labels, scores)
     metrics |= {
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),

@@ -26,6 +26,7 @@ from a2bgan.detection.score_audit import ScoreAudit, audit_score
 from a2bgan.detection.selection import read_candidates, separates_nothing, shown_error
 from a2bgan.detection.shortcuts import audit_shortcuts
 from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
+from a2bgan.detection.verdict import RATE, verdict
 from a2bgan.errors import InputError
 from a2bgan.report import charts
 from a2bgan.report.case_names import CaseNames
@@ -149,10 +150,15 @@ def _summary(
     if tested is not None and tested.metrics["auroc"] is not None:
         m = tested.metrics
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
-        first += f"separates the two with an AUROC of {m['auroc']:.3f}"
+        first += f"{verdict(m['auroc'], m['auroc_ci'])}: AUROC {m['auroc']:.3f}"
         if m["auroc_ci"] is not None:
             first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
         first += "."
+        if "sensitivity" in m and "specificity" in m:
+            first += (
+                f" At a rate of {_percent(RATE)}, {m['sensitivity']:.0%} of the abnormal and "
+                f"{1 - m['specificity']:.0%} of the normal patients are flagged."
+            )
     elif "aucp" in selection:
         first = (
             f"No labelled test images of both kinds; held-out mixed images score above held-out "
@@ -211,6 +217,8 @@ def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         "map_auroc": "AUROC of the best score of the map",
         "auprc": "area under precision and recall",
         "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+        "sensitivity": "abnormal patients that the threshold flags at 5 %",
+        "specificity": "normal patients that it leaves alone",
         "dice": "overlap of contours and lesions (Dice)",
         "region_f1": "contours that meet a lesion and lesions that a contour meets (F1)",
         "healthy_with_contour": "share of normal images with a contour",
