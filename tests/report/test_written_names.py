@@ -9,6 +9,13 @@ def test_names_of_files_are_free():
     ]  # fmt: skip
 
 
+def test_long_names_are_cut_and_stay_apart():
+    taken = {}
+    names = [free_name(f"{'ü' * 125}{k}.png", taken) for k in range(3)]
+    assert len(set(names)) == 3
+    assert all(len(f"{name}_regions.nii.gz.partial".encode()) < 255 for name in names)
+
+
 def test_many_equal_names_are_not_counted_through_anew():
     class Counted(dict[str, int]):
         asked = 0

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from a2bgan.data.readers import READERS, image_suffix
 
+LONGEST = 180
+"""Bytes of a name that are kept; file systems allow 255, of which suffixes and numbers take some."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -22,6 +25,8 @@ def no_formula(text: str) -> str:
 def free_name(name: str, taken: dict[str, int]) -> str:
     """The file's own name without suffix, in UTF-8; a number is added where two share it.
 
+    Long names are cut, so that what is added to them stays within a file system's limit.
+
     taken: the names given so far, each with the last number that was added to it; gets the new one.
     """
     # Not `escaped`: a backslash separates folders on some systems.
@@ -29,6 +34,7 @@ def free_name(name: str, taken: dict[str, int]) -> str:
     suffix = image_suffix(path)
     # 1.2.840.113 has no suffix.
     stem = path.name[: -len(suffix)] if suffix in READERS else path.name
+    stem = stem.encode("utf-8")[:LONGEST].decode("utf-8", "ignore")
     free, number = stem, taken.get(stem, 1)
     while free in taken:  # also where a file is really called that
         number += 1
