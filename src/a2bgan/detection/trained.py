@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
 
 SELECTED = "selected"
+
+WEIGHTS = "weights_sha256"
+"""Where ``selection.json`` says which weights were selected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,10 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
         pick = unselected(run, method, "last" if checkpoint == SELECTED else checkpoint)
     if score is not None:
         pick = replace(pick, score=score)
-    load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
+    found = find_checkpoint(run.checkpoints, pick.checkpoint)
+    if checkpoint == SELECTED:
+        _require_selected_weights(run, found)
+    load_weights(found, method)
     for network in method.networks.values():
         network.eval()  # for good: several threads may judge with it
     return Trained(on_device(method), config, pick)
@@ -171,5 +178,27 @@ def read_selection(run: RunFolder) -> dict[str, Any] | None:
 
 def write_selection(run: RunFolder, pick: Pick, **details: Any) -> None:
     """Write ``selection.json``, whole or as it was: the pick and whatever else is known of it."""
-    text = json.dumps({"pick": asdict(pick), **details}, indent=2)
+    found = {"pick": asdict(pick), WEIGHTS: weights_sha256(run.checkpoints / pick.checkpoint)}
+    text = json.dumps({**found, **details}, indent=2)
     write_atomically(run.selection_file, text + "\n")
+
+
+def weights_sha256(checkpoint: Path) -> str:
+    """Digest of a checkpoint's networks, by name and content."""
+    digest = hashlib.sha256()
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        if file.stem != "optimizers":
+            digest.update(file.name.encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _require_selected_weights(run: RunFolder, checkpoint: Path) -> None:
+    """InputError where a checkpoint's weights are others than those that were selected."""
+    noted = (read_selection(run) or {}).get(WEIGHTS)
+    if noted is not None and noted != weights_sha256(checkpoint):
+        raise InputError(
+            f"{checkpoint}: not the weights that were selected and calibrated; put those back, or "
+            "run `a2bgan select` and `a2bgan calibrate`"
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from a2bgan.data.readers import READERS, image_suffix
 
 LONGEST = 180
-"""Bytes of a name that are kept; file systems allow 255, of which suffixes and numbers take some."""
+"""Bytes of a name that are kept; file systems allow 255, which suffixes and numbers share."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

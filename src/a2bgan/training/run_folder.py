@@ -114,8 +114,17 @@ class RunFolder:
         write_atomically(self.manifest_source_file, json.dumps(source, indent=2) + "\n")
 
     def manifest(self) -> Manifest:
-        """The manifest the run was trained on. Raises InputError if its images have moved."""
-        return read_manifest(self.manifest_file, root=self.image_root())
+        """The manifest the run was trained on.
+
+        Raises InputError if its images have moved or it was changed since.
+        """
+        found = read_manifest(self.manifest_file, root=self.image_root())
+        if found.sha256 != self.manifest_sha256():
+            raise InputError(
+                f"{self.manifest_file}: not the manifest that the run was trained on; put that one "
+                "back, or give --data where the command takes it"
+            )
+        return found
 
     def image_root(self) -> Path:
         """The folder that the manifest's paths are relative to. Raises InputError if it is gone."""
