@@ -139,7 +139,7 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
         "huge.png": "too large",
         "empty.jpg": "empty file",
         "cut.png": "truncated file",
-        "text.png": "not a PNG, JPEG or TIFF image, or a damaged one",
+        "text.png": "not a PNG, JPEG, TIFF, BMP, GIF, WEBP, JPEG2000 image, or damaged",
         "scan.dcm": "not a DICOM file, or a damaged one",
     }
     assert rows["good.png"]["score"] == rows["deep.tiff"]["score"] != ""

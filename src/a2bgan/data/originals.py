@@ -25,9 +25,9 @@ class Original:
 
 
 def read_original(path: Path, reading: Reading) -> Original:
-    """Read an image with its transparency. Raises ImageError only."""
+    """Read an image with its transparency; of 16 bits it stays on black. Raises ImageError only."""
     picture = read_picture(path, reading)  # which has checked the file
-    if image_suffix(path) in KEPT_SUFFIXES:
+    if image_suffix(path) in KEPT_SUFFIXES and picture.values.dtype == np.uint8:
         with Image.open(path) as image:
             if image.has_transparency_data:
                 rgba = np.array(ImageOps.exif_transpose(image).convert("RGBA"))
