@@ -42,10 +42,11 @@ CPU = torch.device("cpu")
 BACKGROUND = 12
 """So many healthy places of each image teach the model of labels."""
 POSITION_ALONE = "*position alone*"
-NOTE = """Test rows of development sets. Rows in italics are no methods: *taught by masks* is the same \
-linear model of places that has seen the
-lesions of the mixed images; *position alone* knows where lesions usually are, and its \
-position-matched AUROC is 0.5 by definition."""
+NOTE = (
+    "Test rows of development sets. Rows in italics are no methods: *taught by masks* is the same "
+    "linear model of places that has seen the\nlesions of the mixed images; *position alone* knows "
+    "where lesions usually are, and its position-matched AUROC is 0.5 by definition."
+)
 HEAD = ("AUROC", "pixel AP", "within a film", "highest point inside", "position-matched")
 
 
