@@ -21,7 +21,8 @@ SMALL_FEATURES = [
 @pytest.fixture(scope="module")
 def method() -> Method:
     torch.manual_seed(0)
-    settings = ("data.size=32", "method.translator.width=4", "method.discriminator.width=4")
+    widths = ("method.translator.width=4", "method.discriminator.width=4")
+    settings = ("data.size=32", *widths, "method.translator.ema=0")
     made = load_config("fast", None, [*settings, *SMALL_FEATURES]).build_method()
     made.prepare(Fabric(accelerator="cpu", devices=1))
     made.networks["translator"].head.weight.data.normal_(0, 0.1)  # else nothing is changed

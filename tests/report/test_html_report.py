@@ -125,9 +125,9 @@ def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     for name in ("calibration.json", "selection.json"):
         (copy / name).unlink()
-    lines = (copy / "manifest.csv").read_text().splitlines()
-    kept = [line for line in lines if ",test," not in line]
-    (copy / "manifest.csv").write_text("\n".join(kept) + "\n")
+    manifest = RunFolder.open(copy).manifest()
+    kept = tuple(row for row in manifest.rows if row.split != "test")
+    RunFolder.open(copy).keep_manifest(replace(manifest, rows=kept))
     write_report(RunFolder.open(copy), tmp_path / "bare.html")
     page = (tmp_path / "bare.html").read_text("utf-8")
     assert "Nothing was selected: this is the last checkpoint." in page

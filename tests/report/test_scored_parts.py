@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -126,6 +127,9 @@ def test_parts_of_other_weights_are_refused(run, phantoms, a2bgan, says, tmp_pat
     for file in (other / "checkpoints").rglob("translator*.safetensors"):
         weights = load_file(file)
         save_file({name: value * 1.01 for name, value in weights.items()}, file)
+    chosen = json.loads((other / "selection.json").read_text())
+    del chosen["weights_sha256"]  # as if it had been selected
+    (other / "selection.json").write_text(json.dumps(chosen))
     out = tmp_path / "out"
     command = ("predict", phantoms, "--out", out, "--part-size", 20)
     assert a2bgan(command[0], run, *command[1:]).exit_code == 0

@@ -153,7 +153,7 @@ def test_the_fast_step_with_warm_up_and_replay(features):
         method.networks[FEATURES].set_spreads(
             method.networks[FEATURES].backbone(torch.cat(batches(7)))
         )
-    plain = (PlainFeatures if features else Plain)(method, 8e-4, 2e-4)
+    plain = (PlainFeatures if features else Plain)(method, 4e-4, 2e-4)
     softplus = nn.functional.softplus
 
     def total(sign: int, x: Tensor) -> Tensor:
@@ -340,7 +340,8 @@ def test_the_discriminator_is_asked_when_its_score_is(monkeypatch):
 
 def test_the_map_counts_as_far_as_evidence_speaks_for_disease(monkeypatch):
     x = torch.cat(batches(0))
-    bare, weighed = make("fast"), make("fast", features=True)
+    raw_weights = "method.translator.ema=0"
+    bare, weighed = make("fast", raw_weights), make("fast", raw_weights, features=True)
     for method in (bare, weighed):
         method.networks["translator"].head.bias.data[0] = 0.7  # else nothing is changed
     weighed.networks["translator"].load_state_dict(bare.networks["translator"].state_dict())
@@ -377,7 +378,8 @@ def test_the_map_is_smoothed_and_its_mean_stays():
     x = torch.cat(batches(0))
     found = []
     for sigma in (0, 0.03125):
-        method = make("fast", f"method.map_smoothing={sigma}", "method.map_closing=0")
+        smoothing = f"method.map_smoothing={sigma}"
+        method = make("fast", smoothing, "method.map_closing=0", "method.translator.ema=0")
         method.networks["translator"].head.bias.data[0] = 0.7  # else nothing is changed
         finding = method.find(x)
         assert finding.anomaly_map is not None
