@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.patient_scores import by_patient
 
@@ -40,11 +41,13 @@ def at_threshold(
     intervals are exact (Clopper-Pearson), as patients are independent. Nothing where so few healthy
     patients were held out that nobody can be flagged.
     """
-    p_values = calibration.p_values(patients, scores)
-    if not (1 / (len(calibration.patient_scores) + 1) <= RATE):
+    if len(calibration.patient_scores) < conformal.fewest_patients(RATE):
         return {}
-    flagged = np.array(list(by_patient(patients, p_values <= RATE, "max").values())) > 0
-    sick = np.array(list(by_patient(patients, labels, "max").values())) > 0
+    over = calibration.p_values(patients, scores) <= RATE
+    flagged, sick = (
+        np.array(list(by_patient(patients, each.astype(np.float64), "max").values())) > 0
+        for each in (over, labels)
+    )
     found: dict[str, Any] = {}
     for name, right in (("sensitivity", flagged[sick]), ("specificity", ~flagged[~sick])):
         if len(right):
