@@ -41,7 +41,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from a2bgan.data.jpeg_stream import jpeg_frame, require_whole, with_end
+from a2bgan.data.jpeg_stream import decode_whole, jpeg_frame, with_end
 from a2bgan.data.quiet_pydicom import quiet_pydicom
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
@@ -397,9 +397,9 @@ def _decode_frame(dataset: Dataset, index: int) -> np.ndarray:
 
     if header is None:
         return decode(stream)
-    if syntax not in (JPEGLSLossless, JPEGLSNearLossless):  # their decoder notices
-        require_whole(stream, decode)
-    return decode(with_end(stream))
+    if syntax in (JPEGLSLossless, JPEGLSNearLossless):  # their decoder notices a missing end
+        return decode(with_end(stream))
+    return decode_whole(stream, decode)
 
 
 def _decode_deep_jpeg(stream: bytes, dataset: Dataset) -> np.ndarray:

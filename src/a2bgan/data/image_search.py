@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from collections.abc import Container
 from pathlib import Path
 
 from a2bgan.data.readers import is_hidden, is_image
@@ -17,10 +18,13 @@ def images_below(folder: Path) -> list[Path]:
     return [path for path in _files_below(folder) if is_image(path)]
 
 
-def others_below(folder: Path) -> list[Path]:
-    """The files that `images_below` does not take for images, but for hidden ones."""
-    files = _files_below(folder)
-    return [path for path in files if not is_image(path) and not is_hidden(path.name)]
+def others_below(folder: Path, known: Container[Path | None]) -> list[Path]:
+    """The files, except hidden ones, that `images_below` does not take for images.
+
+    known: images that were found before; they are not opened again.
+    """
+    seen = (path for path in _files_below(folder) if path not in known)
+    return [path for path in seen if not is_hidden(path.name) and not is_image(path)]
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a JPEG stream says of itself, and whether all of it is there.
+"""JPEG streams: their frame header, and decoding that refuses streams which end early.
 
 Most decoders fill the missing part of a JPEG with grey and say nothing. Standard: ITU-T T.81.
 """
@@ -21,25 +21,25 @@ FILLER = b"\x5a\x33" * 512
 
 
 class JpegFrame(NamedTuple):
-    """What stands in a stream's frame header. process: the marker's second byte, 0xC0 for baseline;
-    bits: of a sample; components: (identifier,
-    horizontal, vertical sampling) of each; markers: the application segments before it (0 for
-    JFIF's APP0, 14 for Adobe's APP14)."""
+    """The frame header of a stream.
+
+    process: the marker's second byte, 0xC0 for baseline; bits: of a sample; components: their
+    identifiers; markers: the application segments before it, 0 for JFIF's and 14 for Adobe's.
+    """
 
     process: int
     rows: int
     columns: int
     bits: int
-    components: tuple[tuple[int, int, int], ...]
+    components: tuple[int, ...]
     markers: frozenset[int]
 
     @property
     def is_unmarked_ycbcr(self) -> bool:
         """Whether colours are YCbCr though no segment says so: libjpeg takes components numbered 1,
         2, 3 for it, and encoders of RGB give other numbers."""
-        numbers = tuple(number for number, *_ in self.components)
         lossy = self.process in SEQUENTIAL_OR_PROGRESSIVE
-        return lossy and not self.markers & {0, 14} and numbers == (1, 2, 3)
+        return lossy and not self.markers & {0, 14} and self.components == (1, 2, 3)
 
 
 def jpeg_frame(stream: bytes) -> JpegFrame | None:
@@ -54,11 +54,7 @@ def jpeg_frame(stream: bytes) -> JpegFrame | None:
                 int.from_bytes(stream[place + k : place + k + 2], "big") for k in (5, 7)
             )
             count, first = stream[place + 9], place + 10
-            listed = stream[first : first + 3 * count]
-            components = tuple(
-                (listed[k], listed[k + 1] >> 4, listed[k + 1] & 15)
-                for k in range(0, len(listed) - 2, 3)
-            )
+            components = tuple(stream[first : first + 3 * count : 3])
             return JpegFrame(
                 marker, rows, columns, stream[place + 4], components, frozenset(markers)
             )
@@ -74,11 +70,11 @@ def with_end(stream: bytes) -> bytes:
     return stream if stream.rstrip(b"\0").endswith(END) else stream + END
 
 
-def require_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> None:
-    """Refuse a JPEG stream whose data end early, whether or not an end marker stands behind them.
+def decode_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    """Decode a JPEG stream, or refuse one whose data end early, with or without an end marker.
 
-    decode: a decoder of the stream. It is asked where simplejpeg does not know the kind of JPEG (12
-    bits, lossless): data are complete where the picture is the same whatever follows them.
+    decode: a decoder of streams. Where simplejpeg does not know the kind of JPEG (12 bits,
+    lossless), data are complete if the picture is the same whatever follows them.
 
     Raises ImageError.
     """
@@ -89,10 +85,11 @@ def require_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> None:
             simplejpeg.decode_jpeg(
                 with_end(stream), "gray", min_height=1, min_width=1, min_factor=8
             )
-            return
         except ValueError as error:
             if "premature end" in str(error).lower():
                 raise ImageError("truncated file") from None
+        else:
+            return decode(with_end(stream))
     whole = decode(with_end(stream))
     body = stream.rstrip(b"\0").removesuffix(END).rstrip(b"\xff")  # fill before a marker
     try:
@@ -101,3 +98,4 @@ def require_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> None:
         raise ImageError("truncated file") from None
     if not np.array_equal(whole, followed):
         raise ImageError("truncated file")
+    return whole

@@ -251,9 +251,10 @@ def scan_folder(folder: str | Path) -> Manifest:
             f"{file}: {_what_is_there(root)} and no manifest.csv; expected {FOLDER_LAYOUT}"
         )
     _check_masks(masks, rows, file)
+    known = {path for row in rows for path in (row.path, row.mask)}
     others = [
         path.relative_to(root).as_posix()
-        for path in others_below(root)
+        for path in others_below(root, known)
         if path.name.lower() not in NOT_LISTED
     ]
     return Manifest(tuple(rows), root, passed_over=passed_over(others))
@@ -283,7 +284,7 @@ def _sets_of(root: Path) -> dict[str, str]:
 
 
 def _what_is_there(root: Path) -> str:
-    """What a folder holds in place of the sub-folders that are expected, in a few words."""
+    """A few words on the content of a folder that lacks the expected sub-folders."""
     inside = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
     folders = [entry for entry in inside if os.path.isdir(entry)]
     below = [folder for folder in folders if _sets_of(folder)]

@@ -293,16 +293,14 @@ def _read_with_pillow(path: Path, reading: Reading) -> Picture:
 
 def _whole_jpeg(file: BufferedReader) -> np.ndarray:
     """A JPEG's values; one that lacks nothing but its end marker is read."""
-    from a2bgan.data.jpeg_stream import require_whole, with_end
+    from a2bgan.data.jpeg_stream import decode_whole
 
     def decode(stream: bytes) -> np.ndarray:
         with Image.open(BytesIO(stream), formats=("JPEG",)) as image:
             return _to_array(ImageOps.exif_transpose(image))
 
     file.seek(0)
-    content = file.read()
-    require_whole(content, decode)
-    return decode(with_end(content))
+    return decode_whole(file.read(), decode)
 
 
 def _deep_png(file: BufferedReader) -> np.ndarray:

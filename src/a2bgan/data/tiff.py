@@ -18,14 +18,14 @@ ORIENTATIONS = {
     7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
     8: lambda image: image.swapaxes(0, 1)[::-1],
 }
-"""What turns an image upright, by the value of TIFF's Orientation."""
+"""Turns that bring an image upright, by the value of TIFF's Orientation."""
 
 
 def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
     """Read a TIFF as uint16, or float32 for all that 16 bits do not hold; None where Pillow reads
     all there is: 8 bits or fewer, and grey of 16.
 
-    Transparency is composited on black. Values whose 0 is white are turned over, floats within
+    Transparency is composited on black. An image whose 0 is white is inverted, floats within
     their own range. Raises ImageError.
     """
     try:
