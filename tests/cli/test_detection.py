@@ -266,3 +266,26 @@ def test_repeated_runs_with_a_map_and_without_are_summarised(run, phantoms):
         assert (summary["map_auroc"], summary["map_auroc_runs"]) == (0.75, 1)
         assert "map_auroc_sd" not in summary and "auroc_runs" not in summary
         assert summary["auroc_sd"] == pytest.approx(0, abs=1e-12)
+
+
+def test_images_that_were_learned_from_measure_nothing(run, a2bgan, says, phantoms, tmp_path):
+    rows = list(csv.DictReader(phantoms.open(newline="")))
+    learned = next(row for row in rows if row["split"] == "healthy")
+    rows.append(learned | {"path": f"./{learned['path']}", "split": "test", "label": "0"})
+    tested = [row for row in rows if row["split"] == "test"]
+    manifest = phantoms.parent / "leaking.csv"
+    with manifest.open("w", newline="") as file:
+        table = csv.DictWriter(file, tested[0])
+        table.writeheader()
+        table.writerows(tested)
+    try:
+        options = ("evaluate", run, "--data", manifest, "--out", tmp_path / "m.json")
+        refused = a2bgan(*options)
+        assert refused.exit_code == 1 and not (tmp_path / "m.json").exists()
+        assert "1 identical file is both in the sets that the run learned from" in says(refused)
+        assert "--allow-leaks" in says(refused)
+        allowed = a2bgan(*options, "--allow-leaks")
+        assert allowed.exit_code == 0
+        assert "what is measured is too good" in " ".join(allowed.output.split())
+    finally:
+        manifest.unlink()

@@ -45,12 +45,17 @@ def test_a_process_that_joins_waits_until_the_images_have_moved(run, phantoms, t
     leading.join()
 
 
-def test_images_of_one_patient_cannot_be_held_out(phantoms, a2bgan, small, tmp_path):
+def test_images_of_one_patient_cannot_be_held_out(phantoms, a2bgan, says, small, tmp_path):
     manifest = shutil.copytree(phantoms.parent, tmp_path / "set") / phantoms.name
     manifest.write_text(re.sub(r"\bP\d+", "ANON", manifest.read_text()))
     command = ("train", "--data", manifest, "--out", tmp_path / "run", *small)
-    result = a2bgan(*command, "--set", "train.steps=2", "--set", "holdout.at_most=null")
+    command += ("--set", "train.steps=2", "--set", "holdout.at_most=null")
+    refused = a2bgan(*command)
+    assert refused.exit_code == 1 and not (tmp_path / "run").exists()
+    assert "1 patient has images both in healthy and in mixed" in says(refused)
+    result = a2bgan(*command, "--allow-leaks")
     said = " ".join(result.output.split())
+    assert "allowed, and what is measured is too good" in said
     assert "nothing held out to select by (too few patients, or each with too many" in said
     assert "nothing held out for the threshold (too few patients" in said
     assert "no p-values and no flags" in said

@@ -99,17 +99,17 @@ def test_unusable_files_are_listed_with_their_reason(manifest: Manifest) -> None
     assert check.errors == []
 
 
-def test_the_same_file_in_the_test_set_is_an_error(manifest: Manifest) -> None:
+def test_the_same_file_in_two_sets_is_an_error(manifest: Manifest) -> None:
     rows = manifest.rows
     shutil.copy(rows[0].path, rows[22].path)  # healthy and test
     shutil.copy(rows[13].path, rows[24].path)  # mixed and test
     shutil.copy(rows[2].path, rows[14].path)  # healthy and mixed
     shutil.copy(rows[3].path, rows[4].path)  # twice healthy
     check = check_data(manifest, CONFIG)
-    assert len(check.errors) == 2
+    assert len(check.errors) == 3
     only(check.errors, "both in healthy and in test", "images/000.png = images/022.png")
     only(check.errors, "both in mixed and in test", "images/013.png = images/024.png")
-    only(check.warnings, "both in healthy and in mixed", "images/002.png = images/014.png")
+    only(check.errors, "both in healthy and in mixed", "images/002.png = images/014.png")
     only(check.warnings, "more than once in healthy", "images/003.png = images/004.png")
 
 
@@ -127,9 +127,9 @@ def test_patients_in_two_sets(manifest: Manifest) -> None:
         ),
         CONFIG,
     )
-    assert len(check.errors) == 1
+    assert len(check.errors) == 2
     only(check.errors, "1 patient has images both in healthy and in test (P1)")
-    only(check.warnings, "1 patient has images both in healthy and in mixed (P2)")
+    only(check.errors, "1 patient has images both in healthy and in mixed (P2)")
 
 
 def test_extra_rows_are_not_read(manifest: Manifest) -> None:

@@ -270,3 +270,14 @@ def test_a_training_that_went_wrong_is_a_warning():
 def test_importing_the_package_leaves_pytorch_alone():
     code = "import sys, a2bgan; assert 'torch' not in sys.modules; a2bgan.Detector"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_set_is_not_compared_with_itself():
+    images = pictures(10, 0)
+    with pytest.raises(InputError, match=r"10 equal images are both in healthy and in mixed"):
+        make().fit(images, images)
+    with pytest.raises(
+        InputError, match=r"1 patients have images both .* \(P1\); or give allow_leaks=True"
+    ):
+        make().fit(images, pictures(8, 1), healthy_patients=["P1"] * 10, mixed_patients=["P1"] * 8)
+    make(steps=2, allow_leaks=True).fit(images, images[:8])

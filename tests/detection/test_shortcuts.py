@@ -158,3 +158,22 @@ def test_the_worst_is_the_strongest_that_networks_see(planted):
     assert found.worst().strength == max(
         s.strength for s in found.shortcuts if s.seen == "preprocessed"
     )
+
+
+def test_a_view_that_tells_the_sets_apart_is_named(planted):
+    rng = np.random.default_rng(0)
+    shares = {"healthy": 0.9, "mixed": 0.2}
+
+    def tagged(row):
+        view = "AP" if rng.random() < shares[row.split] else "PA"
+        return replace(row, tags=(("view", view), ("age", f"{rng.integers(20, 80)}")))
+
+    rows = tuple(map(tagged, planted[None].rows))
+    found = audit(replace(planted[None], rows=rows))
+    assert named(found, seen="acquisition") == {"view AP"}
+    (warning,) = found.warnings()
+    assert warning.startswith("shortcut: view AP is less frequent in the mixed set")
+    assert [line[0] for line in found.table()].count("age") == 1
+    # Of one set alone nothing can be compared.
+    half = tuple(replace(r, tags=()) if r.split == "mixed" else r for r in rows)
+    assert named(audit(replace(planted[None], rows=half)), seen="acquisition") == set()

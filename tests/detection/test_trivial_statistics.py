@@ -29,7 +29,7 @@ def test_files_and_preprocessed_images_are_measured(phantoms):
         assert found.preprocessed == pytest.approx(pixel_statistics(image))
         assert found.of_file.original == pytest.approx(pixel_statistics(file))
         assert found.of_file.file == pytest.approx(file_statistics(row.path, file))
-        assert (found.of_file.format, found.patient) == (".png", row.patient_id)
+        assert (found.of_file.format, found.row) == (".png", row)
 
 
 def test_a_statistic_of_preprocessed_images():

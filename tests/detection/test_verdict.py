@@ -40,6 +40,9 @@ def test_patients_are_flagged_as_p_values_say():
     np.testing.assert_allclose(found["sensitivity_ci"], [beta.ppf(0.025, 3, 1), 1])
     low, high = beta.ppf(0.025, 1, 2), beta.ppf(0.975, 2, 1)
     np.testing.assert_allclose(found["specificity_ci"], [low, high])
+    assert found["confusion"] == {
+        "abnormal_flagged": 3, "abnormal_missed": 0, "normal_flagged": 1, "normal_left_alone": 1
+    }  # fmt: skip
 
 
 def test_nothing_is_said_where_nobody_can_be_flagged():
@@ -49,7 +52,7 @@ def test_nothing_is_said_where_nobody_can_be_flagged():
 def test_measures_become_one_sentence():
     measures = {"auroc": 0.9, "auroc_ci": [0.6, 0.95]}
     assert in_words(measures) == "normal and abnormal images: the score separates them weakly"
-    measures |= {"sensitivity": 0.25, "specificity": 0.9}
+    measures |= {"sensitivity": 0.25, "specificity": 0.9, "counted_as": "patients"}
     assert in_words(measures).endswith(
         "; the threshold flags 25% of the abnormal and 10% of the normal patients"
     )

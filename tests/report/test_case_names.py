@@ -1,6 +1,6 @@
 import csv
 
-from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.manifest import Row
 from a2bgan.report.case_names import CaseNames
 
 
@@ -12,7 +12,7 @@ def test_a_key_is_whole_for_its_owner_alone_and_no_formula(tmp_path):
     file = tmp_path / "b-key.csv"
     file.write_text("an old key")
     file.chmod(0o644)
-    names = CaseNames(Manifest(tuple(rows), tmp_path), show_ids=False)
+    names = CaseNames(rows, show_ids=False)
     with file.open() as before:
         names.write_key(file)
         assert before.read() == "an old key"

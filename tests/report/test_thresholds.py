@@ -6,7 +6,7 @@ import pytest
 from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.trained import Pick
-from a2bgan.report.thresholds import say_contours, say_no_contours, say_too_few
+from a2bgan.report.thresholds import say_contours, say_no_contours, say_outliers, say_too_few
 
 
 @pytest.mark.parametrize("patients", [1, 2, 6, 12, 98])
@@ -42,3 +42,21 @@ def test_what_contours_promise_is_said_and_why_there_are_none() -> None:
     assert say_no_contours(calibration(1, None)).startswith("1 held-out healthy image is too")
     older = say_no_contours(calibration(19, None))
     assert older == "the run was calibrated without them; `a2bgan calibrate` makes it anew"
+
+
+def outliers(scores):
+    scores = np.sort(np.array(scores, dtype=np.float64))
+    images = np.zeros(len(scores))
+    pick = Pick("step-1", "raw", "mean", "last")
+    return say_outliers(Calibration(pick, scores, images, images, images, images.astype(int)))
+
+
+def test_outliers_are_named_where_the_threshold_is_theirs():
+    rng = np.random.default_rng(0)
+    assert "of 25 held-out healthy patients 1 of them scores far" in outliers([*range(24), 500])
+    assert outliers([*range(25)]) == ""
+    assert outliers(rng.normal(size=100)) == ""
+    assert outliers([*range(99), 5000]) == ""  # the threshold is the fifth highest score
+    assert "5 of them score far" in outliers([*range(95), *[5000] * 5])
+    assert outliers([0, 500]) == ""  # nobody is flagged
+    assert outliers([]) == ""

@@ -11,12 +11,18 @@ from a2bgan.cli.benchmark_detection import benchmark_detection
 from a2bgan.cli.benchmark_training import Training
 from a2bgan.cli.benchmark_translation import benchmark_translation
 from a2bgan.cli.console import output
-from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.cli.data_options import (
+    AllowLeaksOption,
+    KeepIdentifiersOption,
+    WhereOption,
+    open_chosen,
+    say_leaks,
+)
 from a2bgan.cli.feature_network import InceptionOption, feature_network
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from a2bgan.data.manifest import Manifest
     from a2bgan.training.config import Config
@@ -99,8 +105,10 @@ def benchmark(
     ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
+    from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
@@ -115,13 +123,15 @@ def benchmark(
     manifest = open_chosen(data, reading, where, keep_identifiers)
     require_training_sets(manifest)
     _require_test_images(manifest, data, task)
+    say_leaks(leaks_within(manifest), allowed=allow_leaks)
     translating = task is Task.TRANSLATION
     if translating:
         network = feature_network(inception)
     facts = {name: load_config(name).facts for name in names}
     opening = ["--data", data]
     opening += ["--where", where] if where else []
-    opening += ["--keep-identifiers"] if keep_identifiers else []
+    flags = ["--keep-identifiers"] * keep_identifiers + ["--allow-leaks"] * allow_leaks
+    opening += flags
     trainings = {}
     for name in names:
         own = _settings(
@@ -145,7 +155,7 @@ def benchmark(
         jobs=jobs,
         where=where,
         files={"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips},
-        keep_identifiers=keep_identifiers,
+        flags=flags,
         threads=threads,
     )
     if translating:
@@ -198,7 +208,7 @@ def _command(
     jobs: int,
     where: str | None,
     files: "Mapping[str, Path | None]",
-    keep_identifiers: bool,
+    flags: "Sequence[str]",
     threads: str,
 ) -> str:
     """The command as it was given, without where data and results lie, and the threads that each
@@ -219,6 +229,4 @@ def _command(
     if where:
         parts.append(f"--where '{where}'")
     parts += [f"--{option} FILE" for option, file in files.items() if file is not None]
-    if keep_identifiers:
-        parts.append("--keep-identifiers")
-    return " ".join(parts)
+    return " ".join([*parts, *flags])

@@ -29,6 +29,13 @@ KeepIdentifiersOption = Annotated[
     ),
 ]
 
+AllowLeaksOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-leaks", help="Go on where sets have patients or images in common; it is noted."
+    ),
+]
+
 
 def require_sources(sources: Sequence[Path]) -> None:
     """Raises InputError for a file, slice or folder that was named and does not exist."""
@@ -39,6 +46,19 @@ def require_sources(sources: Sequence[Path]) -> None:
             raise InputError(f"{source}: no such file or folder") from None
         except (OSError, ValueError):
             pass  # it is said beside its name why it cannot be read
+
+
+def say_leaks(said: Sequence[str], *, allowed: bool) -> None:
+    """Raise InputError for leaks; where they are allowed, warn of them."""
+    from a2bgan.data.leaks import refuse_leaks
+
+    if not allowed:
+        refuse_leaks(said, "give --allow-leaks, and what is measured is too good")
+    for sentence in said:
+        errors.print(
+            f"warning: {sentence}; allowed, and what is measured is too good",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
 
 
 def own_or_chosen(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import WhereOption, own_or_chosen
@@ -101,9 +102,10 @@ def decide(
     inception: Path | None = None,
 ) -> None:
     """Select by a rule, write ``selection.json`` and say what was picked."""
+    from a2bgan.detection.doubts import DOUBTS, find_doubts
     from a2bgan.detection.held_out import load_both
-    from a2bgan.detection.selection import diseased_share, separates_nothing, shown_error
-    from a2bgan.detection.trained import write_selection
+    from a2bgan.detection.selection import diseased_share, shown_error
+    from a2bgan.detection.trained import load_trained, write_selection
 
     selection = _select(run, rule, labels, inception)
     details, pick = dict(selection.details), selection.pick
@@ -116,12 +118,6 @@ def decide(
     if "features" in details:
         said += f" (FID {details['fid']:.2f}, {details['features']})"
     output.print(said, soft_wrap=True)
-    if separates_nothing(details):
-        errors.print(
-            "[yellow]warning:[/] these scores do not tell the mixed set from the healthy one: "
-            "train longer (--set train.minutes=...); or the mixed set has next to no disease",
-            soft_wrap=True,
-        )
     if len(healthy) and len(mixed):
         share = diseased_share(run, pick, healthy, mixed)
         details |= {"diseased_share": share.share, "diseased_share_ci": list(share.interval)}
@@ -131,7 +127,10 @@ def decide(
             f"(95 % {low:.0%} to {high:.0%})",
             soft_wrap=True,
         )
-    write_selection(run, pick, **details)
+    doubts = find_doubts(run, load_trained(run, pick.checkpoint).method, details, healthy, mixed)
+    write_selection(run, pick, **details, **{DOUBTS: doubts})
+    for doubt in doubts:
+        errors.print(f"[yellow]this model is doubtful:[/] {escape(doubt)}", soft_wrap=True)
 
 
 def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
@@ -140,7 +139,7 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
     from a2bgan.detection.calibration import calibrate as calibrate_scores
     from a2bgan.detection.held_out import load_part
     from a2bgan.detection.trained import load_trained
-    from a2bgan.report.thresholds import say_contours, say_too_few
+    from a2bgan.report.thresholds import say_contours, say_outliers, say_too_few
 
     trained = load_trained(run)
     found = calibrate_scores(trained, load_part(run, "healthy", "calibration"))
@@ -157,6 +156,8 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
             f"{conformal.worst_rate(patients, fpr):.1%} with this one",
             soft_wrap=True,
         )
+    if outliers := say_outliers(found):
+        errors.print(f"[yellow]warning:[/] {outliers}", soft_wrap=True)
     if trained.makes_map:
         output.print(say_contours(found), soft_wrap=True)
 

@@ -10,11 +10,13 @@ from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output, say_written
 from a2bgan.cli.data_options import (
+    AllowLeaksOption,
     KeepIdentifiersOption,
     WhereOption,
     own_or_chosen,
     require_sources,
     say_kept,
+    say_leaks,
 )
 from a2bgan.cli.out_file import require_place
 from a2bgan.cli.run_options import CheckpointOption, RunArgument, ScoreOption, SplitOption
@@ -65,15 +67,18 @@ def evaluate(
     ] = None,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all.
     What the measures are: docs/decisions.md"""
     from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.doubts import read_doubts
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
+    from a2bgan.detection.held_out import describe_learned
     from a2bgan.detection.position import position_warning
     from a2bgan.detection.trained import load_trained
-    from a2bgan.detection.verdict import in_words
+    from a2bgan.detection.verdict import in_words, no_better_than_trivial
     from a2bgan.training.run_folder import RunFolder
 
     if out is not None:
@@ -82,6 +87,11 @@ def evaluate(
     found, failed, warned = [], False, []
     for folder in folders:
         manifest = own_or_chosen(folder, data, where, keep_identifiers)
+        if data is None:
+            say_leaks(folder.manifest_leaks(), allowed=True)
+        else:
+            leaks = describe_learned(folder, manifest.split(split), f"split {split} of {data}")
+            say_leaks(leaks, allowed=allow_leaks)
         trained = load_trained(folder, checkpoint, score)
         calibration = usable_calibration(folder, trained.pick)
         result = measure(trained, manifest, split=split, calibration=calibration)
@@ -93,7 +103,8 @@ def evaluate(
         )
         failed = failed or bool(result.failures or result.mask_failures)
         found.append(result)
-        if warning := position_warning(result.metrics):
+        doubts = [position_warning(result.metrics), no_better_than_trivial(result.metrics)]
+        for warning in [*read_doubts(folder), *filter(None, doubts)]:
             warned.append(f"{folder.path.name}: {warning}" if len(folders) > 1 else warning)
         target = folder.path / "metrics.json" if out is None else out
         if out is not None and len(folders) > 1:
@@ -384,12 +395,15 @@ def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | No
 def _print_metrics(metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from a2bgan.detection.evaluate import OF_ONE_RUN
+    from a2bgan.detection.subgroups import Subgroup
     from a2bgan.report.pointing_table import POINTING, pointing_table
 
     beside = {f"{name}{end}" for name in POINTING for end in ("", "_sd")}
+    elsewhere = {"manifest_sha256", "position_alone", *OF_ONE_RUN, *beside}
     table = Table(box=None, show_header=False)
     for name, value in metrics.items():
-        if name.endswith("_ci") or name in {"manifest_sha256", "position_alone", *beside}:
+        if name.endswith("_ci") or name in elsewhere:
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         if value is None:
@@ -398,6 +412,16 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
             shown += f"  (95 % {interval[0]:.4f} to {interval[1]:.4f})"
         table.add_row(name, escape(shown))
     output.print(table)
+    if counts := metrics.get("confusion"):
+        table = Table("at the threshold", "flagged", "not flagged", box=None)
+        table.add_row("abnormal", *(str(counts[f"abnormal_{k}"]) for k in ("flagged", "missed")))
+        table.add_row("normal", *(str(counts[f"normal_{k}"]) for k in ("flagged", "left_alone")))
+        output.print(table)
+    if groups := metrics.get("subgroups"):
+        table = Table("group", "normal", "abnormal", "AUROC (95 %)", box=None)
+        for group in groups:
+            table.add_row(*map(escape, Subgroup(**group).cells()))
+        output.print(table)
     if lines := pointing_table(metrics):
         table = Table("where the map points", "map", "position alone", box=None)
         for line in lines:

@@ -89,7 +89,7 @@ def _shown_data(
             "is another manifest (or chosen by another --where, or with another choice of "
             "--keep-identifiers); put them back, or give --data theirs where it is now"
         )
-    run.keep_manifest(manifest)
+    run.keep_manifest(manifest, run.manifest_leaks())
     errors.print(
         f"the images of this run are now in {manifest.root}: noted in the run",
         soft_wrap=True,

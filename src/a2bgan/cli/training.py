@@ -13,11 +13,17 @@ import typer
 from rich.markup import escape
 
 from a2bgan.cli.console import errors, list_failures, output
-from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
+from a2bgan.cli.data_options import (
+    AllowLeaksOption,
+    KeepIdentifiersOption,
+    WhereOption,
+    open_chosen,
+    say_leaks,
+)
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from a2bgan.data.manifest import Manifest
     from a2bgan.detection.held_out import HeldOut
@@ -42,6 +48,7 @@ class Given:
     settings: list[str]
     where: str | None
     keep_identifiers: bool
+    allow_leaks: bool
 
     def resolved(self) -> "Config":
         """The whole configuration of a new run. Raises InputError."""
@@ -83,12 +90,13 @@ def train(
     ] = False,
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Learn what healthy looks like; select a checkpoint and set a threshold, without labels."""
     from a2bgan.training.run_folder import RunFolder
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # set to INFO by its import
-    given = Given(data, preset, config, set_ or [], where, keep_identifiers)
+    given = Given(data, preset, config, set_ or [], where, keep_identifiers, allow_leaks)
     if seeds > 1 and not _alone(given.resolved().train):
         raise InputError("--seeds is for one process: repeat the command with --set train.seed")
     if profile:
@@ -278,7 +286,8 @@ def _open_repeated_run(
         manifest = RunFolder.open(first).manifest()
         base = RunFolder.open(first).config()
         train = base.train.model_copy(update={"seed": base.train.seed + seed})
-        return _create_run(folder, base.model_copy(update={"train": train}), manifest, False)
+        leaks = RunFolder.open(first).manifest_leaks()
+        return _create_run(folder, base.model_copy(update={"train": train}), manifest, leaks)
     if not resume:
         number = given.resolved().train.seed + seed
         given = replace(given, settings=[*given.settings, f"train.seed={number}"])
@@ -286,6 +295,7 @@ def _open_repeated_run(
 
 
 def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "RunFolder":
+    from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import open_data, require_training_sets
     from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
@@ -312,7 +322,7 @@ def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "Run
                 f"{data}: not the manifest that {out} was trained on, or another key of "
                 "pseudonyms or another choice of --keep-identifiers"
             )
-        run.keep_manifest(manifest)  # it may have moved
+        run.keep_manifest(manifest, run.manifest_leaks())  # it may have moved
         return run
     if data is None:
         raise InputError("--data is missing: a manifest, a folder, or 'phantom'")
@@ -321,16 +331,25 @@ def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "Run
     refuse_impossible(config)  # before images are prepared, and an old run is deleted
     manifest = open_chosen(data, config.data, given.where, given.keep_identifiers)
     require_training_sets(manifest)
-    return _create_run(out, config, manifest, overwrite)
+    leaks = leaks_within(manifest)
+    say_leaks(leaks, allowed=given.allow_leaks)
+    return _create_run(out, config, manifest, leaks, overwrite=overwrite)
 
 
-def _create_run(out: Path, config: "Config", manifest: "Manifest", overwrite: bool) -> "RunFolder":
+def _create_run(
+    out: Path,
+    config: "Config",
+    manifest: "Manifest",
+    leaks: "Sequence[str]",
+    *,
+    overwrite: bool = False,
+) -> "RunFolder":
     from a2bgan.data.holdout import hold_out
     from a2bgan.training.run_folder import RunFolder
 
     holdout = hold_out(manifest, config.holdout)  # takes a while; a run is there with it or not
     run = RunFolder.create(out, config, overwrite=overwrite)
-    run.keep_manifest(manifest)
+    run.keep_manifest(manifest, leaks)
     holdout.write(run.holdout_file)
     return run
 

@@ -3,13 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from a2bgan.data.cache import CachedImages, Failure, StoredForm, load_images
+from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import ImageError, read_mask
@@ -88,11 +88,10 @@ def check_data(
     progress: called with (split, steps done, steps in all) while files are read.
 
     Errors: no healthy or no mixed images; healthy images labelled abnormal; the same file or
-    patient in the test set and in a training set; masks that cannot be read or differ in size from
-    their image. Warnings: unusable files, the same file or patient elsewhere, too few images, test
-    sets that give no AUROC, images smaller than `config.size`, different formats in the healthy
-    and the mixed set. Labels of mixed rows are not looked at. Raises InputError for the cache
-    folder only.
+    patient in two sets; masks that cannot be read or differ in size from their image. Warnings:
+    unusable files, the same file twice in a set, too few images, test sets that give no AUROC,
+    images smaller than `config.size`, different formats in the healthy and the mixed set. Labels of
+    mixed rows are not looked at. Raises InputError for the cache folder only.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
     loaded: dict[str, CachedImages] = {}
@@ -121,6 +120,7 @@ def check_data(
     )
     _check_sets(check, rows)
     _check_failures(check)
+    check.errors += leaks_within(manifest)
     _check_patients(check, rows)
     _check_duplicates(check, rows, loaded)
     _check_formats(check, loaded, config)
@@ -259,47 +259,21 @@ def _check_patients(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None
                 f"all {len(members)} {split} images are of one patient, perhaps because the "
                 "identifiers were removed: write patient_id into a manifest"
             )
-    for one, other in combinations(CHECKED_SPLITS, 2):
-        shared = sorted(patients[one] & patients[other])
-        if shared:
-            some = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
-            _findings(check, one, other).append(
-                f"{some} images both in {one} and in {other} ({_examples(shared)}); "
-                "keep all images of a patient in one set"
-            )
 
 
 def _check_duplicates(
     check: DataCheck, rows: Mapping[str, Sequence[Row]], loaded: Mapping[str, CachedImages]
 ) -> None:
-    names: dict[str, dict[str, list[str]]] = {}
     for split, members in rows.items():
-        names[split] = defaultdict(list)
+        names = defaultdict(list)
         for row, content in zip(members, loaded[split].content, strict=True):
             if content is not None:
-                names[split][content].append(row.name)
-    for one, other in combinations(CHECKED_SPLITS, 2):
-        shared = [
-            f"{same[0]} = {names[other][content][0]}"
-            for content, same in names[one].items()
-            if content in names[other]
-        ]
-        if shared:
-            _findings(check, one, other).append(
-                f"{_files(len(shared))} both in {one} and in {other} ({_examples(shared)}); "
-                "remove one of each"
-            )
-    for split in CHECKED_SPLITS:
-        repeated = [" = ".join(same[:2]) for same in names[split].values() if len(same) > 1]
+                names[content].append(row.name)
+        repeated = [" = ".join(same[:2]) for same in names.values() if len(same) > 1]
         if repeated:
             check.warnings.append(
                 f"{_files(len(repeated))} more than once in {split} ({_examples(repeated)})"
             )
-
-
-def _findings(check: DataCheck, one: str, other: str) -> list[str]:
-    # What the networks have seen cannot measure them; two training sets may overlap, at a price.
-    return check.errors if "test" in (one, other) else check.warnings
 
 
 def _check_formats(

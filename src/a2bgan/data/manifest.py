@@ -16,16 +16,23 @@ from a2bgan.data.cache_folder import default_cache_dir
 from a2bgan.data.image_search import images_below, others_below
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import dicom_of, is_dicom, is_hidden, is_image, is_volume
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.errors import InputError
 
 SPLITS = ("healthy", "mixed", "test", "extra")
 COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
+TAGS = ("view", "laterality", "manufacturer", "station", "age", "sex")
+"""Columns about how an image was taken and of whom, which are written where any row has them."""
 LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "no": 0, "yes": 1, "false": 0, "true": 1}
 
 OTHER_NAMES = {
     "patient_id": ("patientid", "patient", "subject", "subject_id", "subjectid"),
     "path": ("image", "file", "filename", "file_name"),
+    "view": ("viewposition", "view_position"),
+    "laterality": ("imagelaterality", "image_laterality"),
+    "station": ("stationname", "station_name"),
+    "age": ("patientage", "patient_age"),
+    "sex": ("patientsex", "patient_sex", "gender"),
 }
 """Names of columns that other programs write, by the name they have here."""
 
@@ -52,6 +59,8 @@ class Row:
     patient_id: a pseudonym, see `identify`; when nobody knows `name`, of a slice its volume's.
     mask: absolute path of the lesion mask, of test images.
     twin: absolute path of the same picture without its lesion, which only phantoms have.
+    tags: those of TAGS that the manifest says, with their values. They are for the audits of
+        shortcuts and for measures by group alone.
     """
 
     name: str
@@ -61,11 +70,17 @@ class Row:
     patient_id: str
     mask: Path | None
     twin: Path | None
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def known_patient(self) -> str:
         """`patient_id`, "" when nobody knows whose image it is."""
         return "" if self.patient_id == self.name else self.patient_id
+
+    @property
+    def named_patient(self) -> str:
+        """`known_patient`; "" also for a slice of which only the volume is known."""
+        return "" if self.patient_id == volume_of(self.name) else self.known_patient
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,11 @@ class Manifest:
     def _csv_text(self) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        present = {name for row in self.rows for name, _ in row.tags}
+        tags = [name for name in TAGS if name in present]
+        writer.writerow((*COLUMNS, *tags))
         for row in self.rows:
+            known = dict(row.tags)
             writer.writerow(
                 (
                     row.name,
@@ -117,6 +135,7 @@ class Manifest:
                     row.known_patient,
                     self._relative(row.mask),
                     self._relative(row.twin),
+                    *(known.get(name, "") for name in tags),
                 )
             )
         return text.getvalue()
@@ -161,6 +180,15 @@ def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
     return given if keep_identifiers or not given else pseudonym(given)
 
 
+def counted_as(rows: Sequence[Row]) -> str:
+    """What is counted and drawn anew where patients should be: "patients", or else what stands for
+    them, and why."""
+    if any(row.named_patient for row in rows):
+        return "patients"
+    slices = any(parse_slice(row.name) is not None for row in rows)
+    return f"{'volumes' if slices else 'images'}, as no patient ids are known"
+
+
 def require_training_sets(manifest: Manifest) -> None:
     """InputError unless there are both healthy and mixed rows, which training needs."""
     counts = manifest.counts()
@@ -175,8 +203,9 @@ def require_training_sets(manifest: Manifest) -> None:
 def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
     """Read a manifest: CSV with a header; `path` and `split` required.
 
-    Optional columns: label (0, 1, yes, no or empty), patient_id, mask, twin. Columns and splits may
-    be in capitals, columns be separated by commas, semicolons or tabs, the text be UTF-8 or UTF-16.
+    Optional columns: label (0, 1, yes, no or empty), patient_id, mask, twin and those of TAGS.
+    Columns and splits may be in capitals, columns be separated by commas, semicolons or tabs, the
+    text be UTF-8 or UTF-16.
     Paths are relative to `root`, by default the manifest's folder, or absolute below it, and must
     stay inside it, links included. Image files need not exist: a missing one is reported when it is
     read. Raises InputError, naming file and row (the header is row 1).
@@ -342,7 +371,7 @@ def _column_positions(header: Sequence[str], file: str) -> dict[str, int]:
     for name, others in OTHER_NAMES.items():
         if name not in names:
             names = [name if cell in others else cell for cell in names]
-    for name in COLUMNS:
+    for name in (*COLUMNS, *TAGS):
         if names.count(name) > 1:
             raise InputError(f"{file}, row 1: column {name} appears twice; remove one")
     missing = [name for name in ("path", "split") if name not in names]
@@ -350,7 +379,7 @@ def _column_positions(header: Sequence[str], file: str) -> dict[str, int]:
         wrong_separator = len(names) == 1 and "|" in names[0]
         fix = "separate columns by commas" if wrong_separator else "add them to the header"
         raise InputError(f"{file}, row 1: missing column {' and '.join(missing)}; {fix}")
-    return {name: names.index(name) for name in COLUMNS if name in names}
+    return {name: names.index(name) for name in (*COLUMNS, *TAGS) if name in names}
 
 
 def _parse_row(values: dict[str, str], place: str, inside: "_InsideFolder") -> Row:
@@ -379,6 +408,7 @@ def _parse_row(values: dict[str, str], place: str, inside: "_InsideFolder") -> R
         patient_id=values.get("patient_id", "") or volume_of(name),
         mask=others["mask"],
         twin=others["twin"],
+        tags=tuple((name, value) for name in TAGS if (value := values.get(name, ""))),
     )
 
 

@@ -15,10 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.holdout import Part, hold_out
+from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection.calibration import calibrate, usable_calibration
 from a2bgan.detection.conformal import fewest_patients
 from a2bgan.detection.contours import RATE, find_regions
+from a2bgan.detection.doubts import find_doubts
 from a2bgan.detection.given_images import Images, preprocessed
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.scores import check_score
@@ -54,6 +56,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         score_name: one of the map's scores, see `a2bgan.detection.scores`, or of the method's own;
             None takes the selected one.
         settings: any others, by their dotted name: ``{"data.equalize": True}``.
+        allow_leaks: train although the two sets have patients or images in common.
 
     Attributes:
         trained_: the trained method, its configuration and what was selected.
@@ -75,6 +78,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         seed: int = 0,
         score_name: str | None = None,
         settings: dict[str, Any] | None = None,
+        allow_leaks: bool = False,
     ) -> None:
         self.preset = preset
         self.size = size
@@ -83,6 +87,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.seed = seed
         self.score_name = score_name
         self.settings = settings
+        self.allow_leaks = allow_leaks
 
     def fit(
         self,
@@ -99,8 +104,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         by patients, one for each image, or else by the PatientID of DICOM files. Without either
         every image is a patient of its own.
 
-        Warns (ConvergenceWarning) when the training looks sick at its end. Raises InputError if a
-        parameter or a set cannot be used; a file that cannot be read is named.
+        Warns (ConvergenceWarning) when the training looks sick at its end, and of each reason to
+        doubt that it has learned enough. Raises InputError if a
+        parameter or a set cannot be used, or the sets have patients or images in common; a file
+        that cannot be read is named.
         """
         config = self._config()
         sets = {
@@ -112,6 +119,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             "healthy": _patients(healthy_patients, sets["healthy"][1], "healthy"),
             "mixed": _patients(mixed_patients, sets["mixed"][1], "mixed"),
         }
+        if not self.allow_leaks:
+            _refuse_leaks(pixels, patients)
         manifest = _manifest(patients)
         holdout = hold_out(manifest, config.holdout)
 
@@ -145,9 +154,15 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             )
             if outcome.interrupted:
                 raise KeyboardInterrupt
+            details: dict[str, Any] = {}
             if validator is not None and config.selection.by == "aucp":
-                write_selection(run, select_by_aucp(run, validator).pick)
+                selection = select_by_aucp(run, validator)
+                details = selection.details
+                write_selection(run, selection.pick)
             self.trained_ = load_trained(run, score=self.score_name)
+            for doubt in find_doubts(run, self.trained_.method, details, *held_out):
+                message = f"this model is doubtful: {doubt}"
+                warnings.warn(message, ConvergenceWarning, stacklevel=2)
             picked = find_checkpoint(run.checkpoints, self.trained_.pick.checkpoint)
             self.position_ = read_position(picked)
         strangers = part("healthy", "calibration")
@@ -298,6 +313,23 @@ def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[
     if len(given) != len(known):
         raise InputError(f"{name}: {len(given)} patients for {len(known)} images")
     return [str(patient) for patient in given]
+
+
+def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Sequence[str]]) -> None:
+    """InputError where the healthy and the mixed set have patients or images in common."""
+    first = {image.tobytes(): number for number, image in enumerate(pixels["healthy"])}
+    same = [
+        f"healthy {first[key]} = mixed {number}"
+        for number, image in enumerate(pixels["mixed"])
+        if (key := image.tobytes()) in first
+    ]
+    both = sorted({*patients["healthy"]} & {*patients["mixed"]} - {""})
+    said = [
+        f"{len(names)} {what} both in healthy and in mixed ({', '.join(names[:3])})"
+        for names, what in ((both, "patients have images"), (same, "equal images are"))
+        if names
+    ]
+    refuse_leaks(said, "give allow_leaks=True")
 
 
 def _manifest(patients: Mapping[str, Sequence[str]]) -> Manifest:

@@ -3,7 +3,7 @@
 import csv
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache import Failure, StoredForm, load_images
-from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.manifest import Manifest, Row, counted_as
 from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
@@ -33,11 +33,16 @@ from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
+from a2bgan.detection.subgroups import subgroups
 from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.trivial_statistics import best_statistic
 from a2bgan.detection.verdict import at_threshold
 from a2bgan.errors import InputError
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
+
+OF_ONE_RUN = ("confusion", "subgroups")
+"""Tables among the metrics, which have no mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,11 @@ def evaluate(
     With the threshold of a ``calibration`` that holds for the pick, regions are measured too:
     ``dice`` and ``region_f1`` against masks, and ``healthy_with_contour``, the share of normal
     images that have any.
-    ``position_alone`` has the measures of a guess that never looks at the image, beside those of
-    the map.
+    ``trivial_auroc`` is that of the one statistic of preprocessed images that separates the labels
+    best, and ``subgroups`` the AUROC within each view, scanner and so on, as far as they are known.
+    ``counted_as`` says what intervals and rates count: patients, or images where no patient is
+    known. ``position_alone`` has the measures of a guess that never looks at the image, beside
+    those of the map.
     Measures that the split does not allow (one class only, no masks) are None. Raises InputError
     if the split has no labelled images that can be read, or one's score is not finite.
     """
@@ -136,12 +144,19 @@ def evaluate(
         metrics["healthy_with_contour"] = float(outlined.mean())
     if calibration is not None:
         metrics |= at_threshold(calibration, [r.patient_id for r in rows], labels, scores)
+    if len(set(labels.tolist())) == 2:
+        statistic, trivial = best_statistic(loaded.images, labels)
+        metrics |= {"trivial_auroc": trivial, "trivial_statistic": statistic}
+        found_groups = subgroups(rows, labels, scores)
+        metrics["subgroups"] = [asdict(group) for group in found_groups]
     metrics |= {
         **_of_patients(rows, scores, patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
         "n_normal": int((labels == 0).sum()),
         "n_abnormal": int((labels == 1).sum()),
+        "counted_as": counted_as(rows),
+        "n_patients": len({row.patient_id for row in rows}),
         "n_failed": len(loaded.failures),
         "n_masks_failed": len(mask_failures),
         "images_per_second": len(rows) / max(seconds, 1e-9),
@@ -279,7 +294,8 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
     ``auroc_ci`` is that of the mean AUROC, patients resampled; ``NAME_sd`` the standard deviation
     over the runs. What some runs do not have, such as the AUROC of a map, is of those that have it,
-    ``NAME_runs`` of them. Raises InputError if the runs were not evaluated on the same images.
+    ``NAME_runs`` of them; `OF_ONE_RUN` is left out. Raises InputError if the runs were not
+    evaluated on the same images.
     """
     first = evaluations[0]
     if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
@@ -291,7 +307,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         values = [e.metrics[name] for e in evaluations if name in e.metrics]
         if name == "auroc_ci":
             summary[name] = None if interval is None else list(interval)
-        elif name.endswith("_ci"):
+        elif name.endswith("_ci") or name in OF_ONE_RUN:
             continue
         elif all(isinstance(v, float) for v in values):
             summary[name] = float(np.mean(values))

@@ -1,17 +1,15 @@
 """The held-out images of a run, loaded: what decisions without labels are made with."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from a2bgan.data.cache import Failure, load_images
 from a2bgan.data.holdout import Holdout, Part
-from a2bgan.data.manifest import Row, identify
+from a2bgan.data.leaks import Leak, describe_leaks, find_leaks
+from a2bgan.data.manifest import Row
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.training.run_folder import RunFolder
 
@@ -63,30 +61,22 @@ def load_labelled(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.
 
 
 def without_learned(run: RunFolder, rows: Sequence[Row]) -> list[Row]:
-    """The rows whose image and patient are neither in the run's healthy nor in its mixed set.
-
-    An image is the file (of a slice its volume), whatever it is called; a patient the same under
-    identifier and pseudonym.
-    """
-    manifest = run.manifest()
-    learned = [*manifest.split("healthy"), *manifest.split("mixed")]
-    files = {_file(row) for row in learned}
-    patients = {pseudonym(known) for row in learned if (known := _known_patient(row))}
-    return [
-        row
-        for row in rows
-        if _file(row) not in files
-        and identify(Path(volume_of(row.path)), _known_patient(row)) not in patients
-    ]
+    """The rows whose image and patient are neither in the run's healthy nor in its mixed set."""
+    learned = {leak.row.name for leak in _learned(run, rows)}
+    return [row for row in rows if row.name not in learned]
 
 
-def _file(row: Row) -> str:
-    return os.path.realpath(volume_of(row.path))
+def describe_learned(run: RunFolder, rows: Sequence[Row], name: str) -> list[str]:
+    """A sentence for each kind of what rows, called ``name``, share with what the run learned from;
+    none of a run that was trained on arrays."""
+    if not run.manifest_source_file.exists():
+        return []
+    return describe_leaks(_learned(run, rows), "the sets that the run learned from", name)
 
 
-def _known_patient(row: Row) -> str:
-    """Empty where nobody knows whose image it is: a slice has its volume's name then."""
-    return "" if row.patient_id == volume_of(row.name) else row.known_patient
+def _learned(run: RunFolder, rows: Sequence[Row]) -> list[Leak]:
+    manifest = run.noted_manifest()
+    return find_leaks([*manifest.split("healthy"), *manifest.split("mixed")], rows)
 
 
 def _load(rows: Sequence[Row], config: DataConfig) -> tuple[HeldOut, np.ndarray]:

@@ -4,6 +4,7 @@ No label is read. With a share p of diseased in the mixed set, a statistic that 
 from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +12,9 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm
 
+from a2bgan.data.acquisition import KEYWORDS, acquisition_of, age_in_years
 from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
-from a2bgan.data.manifest import Manifest
+from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.trivial_statistics import measure_images
@@ -24,13 +26,20 @@ interval, and suspected when the AUROC is above this and its interval above 0.5.
 FEWEST_PATIENTS = 20
 """In each set; of fewer, chance separates some statistic well."""
 
-Seen = Literal["file", "original", "preprocessed"]
+MOST_VALUES = 4
+"""So many values of a property, such as scanners, are looked at: the most frequent ones."""
+
+Seen = Literal["acquisition", "file", "original", "preprocessed"]
 
 _EXPOSURE = "try --set data.equalize=true; data.standardize=true, in its place, leaves more of it"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
     "the networks do not see it, but what comes with another size or format, such as sharpness, "
     "they do: take both sets from one source, or bring all files to one size and format before"
+)
+_ACQUISITION = (
+    "whatever comes with it is learned as readily as disease: choose sets that are alike in it, "
+    "such as with --where ViewPosition=PA or rows of a manifest"
 )
 _REMEDIES = {
     "mean brightness": _EXPOSURE,
@@ -48,8 +57,8 @@ _REMEDIES = {
 class Shortcut:
     """How well one statistic, looked at alone, tells mixed from healthy images.
 
-    seen: a property of the file, of its pixels as they are, or of the preprocessed image, which is
-        all that the networks see.
+    seen: a property of how the image was taken and of whom, of the file, of its pixels as they
+        are, or of the preprocessed image, which is all that the networks see.
     auroc: above 0.5 where the statistic is higher in the mixed set. interval: DeLong's over
         patients, at 95 % for all statistics of an audit together (Bonferroni).
     """
@@ -87,11 +96,14 @@ class Shortcut:
     def warning(self) -> str:
         """What was found and what may help, in one line."""
         direction = "higher" if self.auroc > 0.5 else "lower"
-        of = {"file": "", "original": " of the originals", "preprocessed": " after preprocessing"}
+        of = {"original": " of the originals", "preprocessed": " after preprocessing"}
+        what = f"{self.statistic}{of.get(self.seen, '')} is {direction}"
+        if self.seen == "acquisition" and self.statistic != "age":
+            what = f"{self.statistic} is {'more' if self.auroc > 0.5 else 'less'} frequent"
+        help_ = _ACQUISITION if self.seen == "acquisition" else remedy(self.statistic)
         return (
-            f"{'possible ' if self.verdict == 'suspected' else ''}shortcut: {self.statistic}"
-            f"{of[self.seen]} is {direction} in the mixed set and alone tells it from the healthy "
-            f"one with AUROC {self.strength:.2f}; {remedy(self.statistic)}"
+            f"{'possible ' if self.verdict == 'suspected' else ''}shortcut: {what} in the mixed "
+            f"set and alone tells it from the healthy one with AUROC {self.strength:.2f}; {help_}"
         )
 
 
@@ -150,7 +162,8 @@ def audit_shortcuts(
 ) -> Audit | None:
     """Compare trivial statistics of the healthy and the mixed set, without labels.
 
-    Looks at the files, at their pixels and at the preprocessed images (through the cache), at most
+    Looks at how images were taken and of whom, as far as that is known, at the files, at their
+    pixels and at the preprocessed images (through the cache), at most
     `trivial_statistics.LOOKED_AT` of each set. Files that cannot be read are left out; None where
     one of the sets has no image that can. Raises InputError for the cache folder only.
     """
@@ -161,7 +174,7 @@ def audit_shortcuts(
     items = [item for items in measured for item in items]
     counts = len(measured[0]), len(measured[1])
     is_mixed = np.repeat((0, 1), counts)
-    patients = np.array([item.patient for item in items], dtype=np.str_)
+    patients = np.array([item.row.patient_id for item in items], dtype=np.str_)
     columns: list[tuple[str, Seen, np.ndarray]] = []
     blocks: tuple[tuple[Seen, tuple[str, ...], list[np.ndarray]], ...] = (
         ("preprocessed", PIXEL_STATISTICS, [item.preprocessed for item in items]),
@@ -176,13 +189,47 @@ def audit_shortcuts(
     # With two formats, what the one says the other says too.
     for suffix in kinds if len(kinds) > 2 else kinds[1:]:
         columns.append((f"stored as {suffix}", "file", (formats == suffix).astype(np.float64)))
+    columns += [
+        (name, "acquisition", values)
+        for name, values in _acquisition_columns([item.row for item in items], is_mixed)
+    ]
     reach = float(norm.ppf(1 - 0.025 / len(columns)))
     shortcuts = []
     for name, seen, values in columns:
-        auroc, error = auroc_with_error(is_mixed, values, patients)
+        known = np.isfinite(values)
+        auroc, error = auroc_with_error(is_mixed[known], values[known], patients[known])
         # A standard error that is not known, with one patient in a set, excludes nothing.
         width = reach * error if np.isfinite(error) else 1.0
         interval = max(0.0, auroc - width), min(1.0, auroc + width)
         shortcuts.append(Shortcut(name, seen, auroc, interval))
     of_set = patients[is_mixed == 0], patients[is_mixed == 1]
     return Audit(shortcuts, counts, (len(np.unique(of_set[0])), len(np.unique(of_set[1]))))
+
+
+def _acquisition_columns(
+    rows: Sequence[Row], is_mixed: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and numbers (N,), NaN where unknown, of each property that some of both sets have: ages
+    in years, of others whether the value is a certain one."""
+    known = [acquisition_of(row) for row in rows]
+    for name in KEYWORDS:
+        texts = [found.get(name, "") for found in known]
+        if name == "age":
+            ages = [age_in_years(text) for text in texts]
+            numbers = np.array([np.nan if age is None else age for age in ages])
+            if _in_both(np.isfinite(numbers), is_mixed) and np.nanmin(numbers) < np.nanmax(numbers):
+                yield name, numbers
+            continue
+        of_row = np.array(texts, dtype=np.str_)
+        there = of_row != ""
+        if not _in_both(there, is_mixed):
+            continue
+        values, counts = np.unique(of_row[there], return_counts=True)
+        frequent = values[np.argsort(-counts, kind="stable")][:MOST_VALUES].tolist()
+        # With two values, what the one says the other says too.
+        for value in frequent if len(values) > 2 else frequent[: len(values) - 1]:
+            yield f"{name} {value}", np.where(there, of_row == value, np.nan)
+
+
+def _in_both(chosen: np.ndarray, is_mixed: np.ndarray) -> bool:
+    return bool(chosen[is_mixed == 0].any() and chosen[is_mixed == 1].any())

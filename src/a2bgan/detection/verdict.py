@@ -1,6 +1,6 @@
 """Whether a score separates the sick from the healthy, in words, and what its threshold does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ def at_threshold(
     labels: NDArray[np.int64],
     scores: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Sensitivity and specificity over patients where those with p <= `RATE` are flagged.
+    """Sensitivity and specificity over patients where those with p <= `RATE` are flagged, and
+    ``confusion``, the patients behind them.
 
     patients, labels, scores: (N,) of images; a patient with an abnormal image is abnormal. The 95 %
     intervals are exact (Clopper-Pearson), as patients are independent. Nothing where so few healthy
@@ -48,13 +49,31 @@ def at_threshold(
         np.array(list(by_patient(patients, each.astype(np.float64), "max").values())) > 0
         for each in (over, labels)
     )
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {
+        "confusion": {
+            "abnormal_flagged": int(flagged[sick].sum()),
+            "abnormal_missed": int((~flagged[sick]).sum()),
+            "normal_flagged": int(flagged[~sick].sum()),
+            "normal_left_alone": int((~flagged[~sick]).sum()),
+        }
+    }
     for name, right in (("sensitivity", flagged[sick]), ("specificity", ~flagged[~sick])):
         if len(right):
             interval = binomtest(int(right.sum()), len(right)).proportion_ci()
             found[name] = float(right.mean())
             found[f"{name}_ci"] = [float(interval.low), float(interval.high)]
     return found
+
+
+def no_better_than_trivial(metrics: Mapping[str, Any]) -> str:
+    """A sentence where one trivial statistic of the images is as good as the score; else ""."""
+    trivial = metrics.get("trivial_auroc")
+    if trivial is None or metrics.get("auroc") is None or trivial < metrics["auroc"]:
+        return ""
+    return (
+        f"{metrics['trivial_statistic']} alone separates them as well (AUROC {trivial:.3f}): the "
+        "score may have learned nothing else"
+    )
 
 
 def in_words(metrics: dict[str, Any]) -> str | None:
@@ -66,6 +85,6 @@ def in_words(metrics: dict[str, Any]) -> str | None:
     if "sensitivity" in metrics and "specificity" in metrics:
         said += (
             f"; the threshold flags {metrics['sensitivity']:.0%} of the abnormal and "
-            f"{1 - metrics['specificity']:.0%} of the normal patients"
+            f"{1 - metrics['specificity']:.0%} of the normal {metrics['counted_as']}"
         )
     return said

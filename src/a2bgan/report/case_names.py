@@ -1,23 +1,23 @@
-"""What a report calls the test images, and the key that says whose they are."""
+"""What a report calls the images that it shows, and the key that says whose they are."""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.manifest import Row
 from a2bgan.report.written_names import escaped, no_formula
 
 _KEY_COLUMNS = ("name", "patient_id", "path")
 
 
 class CaseNames:
-    """Names for test images that say nothing of the patient."""
+    """Names for the images of rows that say nothing of the patient."""
 
-    def __init__(self, manifest: Manifest, show_ids: bool) -> None:
-        rows = manifest.split("test")
+    def __init__(self, rows: Sequence[Row], show_ids: bool) -> None:
         patients = sorted({row.patient_id for row in rows})
         # Not in the order of the identifiers, which would say something of them.
         order = np.random.default_rng(0).permutation(len(patients))

@@ -72,25 +72,52 @@ def case_groups(
             [i for i in order[::-1].tolist() if labels[i] == 1][:CASES],
         ),
     ]
+    for title, note, chosen in groups:
+        if chosen:
+            yield title, note, _cases(trained, rows, scores, chosen, calibration, names)
+
+
+def healthiest_mistakes(
+    trained: Trained,
+    strangers: Sequence[Row],
+    scores: np.ndarray,
+    calibration: Calibration | None,
+    names: CaseNames,
+) -> Iterator[tuple[str, str, list[Case]]]:
+    """Title, note and cases of the held-out healthy images that the threshold rests on."""
+    if calibration is None or not strangers:
+        return
+    chosen = np.argsort(-scores, kind="stable")[:CASES].tolist()
+    note = "Healthy images that nothing was learned from, with the highest scores: they set the "
+    note += "threshold. One that is not healthy makes it too high."
+    cases = _cases(trained, strangers, scores, chosen, None, names, calibration.pixel_threshold)
+    yield "Behind the threshold", note, cases
+
+
+def _cases(
+    trained: Trained,
+    rows: Sequence[Row],
+    scores: np.ndarray,
+    chosen: Sequence[int],
+    calibration: Calibration | None,
+    names: CaseNames,
+    pixel_threshold: float | None = None,
+) -> list[Case]:
+    """Some of the rows as cases, with p-values where there is a calibration."""
     p_values = None
     if calibration is not None:
+        pixel_threshold = calibration.pixel_threshold
         p_values = calibration.p_values([row.patient_id for row in rows], scores)
-    for title, note, indices in groups:
-        if indices:
-            pictures = _pictures(trained, [rows[i] for i in indices], pixel_threshold)
-            yield (
-                title,
-                note,
-                [
-                    Case(
-                        names[rows[i]],
-                        f"{scores[i]:.5f}",
-                        "" if p_values is None else f"{p_values[i]:.3f}",
-                        picture,
-                    )
-                    for i, picture in zip(indices, pictures, strict=True)
-                ],
-            )
+    pictures = _pictures(trained, [rows[i] for i in chosen], pixel_threshold)
+    return [
+        Case(
+            names[rows[i]],
+            f"{scores[i]:.5f}",
+            "" if p_values is None else f"{p_values[i]:.3f}",
+            picture,
+        )
+        for i, picture in zip(chosen, pictures, strict=True)
+    ]
 
 
 def _pictures(trained: Trained, rows: Sequence[Row], pixel_threshold: float | None) -> list[str]:

@@ -17,25 +17,27 @@ from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration, usable_calibration
+from a2bgan.detection.doubts import DOUBTS
 from a2bgan.detection.evaluate import Evaluation, evaluate
-from a2bgan.detection.held_out import load_part, without_learned
+from a2bgan.detection.held_out import describe_learned, load_part, without_learned
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.position import position_warning
 from a2bgan.detection.roc import roc_band
 from a2bgan.detection.score_audit import ScoreAudit, audit_score
-from a2bgan.detection.selection import read_candidates, separates_nothing, shown_error
+from a2bgan.detection.selection import read_candidates, shown_error
 from a2bgan.detection.shortcuts import audit_shortcuts
+from a2bgan.detection.subgroups import Subgroup
 from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
-from a2bgan.detection.verdict import RATE, verdict
+from a2bgan.detection.verdict import RATE, no_better_than_trivial, verdict
 from a2bgan.errors import InputError
 from a2bgan.report import charts
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.case_pictures import case_groups
+from a2bgan.report.case_pictures import case_groups, healthiest_mistakes
 from a2bgan.report.data_uris import pixels_uri, png_uri, svg_uri
 from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit
 from a2bgan.report.pointing_table import pointing_table
 from a2bgan.report.run_figure import write_run_figure
-from a2bgan.report.thresholds import say_too_few
+from a2bgan.report.thresholds import say_outliers, say_too_few
 from a2bgan.report.written_names import escaped
 from a2bgan.training.run_folder import RunFolder
 
@@ -74,13 +76,16 @@ def write_report(
     if any(row.label is not None for row in manifest.split("test")):
         tested = evaluate(trained, manifest, calibration=calibration)
     rows, scores = _test_scores(trained, manifest, tested)
-    names = CaseNames(manifest, show_ids)
+    strangers, their_scores = _strangers(run, trained, own)
+    names = CaseNames([*manifest.split("test"), *strangers], show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
     audit = audit_shortcuts(own, trained.config.data)
     losses = charts.losses_chart(list(run.metrics()))
     context = {
         "version": version("a2bgan"),
         "method": facts.title,
+        "doubts": (selection or {}).get(DOUBTS, []),
+        "leaks": _leaks(run, None if manifest is own else manifest),
         "summary": _summary(selection or {}, tested, calibration, rate),
         "warnings": _warnings(selection, trained.method.note, tested, calibration, rate),
         "metrics": None if tested is None else _metrics_table(tested.metrics),
@@ -89,19 +94,28 @@ def write_report(
         "thresholds": _threshold_table(calibration, tested),
         "observed": tested is not None,
         "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
-        "case_groups": list(case_groups(trained, rows, scores, calibration, names)),
+        "case_groups": [
+            *case_groups(trained, rows, scores, calibration, names),
+            *healthiest_mistakes(trained, strangers, their_scores, calibration, names),
+        ],
         "colour_scale": pixels_uri(np.rot90(colour_bar(), -1)),
         "vmax": f"{trained.method.map_scale:.3g}",
         "makes_map": facts.makes_map,
         "map_name": MAP_NAME,
         "map_unit": map_unit(facts.makes_twin),
         "localisation": _localisation(trained, manifest, tested, calibration),
+        "subgroups": [] if tested is None else _subgroups(tested.metrics),
+        "confusion": {} if tested is None else tested.metrics.get("confusion", {}),
+        "counted_as": "patients" if tested is None else tested.metrics["counted_as"],
+        "outliers": "" if calibration is None else say_outliers(calibration),
         "pointing": [] if tested is None else pointing_table(tested.metrics),
         "selection_chart": _selection(run, trained),
         "selection": _selection_table(selection or {}, trained.pick),
         "losses": None if losses is None else svg_uri(losses),
         "shortcuts": audit,
-        "score_audit": _score_audit(run, trained, own, tested if manifest is own else None),
+        "score_audit": _score_audit(
+            run, trained, strangers, their_scores, tested if manifest is own else None
+        ),
         "data": _data_table(run, own, manifest),
         "manifest_sha256": manifest.sha256,
         "show_ids": show_ids,
@@ -122,6 +136,17 @@ def write_report(
         write_atomically(out, environment.get_template("report.html.j2").render(context))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+
+
+def _leaks(run: RunFolder, shown: Manifest | None) -> list[str]:
+    """What the test images shown have in common with those that were learned from."""
+    if shown is None:
+        return run.manifest_leaks()
+    return describe_learned(run, shown.split("test"), "these test images")
+
+
+def _subgroups(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [Subgroup(**group).cells() for group in metrics.get("subgroups", [])]
 
 
 def _percent(rate: float) -> str:
@@ -157,7 +182,7 @@ def _summary(
         if "sensitivity" in m and "specificity" in m:
             first += (
                 f" At a rate of {_percent(RATE)}, {m['sensitivity']:.0%} of the abnormal and "
-                f"{1 - m['specificity']:.0%} of the normal patients are flagged."
+                f"{1 - m['specificity']:.0%} of the normal {m['counted_as']} are flagged."
             )
     elif "aucp" in selection:
         first = (
@@ -199,11 +224,8 @@ def _warnings(
     found = [] if note is None else [f"All results here are with {note}."]
     if selection is None:
         found.append("Nothing was selected: this is the last checkpoint.")
-    elif separates_nothing(selection):
-        found.append(
-            "The scores do not tell the mixed set from the healthy one: the training was too "
-            "short, or there is next to no disease in the mixed set."
-        )
+    if tested is not None and (said := no_better_than_trivial(tested.metrics)):
+        found.append(f"{said[0].upper()}{said[1:]}.")
     if calibration is not None and (few := say_too_few(len(calibration.patient_scores), rate)):
         found.append(f"{few}.")
     if tested is not None and (warning := position_warning(tested.metrics)):
@@ -215,6 +237,8 @@ def _metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     names = {
         "auroc": "AUROC",
         "map_auroc": "AUROC of the best score of the map",
+        "trivial_auroc": "AUROC of the trivial statistic that does best",
+        "trivial_statistic": "that statistic",
         "auprc": "area under precision and recall",
         "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
         "sensitivity": "abnormal patients that the threshold flags at 5 %",
@@ -264,13 +288,22 @@ def _histogram(
     return svg_uri(charts.histogram_chart(scores, limit))
 
 
+def _strangers(run: RunFolder, trained: Trained, own: Manifest) -> tuple[list[Row], np.ndarray]:
+    """The healthy images of the calibration that can be read, and their scores."""
+    rows = Holdout.read(run.holdout_file).rows(own, "healthy", "calibration")
+    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+    return [rows[i] for i in loaded.index], trained.scores(loaded.images)
+
+
 def _score_audit(
-    run: RunFolder, trained: Trained, own: Manifest, tested: Evaluation | None
+    run: RunFolder,
+    trained: Trained,
+    strangers: Sequence[Row],
+    scores: np.ndarray,
+    tested: Evaluation | None,
 ) -> ScoreAudit | None:
     """Of the healthy images of the calibration and, of the run's own test, of normal patients."""
-    rows = list(Holdout.read(run.holdout_file).rows(own, "healthy", "calibration"))
-    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
-    rows, scores = [rows[i] for i in loaded.index], trained.scores(loaded.images)
+    rows = list(strangers)
     if tested is not None:
         diseased = {r.patient_id for r in tested.rows if r.label == 1}
         unseen = {r.name for r in without_learned(run, tested.rows)}

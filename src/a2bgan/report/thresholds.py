@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import RATE
@@ -20,6 +22,28 @@ def say_too_few(patients: int, rate: float) -> str:
         f"{patients} held-out healthy {are} too few for a rate of {rate:g}: nothing can be "
         f"flagged; {needed} are needed: train with more healthy patients, or predict with --fpr "
         f"{reachable:g} or more"
+    )
+
+
+FAR = 3.0
+"""Scores that lie further than this many interquartile ranges above the third quartile are
+outliers (Tukey's "far out")."""
+
+
+def say_outliers(calibration: Calibration) -> str:
+    """A sentence where outliers among the held-out healthy patients decide the threshold at `RATE`;
+    "" where they do not."""
+    scores = calibration.patient_scores
+    deciding = int(RATE * (len(scores) + 1))  # the threshold is the score of the one of this rank
+    low, high = np.quantile(scores, [0.25, 0.75]) if len(scores) else (0.0, 0.0)
+    outliers = int((scores > high + FAR * (high - low)).sum())
+    if not deciding or outliers < deciding:
+        return ""
+    some = "1 of them scores" if outliers == 1 else f"{outliers} of them score"
+    return (
+        f"the threshold is that of outliers: of {len(scores)} held-out healthy patients {some} far "
+        "above all others; look at them: if one is not healthy, take it out of the healthy set and "
+        "train again"
     )
 
 

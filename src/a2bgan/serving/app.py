@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from a2bgan.detection.doubts import read_doubts
 from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.report.pictures import OPAQUE_FROM, map_colours
+from a2bgan.report.thresholds import say_outliers
 from a2bgan.serving.access import Access
 from a2bgan.serving.cases import Cases
 from a2bgan.serving.gate import Gate
@@ -82,6 +84,9 @@ def make_app(
     if room.calibration is not None:
         p = p_values(room.calibration, cases)
         points = operating_points(room.calibration, p)
+    doubts = read_doubts(room.run)
+    if room.calibration is not None and (outliers := say_outliers(room.calibration)):
+        doubts = [*doubts, outliers]
     worklist = Worklist(room, p)
     uploads = Uploads(room, limits)
     writing_report = threading.Lock()
@@ -129,6 +134,7 @@ def make_app(
             "run": room.run.path.resolve().name,
             "method": room.run.config().facts.title,
             "note": None if trained is None else trained.method.note,
+            "doubts": doubts,
             "score": None if trained is None else trained.pick.score,
             "cases": len(cases),
             "pictures": None if room.cases is None else asdict(room.cases.pictures),

@@ -38,6 +38,9 @@ class TrainConfig(BaseModel):
 
     steps: int | None = Field(ge=1, description="length in steps; exactly repeatable")
     minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
+    least_steps: int | None = Field(
+        None, ge=1, description="a training of fewer is called doubtful; null: none is for that"
+    )
     batch_size: int = Field(ge=1, description="of each set, in a step, on each process")
     seed: int = Field(ge=0, lt=2**63)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(

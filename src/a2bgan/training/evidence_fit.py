@@ -111,9 +111,13 @@ def reliability_in_words(evidence: Evidence) -> str:
         "mixed against healthy images of left-out patients: AUROC "
         f"{focal:.2f} by places, {diffuse:.2f} by whole images (chance: 0.50 +- {error:.2f})"
     )
-    if max(focal, diffuse) <= 0.5 + error:
-        found += "; no better than chance: maps and scores may mean nothing"
     return found
+
+
+def told_apart_by_chance(evidence: Evidence) -> bool:
+    """Whether neither model's AUROC is more than a standard error above 0.5: they count for nothing
+    then, see `fit_evidence`."""
+    return float(evidence.reliability.max() - 0.5) <= float(evidence.error)
 
 
 def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ import platform
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -103,13 +103,17 @@ class RunFolder:
     def config(self) -> Config:
         return read_config(self.config_file)
 
-    def keep_manifest(self, manifest: Manifest) -> None:
-        """Copy the manifest; note its hash, the folder that its paths are relative to, and the
-        tags by which its rows were chosen."""
+    def keep_manifest(self, manifest: Manifest, leaks: Sequence[str] = ()) -> None:
+        """Copy the manifest; note its hash, the folder that its paths are relative to, the tags by
+        which its rows were chosen, and leaks between its sets that the user allowed."""
         manifest.write(self.manifest_file)
-        source = {"root": str(manifest.root.resolve()), "sha256": manifest.sha256}
+        source: dict[str, Any] = {
+            "root": str(manifest.root.resolve()), "sha256": manifest.sha256
+        }  # fmt: skip
         if manifest.where:
             source["where"] = manifest.where
+        if leaks:
+            source["leaks"] = list(leaks)
         # Whole, for processes that wait for it.
         write_atomically(self.manifest_source_file, json.dumps(source, indent=2) + "\n")
 
@@ -118,7 +122,12 @@ class RunFolder:
 
         Raises InputError if its images have moved or it was changed since.
         """
-        found = read_manifest(self.manifest_file, root=self.image_root())
+        self.image_root()
+        return self.noted_manifest()
+
+    def noted_manifest(self) -> Manifest:
+        """`manifest`, whether its images are there or not."""
+        found = read_manifest(self.manifest_file, root=Path(self.noted_image_root()))
         if found.sha256 != self.manifest_sha256():
             raise InputError(
                 f"{self.manifest_file}: not the manifest that the run was trained on; put that one "
@@ -138,18 +147,28 @@ class RunFolder:
 
     def noted_image_root(self) -> str:
         """The same folder as it was noted, there or not. Raises InputError without a manifest."""
-        return self._manifest_source()["root"]
+        root: str = self._manifest_source()["root"]
+        return root
 
     def manifest_sha256(self) -> str:
-        return self._manifest_source()["sha256"]
+        sha256: str = self._manifest_source()["sha256"]
+        return sha256
 
     def manifest_where(self) -> str:
         """The DICOM tags by which rows were chosen; "" where all were taken."""
-        return self._manifest_source().get("where", "")
+        where: str = self._manifest_source().get("where", "")
+        return where
 
-    def _manifest_source(self) -> dict[str, str]:
+    def manifest_leaks(self) -> list[str]:
+        """What the sets have in common, where that was allowed, see `a2bgan.data.leaks`."""
+        if not self.manifest_source_file.exists():
+            return []
+        leaks: list[str] = self._manifest_source().get("leaks", [])
+        return leaks
+
+    def _manifest_source(self) -> dict[str, Any]:
         try:
-            source: dict[str, str] = json.loads(self.manifest_source_file.read_text())
+            source: dict[str, Any] = json.loads(self.manifest_source_file.read_text())
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: trained on arrays, without a manifest; give --data where the "

@@ -344,6 +344,8 @@ async function start() {
   room = await server.room();
   document.title = `${room.run} · reading room`;
   $("title").textContent = room.note ? `${room.run} · ${room.method}, ${room.note}` : `${room.run} · ${room.method}`;
+  $("doubts").textContent = `This model is doubtful: ${room.doubts.join("; ")}.`;
+  $("doubts").hidden = !room.doubts.length;
   $("file").accept = room.suffixes.join(",");
   $("pick-file").disabled = !room.pictures;
   worklist = new Worklist(

@@ -24,7 +24,11 @@ from a2bgan.models.smoothing import gaussian_smooth
 from a2bgan.models.translator import Intermediate, Mask, Translation, Translator, Upsampling
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
-from a2bgan.training.evidence_fit import fit_evidence, reliability_in_words
+from a2bgan.training.evidence_fit import (
+    fit_evidence,
+    reliability_in_words,
+    told_apart_by_chance,
+)
 from a2bgan.training.methods.method import (
     AdamBetas,
     DecayFrom,
@@ -405,6 +409,11 @@ class A2BGAN(StepMethod):
     def learned(self) -> str | None:
         evidence: Any = self.networks.get(EVIDENCE)
         return None if evidence is None else reliability_in_words(evidence)
+
+    @property
+    def told_apart_by_chance(self) -> bool:
+        evidence: Any = self.networks.get(EVIDENCE)
+        return evidence is not None and told_apart_by_chance(evidence)
 
     @property
     def default_score(self) -> str:

@@ -184,6 +184,12 @@ class Method(ABC):
         return True
 
     @property
+    def told_apart_by_chance(self) -> bool:
+        """Whether the method found that it tells A from B of patients that it was not fitted to no
+        better than by chance."""
+        return False
+
+    @property
     def scaler(self) -> torch.amp.GradScaler | None:
         """What scales losses so that gradients fit into float16; None in any other precision."""
         return None

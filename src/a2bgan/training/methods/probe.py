@@ -17,7 +17,11 @@ from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import STRIDES, Evidence, evidence_size, over_pixels
 from a2bgan.models.inference import inference
 from a2bgan.models.pretrained import load_pretrained
-from a2bgan.training.evidence_fit import fit_evidence, reliability_in_words
+from a2bgan.training.evidence_fit import (
+    fit_evidence,
+    reliability_in_words,
+    told_apart_by_chance,
+)
 from a2bgan.training.methods.method import Facts, Finding, FitMethod, MethodConfig
 from a2bgan.training.training_sets import TrainingSets
 
@@ -77,6 +81,10 @@ class Probe(FitMethod):
     @property
     def learned(self) -> str | None:
         return reliability_in_words(self.evidence)
+
+    @property
+    def told_apart_by_chance(self) -> bool:
+        return told_apart_by_chance(self.evidence)
 
     def fit(self, sets: TrainingSets) -> None:
         fit_evidence(self.evidence, sets, self.device)

@@ -1,0 +1,69 @@
+"""How an image was taken and of whom: view, side, scanner, station, age and sex."""
+
+from collections.abc import Sequence
+
+from a2bgan.data.manifest import Row
+from a2bgan.data.readers import dicom_of, is_dicom
+from a2bgan.data.slice_names import volume_of
+
+KEYWORDS = {
+    "view": ("ViewPosition",),
+    "laterality": ("ImageLaterality", "Laterality"),
+    "manufacturer": ("Manufacturer",),
+    "station": ("StationName",),
+    "age": ("PatientAge",),
+    "sex": ("PatientSex",),
+}
+"""DICOM keywords, the first of which counts, by the name of a manifest's column."""
+
+AGE_GROUPS = (18, 40, 60, 80)
+"""First ages, in years, of the groups above the youngest."""
+
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+def acquisition_of(row: Row) -> dict[str, str]:
+    """What is known of how an image was taken, by name: columns first, then the DICOM header."""
+    known = dict(row.tags)
+    missing = [name for name in KEYWORDS if name not in known]
+    path = dicom_of(type(row.path)(volume_of(row.path)))
+    if missing and is_dicom(path):
+        from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
+
+        tags = read_tags(path, [word for name in missing for word in KEYWORDS[name]]) or {}
+        for name in missing:
+            found = [value for word in KEYWORDS[name] for value in tags.get(word, ())[:1]]
+            if found and found[0]:
+                known[name] = found[0]
+    return {name: value if name == "age" else value.upper() for name, value in known.items()}
+
+
+def age_in_years(text: str) -> float | None:
+    """An age as DICOM (`054Y`, `018M`) or a spreadsheet (`54`) writes it; None if neither."""
+    text = text.strip().upper()
+    unit = _YEARS.get(text[-1:])
+    try:
+        years = float(text[:-1]) * unit if unit is not None else float(text)
+    except ValueError:
+        return None
+    return years if 0 <= years < 150 else None
+
+
+def age_group(text: str) -> str:
+    """The group of an age, such as "40 to 59"; "" where the text is none."""
+    if (years := age_in_years(text)) is None:
+        return ""
+    edges = (0, *AGE_GROUPS)
+    place = max(k for k, edge in enumerate(edges) if years >= edge)
+    return (
+        f"{edges[place]} to {edges[place + 1] - 1}" if place + 1 < len(edges) else f"{edges[-1]}+"
+    )
+
+
+def groups_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """For each name that is known of any row its value in every row, "" where unknown; ages in
+    groups."""
+    known = [acquisition_of(row) for row in rows]
+    groups = {name: [found.get(name, "") for found in known] for name in KEYWORDS}
+    groups["age"] = [age_group(value) for value in groups["age"]]
+    return {name: values for name, values in groups.items() if any(values)}
