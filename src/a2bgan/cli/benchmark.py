@@ -110,6 +110,7 @@ def benchmark(
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
+    from a2bgan.data.plain_window import settled_for
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder
@@ -121,6 +122,7 @@ def benchmark(
     # training sees what the first of them does.
     reading = load_config(names[0], None, settings).data
     manifest = open_chosen(data, reading, where, keep_identifiers)
+    reading = settled_for(reading, manifest)
     require_training_sets(manifest)
     _require_test_images(manifest, data, task)
     say_leaks(leaks_within(manifest), allowed=allow_leaks)

@@ -31,12 +31,14 @@ class Training:
 
     def refuse_other_run(self) -> None:
         """Raise InputError where a run with other settings or of other images is."""
+        from a2bgan.data.plain_window import settled_for
         from a2bgan.training.config import load_config
 
         config = load_config(self.preset, None, self.settings)
-        if self.run.config_file.exists() and (
-            self.run.config() != config or self.run.manifest_sha256() != self.manifest.sha256
-        ):
+        if not self.run.config_file.exists():
+            return
+        config = config.model_copy(update={"data": settled_for(config.data, self.manifest)})
+        if self.run.config() != config or self.run.manifest_sha256() != self.manifest.sha256:
             raise InputError(
                 f"{self.run.path}: a run with other settings or images; choose another --out"
             )

@@ -37,11 +37,13 @@ def check(
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
     from a2bgan.data.check import check_data, contact_sheet
+    from a2bgan.data.plain_window import settled_for
     from a2bgan.detection.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config
 
     config = load_config(preset, None, set_ or []).data
     manifest = open_chosen(data, config, where, keep_identifiers)
+    config = settled_for(config, manifest)
     result = check_data(manifest, config)
     _print_check(result)
     audit = audit_shortcuts(manifest, config)

@@ -142,7 +142,8 @@ def set_threshold(run: "RunFolder", fpr: float = 0.05) -> None:
     from a2bgan.report.thresholds import say_contours, say_outliers, say_too_few
 
     trained = load_trained(run)
-    found = calibrate_scores(trained, load_part(run, "healthy", "calibration"))
+    learned = [load_part(run, split, "training") for split in ("healthy", "mixed")]
+    found = calibrate_scores(trained, load_part(run, "healthy", "calibration"), learned)
     found.write(run)
     patients = len(found.patient_scores)
     if too_few := say_too_few(patients, fpr):

@@ -249,6 +249,14 @@ def predict(
         )
     if written.outlined is not None:
         output.print(f"{written.outlined} of {written.scored} images with a contour")
+    if written.unfamiliar:
+        names = ", ".join(written.unfamiliar[:3]) + (", ..." if len(written.unfamiliar) > 3 else "")
+        errors.print(
+            f"[yellow]warning:[/] {len(written.unfamiliar)} of {written.scored} look like none of "
+            f"the images that the model learned from, so that their scores mean nothing: "
+            f"{escape(names)} (unfamiliar in the table; so does 1 in 100 ordinary images)",
+            soft_wrap=True,
+        )
     for sentence in written.drift:
         errors.print(f"[yellow]warning:[/] {sentence}; the threshold may not hold", soft_wrap=True)
     list_failures(written.failures, "could not be scored")

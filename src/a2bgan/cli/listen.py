@@ -107,7 +107,7 @@ def listen(
         scorer = Scorer(
             pending, trained, send=receiver is not None, keep_identifiers=keep_identifiers,
             stop=stop, log=log,
-            pixel_threshold=None if calibration is None else calibration.pixel_threshold,
+            calibration=calibration,
         )  # fmt: skip
         threads: list[threading.Thread] = [scorer]
         if receiver is not None:

@@ -166,6 +166,8 @@ def _entry_key(contents: Sequence[Content], config: DataConfig) -> str:
     options = config.model_dump(
         exclude={"window_low", "window_high", "volume_axis", "slices", "skip_empty", "series"}
     )
+    if config.plain_window is None:
+        del options["plain_window"]  # as before there was one
     if config.window in ("percentile", "fixed"):
         options["window_range"] = config.window_range
     # The reader is chosen by the suffix, so equal bytes can read differently.

@@ -33,8 +33,10 @@ class DataConfig(BaseModel):
         images, of the image); "percentile": per image, from `window_low` to `window_high` percent
         (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "voi":
         a DICOM file's own window, files without one are refused; "auto": the same where there is
-        one, otherwise full for 8-bit images, percentile for deeper ones. Slices of a volume have
-        one window, of all its voxels.
+        one, otherwise `plain_window`. Slices of a volume have one window, of all its voxels.
+    plain_window: what "auto" is for files without a window of their own. Training sets it by what
+        most of its images are, see `a2bgan.data.plain_window`; None: full for 8-bit images,
+        percentile for deeper ones.
     frames: of a DICOM file with several frames: "refuse" it, or take the "first" or "middle" one.
     clahe: contrast-limited adaptive equalisation before the resize: the limit, as a multiple of a
         flat histogram (2 to 4 are usual); 0 leaves it out.
@@ -58,6 +60,7 @@ class DataConfig(BaseModel):
     crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
     square: Literal["crop", "pad", "stretch"] = "crop"
     window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
+    plain_window: Literal["full", "percentile"] | None = None
     window_low: float | None = Field(default=None, allow_inf_nan=False)
     window_high: float | None = Field(default=None, allow_inf_nan=False)
     clahe: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
@@ -308,7 +311,7 @@ def _resized_shape(height: int, width: int, config: DataConfig) -> tuple[int, in
 def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float]:
     window = config.window
     if window == "auto":
-        window = "full" if region.dtype == np.uint8 else "percentile"
+        window = config.plain_window or ("full" if region.dtype == np.uint8 else "percentile")
     if window == "fixed":
         return config.window_range
     if window == "voi":

@@ -1,4 +1,4 @@
-"""Where to put the thresholds, from held-out healthy images; and whether they still apply."""
+"""Where to put the thresholds, from held-out healthy images; and whether they apply to an image."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
 from a2bgan.detection.contours import RATE
+from a2bgan.detection.familiarity import Familiarity, drawn, learn_familiarity
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
@@ -46,6 +47,7 @@ class Calibration:
     image_patients: (N,) a number for the patient that each image is of.
     pixel_threshold: map values above it are in a region, see `a2bgan.detection.contours`; None
         where the method makes no map, images are too few, or an older version calibrated.
+    familiarity: what images of training look like; None of too few, or of an older version.
     """
 
     pick: Pick
@@ -55,6 +57,7 @@ class Calibration:
     deviations: NDArray[np.float64]
     image_patients: NDArray[np.int64]
     pixel_threshold: float | None = None
+    familiarity: Familiarity | None = None
 
     def write(self, run: RunFolder) -> None:
         """Write ``calibration.json``, whole or as it was."""
@@ -65,6 +68,7 @@ class Calibration:
         return {
             "pick": asdict(self.pick),
             "pixel_threshold": self.pixel_threshold,
+            "familiarity": None if self.familiarity is None else self.familiarity.as_dict(),
             **{name: getattr(self, name).tolist() for name in (*ARRAYS, "image_patients")},
         }
 
@@ -77,16 +81,22 @@ class Calibration:
         patients = np.array(numbers, dtype=np.int64)
         known = values.get("pixel_threshold")
         pixel_threshold = None if known is None else float(known)
+        familiar = values.get("familiarity")
         return cls(
             Pick(**values["pick"]),
             **arrays,
             image_patients=patients,
             pixel_threshold=pixel_threshold,
+            familiarity=None if familiar is None else Familiarity.from_dict(familiar),
         )
 
     def applies_to(self, pick: Pick) -> bool:
         """Whether these are scores of the same checkpoint, weights and kind."""
         return same_scores(self.pick, pick)
+
+    def unfamiliar(self, images: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Whether images (N, C, H, W) are unlike all of training; None where that is not known."""
+        return None if self.familiarity is None else self.familiarity.unfamiliar(images)
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """p-values (N,) of images: of their patient's score, see `conformal.p_values`.
@@ -122,9 +132,11 @@ def usable_calibration(run: RunFolder, pick: Pick) -> Calibration | None:
     return found if found is not None and found.applies_to(pick) else None
 
 
-def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
-    """Score held-out healthy images. Raises InputError if there are none, or some score is not
-    finite."""
+def calibrate(trained: Trained, healthy: HeldOut, learned: Sequence[HeldOut] = ()) -> Calibration:
+    """Score held-out healthy images, and note what the ``learned`` ones of both sets look like.
+
+    Raises InputError if there are no held-out ones, or some score is not finite.
+    """
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
     found, peaks = [], list[NDArray[Any]]()
@@ -143,7 +155,24 @@ def calibrate(trained: Trained, healthy: HeldOut) -> Calibration:
     limit = None
     if peaks:
         limit = pixel_threshold(np.concatenate(peaks).astype(np.float64))
-    return Calibration(trained.pick, patient_scores, scores, means, deviations, numbers, limit)
+    return Calibration(
+        trained.pick,
+        patient_scores,
+        scores,
+        means,
+        deviations,
+        numbers,
+        limit,
+        _familiarity(learned),
+    )
+
+
+def _familiarity(learned: Sequence[HeldOut]) -> Familiarity | None:
+    kept = [(part, drawn(len(part))) for part in learned if len(part)]
+    if not kept:
+        return None
+    images = np.concatenate([part.images[rows] for part, rows in kept])
+    return learn_familiarity(images, np.concatenate([part.patients[rows] for part, rows in kept]))
 
 
 def pixel_threshold(peaks: NDArray[np.float64]) -> float | None:

@@ -21,7 +21,7 @@ from a2bgan.detection.calibration import calibrate, usable_calibration
 from a2bgan.detection.conformal import fewest_patients
 from a2bgan.detection.contours import RATE, find_regions
 from a2bgan.detection.doubts import find_doubts
-from a2bgan.detection.given_images import Images, preprocessed
+from a2bgan.detection.given_images import Images, preprocessed, settled_by
 from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.scores import check_score
 from a2bgan.detection.selection import Validator, select_by_aucp
@@ -110,6 +110,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         that cannot be read is named.
         """
         config = self._config()
+        data = settled_by(config.data, healthy, mixed)
+        config = config.model_copy(update={"data": data})
         sets = {
             "healthy": preprocessed(healthy, config.data, "healthy"),
             "mixed": preprocessed(mixed, config.data, "mixed"),
@@ -166,7 +168,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             picked = find_checkpoint(run.checkpoints, self.trained_.pick.checkpoint)
             self.position_ = read_position(picked)
         strangers = part("healthy", "calibration")
-        self.calibration_ = calibrate(self.trained_, strangers) if len(strangers) else None
+        self.calibration_ = (
+            calibrate(self.trained_, strangers, (of_b, of_a)) if len(strangers) else None
+        )
         count = 0 if self.calibration_ is None else len(self.calibration_.patient_scores)
         if 0 < count < (needed := fewest_patients(0.05)):
             warnings.warn(
@@ -200,6 +204,20 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         pixels, known = self._preprocessed(images)
         people = _patients(patients, known, "images")
         return self.calibration_.p_values(people, self.trained_.scores(pixels))
+
+    def unfamiliar(self, images: Images) -> np.ndarray:
+        """(N,) bool, whether images are unlike all that was learned from: scores mean nothing then.
+
+        Of images like those of training about 1 in 100 is called so, see
+        `a2bgan.detection.familiarity`. Raises InputError if there is no calibration, or there were
+        too few patients to tell.
+        """
+        check_is_fitted(self, "trained_")
+        pixels, _ = self._preprocessed(images)
+        found = None if self.calibration_ is None else self.calibration_.unfamiliar(pixels)
+        if found is None:
+            raise InputError("not known: no calibration, or too few patients were learned from")
+        return found
 
     def translate(self, images: Images) -> np.ndarray:
         """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training.

@@ -1,11 +1,13 @@
 """Images however they are at hand, made ready for a method."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError
 from a2bgan.detection.predict import find_inputs
@@ -44,6 +46,23 @@ def preprocessed(images: Images, config: DataConfig, name: str) -> tuple[np.ndar
     if not loaded:
         raise InputError(f"{name}: no images were given")
     return np.stack(loaded), [""] * len(loaded) if patients is None else patients
+
+
+def settled_by(config: DataConfig, *sets: Images) -> DataConfig:
+    """The configuration with its ``plain_window`` settled by images of training."""
+    types: list[np.dtype] = []
+    paths: list[Path] = []
+    for images in sets:
+        each = [images] if isinstance(images, Array | str | Path) else images
+        if not isinstance(each, Sequence):
+            continue
+        types += [_as_numpy(image).dtype for image in each if isinstance(image, Array)]
+        paths += [Path(image) for image in each if isinstance(image, str | Path)]
+    if types:
+        return with_window_of_arrays(config, types)
+    with suppress(InputError):  # it is raised again where the images are read
+        return with_plain_window(config, [item.path for item in find_inputs(paths)])
+    return config
 
 
 def _from_files(

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from a2bgan.report.pictures import write_triptych
 from a2bgan.report.written_names import escaped, free_name, no_formula
 
 COLUMNS = (
-    "path", "patient_id", "score", "p_value", "flagged", "n_regions", "area", "error", "picture",
+    "path", "patient_id", "score", "p_value", "flagged", "n_regions", "area", "unfamiliar", "error",
+    "picture",
 )  # fmt: skip
 
 REGION_COLUMNS = ("path", "region", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "peak")
@@ -33,7 +34,8 @@ class Written:
 
     patients, flagged: how many patients there were among them and how many of those were flagged;
     drift: sentences on how the images differ from those of calibration; outlined: how many of the
-    images have a region, None where that was not looked for.
+    images have a region, None where that was not looked for; unfamiliar: the names of those that
+    look like none of training, see `a2bgan.detection.familiarity`.
     """
 
     scored: int
@@ -42,6 +44,7 @@ class Written:
     flagged: int
     drift: list[str]
     outlined: int | None
+    unfamiliar: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class _Scored:
     images: (3, n) score, mean and standard deviation of the image or of each slice.
     regions: how many there are, and area the share of the image that they cover, of a volume of all
         its slices; None where they were not looked for.
+    unfamiliar: whether it looks like none of training; None where that is not known.
     """
 
     name: str
@@ -62,6 +66,7 @@ class _Scored:
     picture: str
     regions: int | None
     area: float | None
+    unfamiliar: bool | None
 
 
 def write_predictions(
@@ -81,9 +86,10 @@ def write_predictions(
     input, on the scale 0 to ``vmax``; they are written while the next images are scored. A box in
     ``regions.csv`` is in pixels of the original image, of a volume in those of the slice that
     ``path`` names; x1 and y1 are the first outside. ``area_mm2`` is empty where the file does not
-    say how large its pixels are. Rows are written as they come and, with a calibration, those of
-    ``scores.csv`` once more at the end with ``p_value`` and ``flagged`` (1 where p <= ``rate``),
-    which depend on all images of a patient.
+    say how large its pixels are. ``unfamiliar`` is 1 where the image, or the slice of a volume that
+    is shown, looks like none of training. Rows are written as they come and, with a calibration,
+    those of ``scores.csv`` once more at the end with ``p_value`` and ``flagged`` (1 where
+    p <= ``rate``), which depend on all images of a patient.
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
@@ -118,7 +124,7 @@ def write_predictions(
                     rows.append(
                         _Scored(
                             shown, patient, p.input.person, p.score, images, picture,
-                            *_extent(p, images.shape[1]),
+                            *_extent(p, images.shape[1]), is_unfamiliar(calibration, p.image),
                         )
                     )  # fmt: skip
                     regions_table.writerows(_region_rows(p))
@@ -148,7 +154,14 @@ def write_predictions(
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     looked_for = [row.regions for row in scored if row.regions is not None]
     outlined = sum(map(bool, looked_for)) if looked_for else None
-    return Written(len(scored), failures, len(set(people)), flagged, sentences, outlined)
+    strange = [row.name for row in scored if row.unfamiliar]
+    return Written(len(scored), failures, len(set(people)), flagged, sentences, outlined, strange)
+
+
+def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | None:
+    """Whether an image (C, H, W) in [0, 1] looks like none of training; None where unknown."""
+    found = None if calibration is None else calibration.unfamiliar(image[None])
+    return None if found is None else bool(found[0])
 
 
 class _Painters:
@@ -213,9 +226,10 @@ def _cells(
 ) -> tuple[str, ...]:
     if not isinstance(row, _Scored):
         name, patient, error = row
-        return (no_formula(name), no_formula(patient), "", "", "", "", "", error, "")
+        return (no_formula(name), no_formula(patient), "", "", "", "", "", "", error, "")
     p, flagged = ("", "") if p_value is None else (f"{p_value:.5f}", str(int(p_value <= rate)))
     regions = "" if row.regions is None else str(row.regions)
     area = "" if row.area is None else f"{100 * row.area:.3f}"
+    strange = "" if row.unfamiliar is None else str(int(row.unfamiliar))
     who = (no_formula(row.name), no_formula(row.patient))
-    return (*who, f"{row.score:.6f}", p, flagged, regions, area, "", row.picture)
+    return (*who, f"{row.score:.6f}", p, flagged, regions, area, strange, "", row.picture)

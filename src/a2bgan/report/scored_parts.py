@@ -33,7 +33,7 @@ from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.predict import predict
 from a2bgan.detection.prediction import Input, Model
 from a2bgan.errors import InputError
-from a2bgan.report.predictions import Written
+from a2bgan.report.predictions import Written, is_unfamiliar
 from a2bgan.report.written_names import escaped
 
 LISTED_FAILURES = 1000
@@ -46,7 +46,7 @@ class Joined(Written):
     again: how many of the failures have reasons that may pass; the next call tries those again.
     """
 
-    again: int
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def score_in_parts(
             with _claimed(files[number].with_suffix(".lock"), wait) as mine:
                 if mine and not _is_done(files[number], started):
                     chosen = inputs[starts[number] : starts[number] + part_size]
-                    _write_part(files[number], *_score(model, chosen))
+                    _write_part(files[number], *_score(model, chosen, calibration))
 
         # Own parts first, then what nobody has begun; then wait for those who are at work, and
         # take over the parts of those who are gone.
@@ -216,7 +216,9 @@ def _count_again(files: Iterable[Path]) -> int:
     return count
 
 
-def _score(model: Model, inputs: Sequence[Input]) -> tuple[Any, int]:
+def _score(
+    model: Model, inputs: Sequence[Input], calibration: Calibration | None
+) -> tuple[Any, int]:
     """A table with a row for each input, in order; how many failures may pass."""
     import pyarrow as pa
 
@@ -224,12 +226,13 @@ def _score(model: Model, inputs: Sequence[Input]) -> tuple[Any, int]:
     again = 0
     for p in predict(model, inputs):
         again += p.passing
-        mean = deviation = None
+        mean = deviation = strange = None
         if p.image is not None:
             (mean,), (deviation,) = intensities(p.image[None])
+            strange = is_unfamiliar(calibration, p.image)
         texts = (p.input.name, p.input.patient_id, p.error)
         name, patient, error = map(escaped, texts)
-        found = (name, patient, p.score, mean, deviation, error)
+        found = (name, patient, p.score, mean, deviation, strange, error)
         for column, value in zip(rows.values(), found, strict=True):
             column.append(value)
     return pa.table(rows, schema=_schema()), again
@@ -240,7 +243,8 @@ def _schema() -> Any:
 
     texts, numbers = ("path", "patient_id", "error"), ("score", "mean", "deviation")
     kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
-    order = ("path", "patient_id", "score", "mean", "deviation", "error")
+    kinds["unfamiliar"] = pa.bool_()
+    order = ("path", "patient_id", "score", "mean", "deviation", "unfamiliar", "error")
     return pa.schema([(name, kinds[name]) for name in order])
 
 
@@ -287,4 +291,5 @@ def _write_table(
         table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
     _write_whole(out, table)
     again = _count_again(files)
-    return Joined(len(scores), failures, patients, flagged, sentences, None, again)
+    strange = table.filter(pc.fill_null(table["unfamiliar"], False))["path"].to_pylist()
+    return Joined(len(scores), failures, patients, flagged, sentences, None, strange, again)

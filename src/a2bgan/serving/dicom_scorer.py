@@ -8,6 +8,7 @@ import numpy as np
 from a2bgan.data.manifest import identify
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import ImageError
+from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
@@ -30,7 +31,7 @@ class Scorer(threading.Thread):
         send: whether results are sent; they hold the source's identifiers then, or where
             `keep_identifiers` is set.
         log: gets one line for what went wrong, without identifiers.
-        pixel_threshold: of the run's calibration; without it there are no regions.
+        calibration: the run's; without it there are no regions.
 
     Raises InputError if the key of pseudonyms is needed and cannot be used.
     """
@@ -44,7 +45,7 @@ class Scorer(threading.Thread):
         keep_identifiers: bool,
         stop: threading.Event,
         log: Callable[[str], None],
-        pixel_threshold: float | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__(name="scorer", daemon=True)
         self._queue = queue
@@ -52,7 +53,7 @@ class Scorer(threading.Thread):
         self._send = send
         self._stop_asked = stop
         self._log = log
-        self._pixel_threshold = pixel_threshold
+        self._calibration = calibration
         self._keep_identifiers = keep_identifiers or send
         if not self._keep_identifiers:
             pseudonym("")  # a key that cannot be used shows now
@@ -106,5 +107,9 @@ class Scorer(threading.Thread):
         if not np.isfinite(float(found.scores[0])):
             raise ImageError(NOT_FINITE)
         item = Input("", path, identify(path, "", self._keep_identifiers))
-        made = self._objects.make(Prediction.of(found, 0, item, self._pixel_threshold))
+        known = self._calibration
+        if known is not None and known.unfamiliar(image[np.newaxis]):
+            self._log("an image looks like none that was learned from: its score means nothing")
+        threshold = None if known is None else known.pixel_threshold
+        made = self._objects.make(Prediction.of(found, 0, item, threshold))
         return {name: encoded(dataset) for name, dataset in made.items()}

@@ -66,7 +66,8 @@ class Uploads:
         """Score an image, keep its pictures and give them a number.
 
         Returns ``number``, ``score`` (None where it is not finite), ``p_value`` (None without a
-        calibration or a score) and ``peak``, see `planes_of`. Raises HTTPException (422) if the
+        calibration or a score), ``unfamiliar``, whether it looks like none of training, and
+        ``peak``, see `planes_of`. Raises HTTPException (422) if the
         file cannot be read.
         """
         trained = self._room.trained
@@ -91,6 +92,8 @@ class Uploads:
             "number": number,
             "score": score if np.isfinite(score) else None,
             "p_value": p,
+            "unfamiliar": self._room.calibration is not None
+            and bool(self._room.calibration.unfamiliar(image[np.newaxis])),
             "peak": peak,
         }
 

@@ -58,7 +58,7 @@ async function open(found) {
 }
 
 function describe() {
-  const { name, patient, score, p_value: p, error, answer, note, number, dropped } = shown;
+  const { name, patient, score, p_value: p, error, answer, note, number, dropped, unfamiliar } = shown;
   $("case-name").textContent = name.split("/").pop();
   $("case-name").title = name;
   const facts = [];
@@ -67,6 +67,7 @@ function describe() {
   if (score !== null) facts.push(`score ${score.toPrecision(4)}`);
   if (p !== null && p !== undefined) facts.push(`p ${p.toFixed(3)}`);
   if (error) facts.push(error);
+  if (unfamiliar) facts.push("unlike all images that were learned from: the score means nothing");
   if (dropped) facts.push("dropped here, not kept");
   $("case-facts").textContent = facts.join("  ·  ");
   for (const button of document.querySelectorAll("[data-answer]")) {

@@ -1,0 +1,69 @@
+"""What black and white are in files that do not say so, decided once for a run.
+
+An 8-bit picture usually fills its range, a deeper one seldom does. Were that decided file by file,
+the same film would get one score as an 8-bit file and another as a 16-bit one.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.readers import ImageError, read_picture
+from a2bgan.data.slice_names import parse_slice
+
+LOOKED_AT = 16
+"""Files that are opened, evenly spread."""
+
+PlainWindow = Literal["full", "percentile"]
+
+
+def settled_for(config: DataConfig, manifest: Manifest) -> DataConfig:
+    """`with_plain_window` by the images of training of a data set."""
+    rows = [*manifest.split("healthy"), *manifest.split("mixed")]
+    return with_plain_window(config, [row.path for row in rows])
+
+
+def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
+    """The same with ``plain_window`` set by what most of the files are.
+
+    Unchanged where it is set, ``window`` is not "auto", or all files have windows of their own. Of
+    files that cannot be read nothing is said here.
+    """
+    if config.window != "auto" or config.plain_window is not None:
+        return config
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int))
+    return _by_most(config, _types(config, [paths[k] for k in chosen.tolist()]))
+
+
+def with_window_of_arrays(config: DataConfig, types: Iterable[np.dtype]) -> DataConfig:
+    """`with_plain_window` for images that are arrays, by their types; floats fill their range."""
+    if config.window != "auto" or config.plain_window is not None:
+        return config
+    return _by_most(config, [np.dtype(np.uint8) if t.kind == "f" else t for t in types])
+
+
+def _types(config: DataConfig, paths: Iterable[Path]) -> list[np.dtype]:
+    found = []
+    for path in paths:
+        if parse_slice(path) is not None:
+            continue  # a volume has one window of all its voxels
+        try:
+            picture = read_picture(path, config.reading)
+        except (ImageError, OSError):
+            continue
+        if picture.window is None:
+            found.append(picture.values.dtype)
+    return found
+
+
+def _by_most(config: DataConfig, types: Sequence[np.dtype]) -> DataConfig:
+    if not types:
+        return config
+    full = Counter(dtype == np.uint8 for dtype in types)
+    plain: PlainWindow = "full" if full[True] > full[False] else "percentile"
+    return config.model_copy(update={"plain_window": plain})

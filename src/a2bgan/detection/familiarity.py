@@ -1,0 +1,128 @@
+"""Whether an image is of the kind that a model learned from: a film, upright, of that body part.
+
+An inverted or turned film, another body part, noise or a screenshot gets a score like any image. It
+means nothing. Such images lie far from all images of training, healthy and mixed, even in features
+as coarse as brightness and contrast on a grid.
+"""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from a2bgan.detection import conformal
+
+GRID = 8
+"""Cells a side whose brightness and contrast describe an image."""
+
+NEAREST = 3
+"""The distance of an image is the mean of those to so many nearest images of training."""
+
+REFERENCES = 400
+"""At most so many images of training are kept; half of them of each set where there are enough."""
+
+RATE = 0.01
+"""An image is unfamiliar when its p-value is at most this: of images like those of training at most
+such a share. Where references are too few for that, when it is further away than any of them."""
+
+FEWEST_PATIENTS = 50
+"""With references of fewer patients nothing is called unfamiliar."""
+
+_LEVELS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """Descriptors of images of training, and how far each is from the others.
+
+    references: (R, 2 GRID GRID) in [0, 1], see `describe`; distances: (R,), of each to the nearest
+    ones of other patients, ascending.
+    """
+
+    references: NDArray[np.float32]
+    distances: NDArray[np.float64]
+
+    def p_values(self, images: NDArray[Any]) -> NDArray[np.float64]:
+        """Conformal p-values (N,) of preprocessed images (N, C, H, W), integers or in [0, 1]: low
+        where an image is unlike all of training."""
+        return conformal.p_values(self.distances, _nearest(describe(images), self.references))
+
+    def unfamiliar(self, images: NDArray[Any]) -> NDArray[np.bool_]:
+        """(N,), see `RATE`."""
+        rate = max(RATE, 1 / (len(self.distances) + 1))
+        found: NDArray[np.bool_] = self.p_values(images) <= rate
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `from_dict` takes, for JSON."""
+        levels = np.rint(self.references * _LEVELS).astype(np.uint8)
+        return {
+            "references": base64.b64encode(levels.tobytes()).decode("ascii"),
+            "distances": self.distances.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Familiarity":
+        """The reverse of `as_dict`. Raises ValueError, KeyError or TypeError."""
+        levels = np.frombuffer(base64.b64decode(values["references"]), np.uint8)
+        distances = np.array(values["distances"], dtype=np.float64)
+        references = levels.reshape(len(distances), 2 * GRID * GRID).astype(
+            np.float32
+        ) / np.float32(_LEVELS)
+        return cls(references, distances)
+
+
+def learn_familiarity(images: NDArray[Any], patients: NDArray[np.str_]) -> Familiarity | None:
+    """What images of training look like; None where they are of too few patients.
+
+    images: (N, C, H, W) preprocessed, of both sets; patients: (N,).
+    """
+    if len(np.unique(patients)) < FEWEST_PATIENTS:
+        return None
+    # Rounded as in a file, so that a model that was read back says the same.
+    references = np.rint(describe(images) * _LEVELS).astype(np.float32) / np.float32(_LEVELS)
+    same = patients[:, None] == patients[None]
+    return Familiarity(references, np.sort(_nearest(references, references, same)))
+
+
+def drawn(count: int, most: int = REFERENCES // 2) -> NDArray[np.int64]:
+    """Which of ``count`` images of a set are kept as references: ``most`` of them, at random."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def describe(images: NDArray[Any]) -> NDArray[np.float32]:
+    """(N, 2 GRID GRID) in [0, 1]: mean of each cell, and twice its standard deviation.
+
+    images: (N, C, H, W), uint8, uint16 or floats in [0, 1]; channels are averaged. Rows and columns
+    that are left over at the end are passed over.
+    """
+    grey = _in_unit_range(images).mean(1)
+    rows, columns = (side // GRID for side in grey.shape[1:])
+    cells = grey[:, : GRID * rows, : GRID * columns]
+    cells = cells.reshape(len(grey), GRID, rows, GRID, columns)
+    parts = cells.mean((2, 4)), np.minimum(2 * cells.std((2, 4)), 1)
+    found: NDArray[np.float32] = np.concatenate([part.reshape(len(grey), -1) for part in parts], 1)
+    return found
+
+
+def _in_unit_range(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Images of integers scaled to [0, 1]; floats as they are."""
+    if np.issubdtype(images.dtype, np.integer):
+        return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+    return images.astype(np.float32)
+
+
+def _nearest(
+    ones: NDArray[np.float32], others: NDArray[np.float32], same: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Mean distance (N,) of descriptors to the nearest others; pairs in ``same`` do not count."""
+    squares = (ones**2).sum(1)[:, None] + (others**2).sum(1) - 2 * ones @ others.T
+    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)
+    if same is not None:
+        distances[same] = np.inf
+    nearest: NDArray[np.float64] = np.sort(distances, 1)[:, :NEAREST].mean(1)
+    return nearest
