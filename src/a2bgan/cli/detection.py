@@ -244,7 +244,7 @@ def predict(
         say_written(out / "scores.csv", f"{written.scored} images scored")
     if calibration is not None:
         output.print(
-            f"{written.flagged} of {written.patients} patients flagged (p <= {fpr:g})",
+            f"{written.flagged} of {written.patients} {written.counted_as} flagged (p <= {fpr:g})",
             soft_wrap=True,
         )
     if written.outlined is not None:

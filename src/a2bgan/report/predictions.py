@@ -35,7 +35,8 @@ class Written:
     patients, flagged: how many patients there were among them and how many of those were flagged;
     drift: sentences on how the images differ from those of calibration; outlined: how many of the
     images have a region, None where that was not looked for; unfamiliar: the names of those that
-    look like none of training, see `a2bgan.detection.familiarity`.
+    look like none of training, see `a2bgan.detection.familiarity`; counted_as: "images" where no
+    patient is known, so that each image counts as one.
     """
 
     scored: int
@@ -45,6 +46,7 @@ class Written:
     drift: list[str]
     outlined: int | None
     unfamiliar: Sequence[str] = ()
+    counted_as: str = "patients"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ def write_predictions(
     looked_for = [row.regions for row in scored if row.regions is not None]
     outlined = sum(map(bool, looked_for)) if looked_for else None
     strange = [row.name for row in scored if row.unfamiliar]
-    return Written(len(scored), failures, len(set(people)), flagged, sentences, outlined, strange)
+    counted_as = "patients" if any(row.patient for row in scored) else "images"
+    return Written(
+        len(scored), failures, len(set(people)), flagged, sentences, outlined, strange, counted_as
+    )
 
 
 def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | None:

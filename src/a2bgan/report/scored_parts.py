@@ -292,4 +292,7 @@ def _write_table(
     _write_whole(out, table)
     again = _count_again(files)
     strange = table.filter(pc.fill_null(table["unfamiliar"], False))["path"].to_pylist()
-    return Joined(len(scores), failures, patients, flagged, sentences, None, strange, again)
+    counted_as = "patients" if any(item.patient_id for item in inputs) else "images"
+    return Joined(
+        len(scores), failures, patients, flagged, sentences, None, strange, counted_as, again
+    )
