@@ -19,6 +19,7 @@ from a2bgan.cli import (
 )
 from a2bgan.cli.console import errors
 from a2bgan.errors import InputError
+from a2bgan.report.written_names import printable
 
 app = typer.Typer(
     help="Find what is not healthy in medical images, from a healthy and an unannotated mixed set."
@@ -50,7 +51,9 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        errors.print(
+            f"[bold red]error:[/] {escape(printable(str(error)))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from a2bgan.report.written_names import printable
+
 output = Console()
 errors = Console(stderr=True)
 
@@ -17,7 +19,8 @@ def list_failures(
 ) -> None:
     """One line for each (name, reason), and a count."""
     for name, reason in failures[:LISTED]:
-        errors.print(f"[yellow]{escape(name)}[/]: {escape(reason)}", soft_wrap=True)
+        shown = escape(printable(name)), escape(printable(reason))
+        errors.print(f"[yellow]{shown[0]}[/]: {shown[1]}", soft_wrap=True)
     if len(failures) > LISTED:
         errors.print(f"... and {len(failures) - LISTED} more")
     if failures:
@@ -27,4 +30,4 @@ def list_failures(
 
 def say_written(path: object, made: str = "") -> None:
     """Where something was written, and how much; brackets in names are no markup."""
-    output.print(f"{made} -> {path}".lstrip(), markup=False, soft_wrap=True)
+    output.print(printable(f"{made} -> {path}".lstrip()), markup=False, soft_wrap=True)

@@ -60,6 +60,7 @@ def select(
 ) -> None:
     """Pick the checkpoint, weights and score that a run stands for."""
     from a2bgan.training.run_folder import RunFolder
+    from a2bgan.training.run_lock import run_lock
 
     folder = RunFolder.open(run)
     rule = Rule(folder.config().selection.by) if by is None else by
@@ -76,9 +77,10 @@ def select(
     if compare:
         _compare(folder, own_or_chosen(folder, data, where), inception)
         return
-    decide(folder, rule, labels=labels, inception=inception)
-    if folder.calibration_file.exists():
-        set_threshold(folder)
+    with run_lock(folder.path, "select"):
+        decide(folder, rule, labels=labels, inception=inception)
+        if folder.calibration_file.exists():
+            set_threshold(folder)
 
 
 def calibrate(
@@ -90,8 +92,11 @@ def calibrate(
     """Score the held-out healthy images, from which p-values come, and set the threshold of
     contours; show what they promise, of scores at --fpr."""
     from a2bgan.training.run_folder import RunFolder
+    from a2bgan.training.run_lock import run_lock
 
-    set_threshold(RunFolder.open(run), fpr)
+    folder = RunFolder.open(run)
+    with run_lock(folder.path, "calibrate"):
+        set_threshold(folder, fpr)
 
 
 def decide(

@@ -63,6 +63,7 @@ def serve(
     from a2bgan.detection.trained import load_trained
     from a2bgan.serving.access import Access
     from a2bgan.serving.cases import find_cases
+    from a2bgan.serving.impatient_protocol import MOST_CONNECTIONS, ImpatientProtocol
     from a2bgan.serving.listening import listen
     from a2bgan.serving.room import ROOM, open_room
     from a2bgan.serving.verdicts import Verdicts
@@ -96,8 +97,8 @@ def serve(
             output.print(f"reading room: http://{address}:{port}/  (ends with Ctrl+C)")
             config = uvicorn.Config(
                 app, log_level="critical", access_log=False, server_header=False,
-                limit_concurrency=100, timeout_keep_alive=15, timeout_graceful_shutdown=3,
-                ws="none",
+                limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=15,
+                timeout_graceful_shutdown=3, ws="none", http=ImpatientProtocol,
             )  # fmt: skip
             try:
                 uvicorn.Server(config).run(sockets=[socket])

@@ -165,7 +165,14 @@ def _join_run(path: Path, images: str | None) -> "RunFolder":
 
 
 def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
-    """Train one run to its end and decide what it stands for."""
+    """Train one run to its end and decide what it stands for, alone with it."""
+    from a2bgan.training.run_lock import run_lock
+
+    with run_lock(run.path, "train") if _leads() else nullcontext():
+        _train_locked(run, resume, profile)
+
+
+def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     from a2bgan.cli.decisions import Rule, decide, set_threshold
     from a2bgan.detection.held_out import load_both, load_part
     from a2bgan.detection.selection import Validator
@@ -350,10 +357,12 @@ def _create_run(
     from a2bgan.training.run_folder import RunFolder
 
     holdout = hold_out(manifest, config.holdout)  # takes a while; a run is there with it or not
-    run = RunFolder.create(out, config, overwrite=overwrite)
-    run.keep_manifest(manifest, leaks)
-    holdout.write(run.holdout_file)
-    return run
+
+    def fill(run: "RunFolder") -> None:
+        run.keep_manifest(manifest, leaks)
+        holdout.write(run.holdout_file)
+
+    return RunFolder.create(out, config, overwrite=overwrite, fill=fill)
 
 
 def _shown(averages: "Mapping[str, float]") -> dict[str, float]:

@@ -34,7 +34,9 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         _require_free(out, target)
         if target.exists():
             target.rmdir()  # empty; a rename does not replace a folder on every system
+        sync(partial)
         os.rename(partial, target)
+        sync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -44,18 +46,22 @@ def atomic_file(file: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a path beside `file` to write to, which replaces it when the block ends without error.
 
     Who reads `file` meanwhile finds the old one, or none. After an error in the block nothing is
-    left; after a killed process a hidden file `.NAME.partial-*` beside it may be. Raises OSError.
+    left; after a killed process a hidden file `.NAME.partial-*` beside it may be. When the block
+    has ended the file is on the disk, even if the machine stops. A link is replaced, not what it
+    leads to. Raises OSError.
 
     private: the file is there when the block begins, and its owner alone may read it.
     """
-    target = file.resolve()
+    target = file.absolute()
     # Shortened: a name may be as long as the file system allows.
     partial = target.parent / f".{target.name[:50]}.partial-{uuid.uuid4().hex[:12]}"
     try:
         if private:
             partial.touch(mode=0o600, exist_ok=False)
         yield partial
+        sync(partial)
         os.replace(partial, target)
+        sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -64,6 +70,16 @@ def write_atomically(file: Path, text: str, *, private: bool = False) -> None:
     """Write a text file in UTF-8, as `atomic_file` does. Raises OSError."""
     with atomic_file(file, private=private) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
+
+
+def sync(path: Path) -> None:
+    """Return when a file's content, or the names in a folder, are on the disk. Raises OSError, such
+    as for a disk that is full."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _require_free(out: Path, target: Path) -> None:

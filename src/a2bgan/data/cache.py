@@ -30,6 +30,7 @@ from a2bgan.data.cache_folder import (
     default_cache_dir,
     private_folder,
     require_space,
+    reserve,
 )
 from a2bgan.data.content_index import Content, contents_of, file_state
 from a2bgan.data.ordered_work import read_in_order
@@ -261,7 +262,9 @@ def _open_array(
             if images.shape == shape and images.dtype == dtype:
                 return images, {k: v if isinstance(v, str) else StoredForm(*v) for k, v in noted}
     notes.unlink(missing_ok=True)
-    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape), {}
+    images = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    reserve(file)
+    return images, {}
 
 
 def _note_decoded(building: Path, decoded: dict[int, StoredForm | str]) -> None:

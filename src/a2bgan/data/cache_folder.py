@@ -1,5 +1,6 @@
 """The folder that holds what can be computed again: where it is, and what is said of its disk."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,27 @@ def private_folder(folder: Path) -> Path:
     """The folder, made readable by its owner alone where it is not there yet. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def reserve(file: Path) -> None:
+    """Give a sparse file its space now: writing to a map of one on a full disk kills the process.
+
+    Raises OSError where there is too little.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("r+b") as opened, _suppress_unsupported():
+        os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
+
+
+@contextmanager
+def _suppress_unsupported() -> Iterator[None]:
+    """Pass over what a file system does not support."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

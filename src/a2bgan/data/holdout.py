@@ -74,7 +74,7 @@ class Holdout:
                 header, *lines = csv.reader(file)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: held-out images cannot be read ({error})") from None
-        if tuple(header) != COLUMNS:
+        if tuple(header) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
             raise InputError(f"{path}: not a list of held-out images")
         return cls(dict(lines))  # type: ignore[arg-type]
 

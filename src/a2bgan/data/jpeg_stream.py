@@ -11,10 +11,14 @@ import simplejpeg
 
 from a2bgan.data.readers import ImageError
 
-START, END = b"\xff\xd8", b"\xff\xd9"
+START, SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 # The processes that simplejpeg reads; a lossless stream makes it write beyond its memory.
 SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
+
+MOST_SCANS = 500
+"""A progressive picture has some ten scans; each costs as much as decoding the picture, and a small
+file can hold thousands."""
 
 FILLER = b"\x5a\x33" * 512
 """Bytes that a decoder reads on with where data are missing, and passes over where none are."""
@@ -79,6 +83,8 @@ def decode_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> np.nda
     Raises ImageError.
     """
     frame = jpeg_frame(stream)
+    if stream.count(SCAN) > MOST_SCANS:
+        raise ImageError(f"more than {MOST_SCANS} scans in a JPEG")
     if frame is not None and frame.bits == 8 and frame.process in SEQUENTIAL_OR_PROGRESSIVE:
         try:
             # At an eighth of the size: all data are read, but little is computed.

@@ -328,9 +328,18 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
     if min(width, height) < SMALLEST_SIDE:
         raise ImageError(f"too small ({width} x {height} pixels)")
     # A JPEG with several pictures (MPO) carries previews of the first one, so that one is read.
-    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise ImageError(f"multi-frame file ({frames} frames); split it")
+    if image.format not in ("JPEG", "MPO") and _has_second_frame(image):
+        raise ImageError("multi-frame file; split it")
+
+
+def _has_second_frame(image: Image.Image) -> bool:
+    """Not by their number, for which all of 100,000 pages would be looked up."""
+    try:
+        image.seek(1)
+    except EOFError:
+        image.seek(0)
+        return False
+    return True
 
 
 def _to_array(image: Image.Image) -> np.ndarray:

@@ -36,8 +36,8 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
             deep_grey = samples == 1 and page.photometric != ZERO_IS_WHITE
             if plain and page.bitspersample <= (16 if deep_grey else 8):
                 return None
-            if len(tiff.pages) > 1:
-                raise ImageError(f"multi-frame file ({len(tiff.pages)} frames); split it")
+            if _has_second_page(tiff):
+                raise ImageError("multi-frame file; split it")
             _check(page, max_pixels)
             values = page.asarray()
     except ImageError:
@@ -64,6 +64,15 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
         values = _turned_over(values)
     turn = ORIENTATIONS.get(int(page.tags.valueof("Orientation", 1)))
     return Picture(np.ascontiguousarray(values if turn is None else turn(values)))
+
+
+def _has_second_page(tiff: tifffile.TiffFile) -> bool:
+    """Not by their number, for which all of 100,000 pages would be looked up."""
+    try:
+        tiff.pages[1]
+    except IndexError:
+        return False
+    return True
 
 
 def _check(page: tifffile.TiffPage, max_pixels: int) -> None:

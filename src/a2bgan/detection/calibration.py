@@ -119,7 +119,7 @@ def read_calibration(run: RunFolder) -> Calibration | None:
         return Calibration.from_dict(json.loads(run.calibration_file.read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{run.calibration_file}: not readable; `a2bgan calibrate` makes it anew"
         ) from None

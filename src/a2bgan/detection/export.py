@@ -174,10 +174,22 @@ def _write(
         import onnx
 
         model = onnx_program.model_proto
+        _forget_sources(model)
         onnx.helper.set_model_props(model, {KEY: text})
         model.producer_name = KEY
         model.doc_string = "a2bgan: for research; not a medical device"
         onnx.save(model, file)
+
+
+def _forget_sources(model: Any) -> None:
+    """Remove what the exporter notes of each operation: lines of files on this machine."""
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        del graph.metadata_props[:]
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    del model.metadata_props[:]
 
 
 def _save_openvino(onnx_program: Any, names: Sequence[str], text: str, file: Path) -> None:

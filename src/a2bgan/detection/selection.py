@@ -330,10 +330,10 @@ def read_candidates(run: RunFolder) -> list[Candidate]:
     """What was measured so far; a half-written or damaged line ends the list."""
     found: list[Candidate] = []
     if run.validation_file.exists():
-        for line in run.validation_file.read_text().splitlines():
+        for line in run.validation_file.read_text(errors="replace").splitlines():
             try:
                 found.append(Candidate(**json.loads(line)))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 break
     return found
 

@@ -169,7 +169,7 @@ def read_selection(run: RunFolder) -> dict[str, Any] | None:
         Pick(**selection["pick"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{run.selection_file}: not readable; `a2bgan select` makes it anew"
         ) from None

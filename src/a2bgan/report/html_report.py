@@ -1,7 +1,6 @@
 """One self-contained HTML file about a run that people without the software can read."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -123,9 +122,7 @@ def write_report(
         "config": yaml.safe_dump(
             _names_only(trained.config.model_dump(mode="json")), sort_keys=False
         ),
-        "environment": yaml.safe_dump(
-            json.loads(run.environment_file.read_text()), sort_keys=False
-        ),
+        "environment": yaml.safe_dump(run.environment(), sort_keys=False),
     }
     environment = Environment(
         loader=PackageLoader("a2bgan.report"), autoescape=True, undefined=StrictUndefined

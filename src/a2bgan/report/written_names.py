@@ -17,6 +17,11 @@ def escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def printable(text: str) -> str:
+    """A text for a terminal: control characters, which could act on it, are shown as \\x1b."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in escaped(text))
+
+
 def no_formula(text: str) -> str:
     """A cell's text; where a spreadsheet would run it as a formula, with a "'" before it."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -189,6 +189,8 @@ def make_app(
         case = cases[_known(number)]
         if not case.digest:
             raise HTTPException(409, "the image's file is missing: no verdict on it")
+        if case.score is None:
+            raise HTTPException(409, "the image could not be read: no verdict on it")
         note = "".join(c for c in body.note if c.isprintable() or c == "\n").strip()
         room.verdicts.put(case.digest, body.answer, note)
         return worklist.row(number, room.rate)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import ImageError, PassingImageError
 
 MOST_MEMORY = 4 * 2**30
 """Address space of the process in bytes, where the system keeps to such limits."""
@@ -40,8 +40,9 @@ class Decoder:
                 # What is said later would be taken for the answer to the next file.
                 self._end()
                 raise
-        if answer[:1] == b"!":
-            raise ImageError(answer[1:].decode())
+        if answer[:1] in (b"!", b"?"):
+            kind = ImageError if answer[:1] == b"!" else PassingImageError
+            raise kind(answer[1:].decode())
         dtype = np.uint8 if self.config.depth == 8 else np.uint16
         shape = (self.config.channels, self.config.size, self.config.size)
         return np.frombuffer(answer, dtype, offset=1).reshape(shape)
@@ -79,7 +80,7 @@ class Decoder:
             if self._connection.poll(SECONDS_TO_START):
                 ready = self._connection.recv_bytes() == b"ready"
         if not ready or self._connection is None:
-            raise ImageError("the reading process does not start")
+            raise PassingImageError("the reading process does not start")
         return self._connection
 
     def _end(self) -> None:
@@ -92,7 +93,8 @@ class Decoder:
 
 
 def _work(connection: Connection, config_text: str) -> None:
-    """Answer each path with its pixels, or with "!" and the reason; bytes only, no pickles."""
+    """Answer each path with its pixels, or with "!" and the reason, "?" where that may pass; bytes
+    only, no pickles."""
     config = DataConfig.model_validate_json(config_text)
     # Decoders complain of damaged files in the file's own words, some from C.
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -108,7 +110,9 @@ def _work(connection: Connection, config_text: str) -> None:
             path = Path(os.fsdecode(connection.recv_bytes()))
             try:
                 connection.send_bytes(b"." + load_image(path, config).tobytes())
+            except PassingImageError as error:
+                connection.send_bytes(b"?" + str(error).encode())
             except ImageError as error:
                 connection.send_bytes(b"!" + str(error).encode())
             except MemoryError:
-                connection.send_bytes(b"!not enough memory to read it")
+                connection.send_bytes(b"?not enough memory to read it")

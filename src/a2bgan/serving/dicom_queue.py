@@ -27,6 +27,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from a2bgan.data.atomic_folder import sync
+from a2bgan.data.links import refuse_links
+from a2bgan.data.readers import is_hidden
 from a2bgan.errors import InputError
 from a2bgan.serving.room import make_private
 
@@ -49,6 +52,8 @@ class Queue:
         )
         self._changed = threading.Condition(threading.RLock())
         self._ledger_lock = threading.Lock()
+        if folder.is_dir():
+            refuse_links(folder)
         try:
             shutil.rmtree(self.tmp, ignore_errors=True)
             for place in PLACES:
@@ -64,7 +69,7 @@ class Queue:
             )
             self.secret = self._secret()
             self._recover()
-            _sync(folder)
+            sync(folder)
         except OSError as error:
             raise InputError(
                 f"{folder}: cannot be used ({error.strerror}); choose another --queue"
@@ -82,11 +87,14 @@ class Queue:
         return hmac.new(self.secret.encode(), uid.encode(), hashlib.sha256).hexdigest()
 
     def knows(self, key: str) -> bool:
-        """Whether it was accepted before, whatever became of it."""
+        """Whether it was accepted before and need not come again.
+
+        What could not be scored may have been damaged on its way: it is not known.
+        """
         with self._changed:
             if key in self._received or key in self._waiting:
                 return True
-        return self._is_done(key) or (self.unusable / f"{key}.dcm").exists()
+        return self._is_done(key)
 
     @contextmanager
     def incoming(self, content: bytes) -> Iterator[Path]:
@@ -108,12 +116,13 @@ class Queue:
 
         False if the key is known. Raises OSError.
         """
-        _sync(file)
+        sync(file)
         with self._changed:
             if self.knows(key):
                 return False
             os.rename(file, self.received / f"{key}.dcm")
-            _sync(self.received)
+            sync(self.received)
+            (self.unusable / f"{key}.dcm").unlink(missing_ok=True)
             self._received[key] = None
             self._changed.notify_all()
         return True
@@ -135,12 +144,12 @@ class Queue:
         partial.mkdir()
         for name, content in results.items():
             (partial / f"{name}.dcm").write_bytes(content)
-            _sync(partial / f"{name}.dcm")
-        _sync(partial)
+            sync(partial / f"{name}.dcm")
+        sync(partial)
         if (place / key).exists():  # of a ledger that was deleted
             shutil.rmtree(place / key)
         os.rename(partial, place / key)
-        _sync(place)
+        sync(place)
         if not send:
             self._enter(key)
         with self._changed:
@@ -154,8 +163,8 @@ class Queue:
         """Put aside what cannot be scored. Raises OSError."""
         with self._changed:
             os.rename(self.received / f"{key}.dcm", self.unusable / f"{key}.dcm")
-            _sync(self.unusable)
-            _sync(self.received)
+            sync(self.unusable)
+            sync(self.received)
             self._received.pop(key, None)
 
     def files(self, key: str) -> list[Path]:
@@ -178,13 +187,13 @@ class Queue:
 
     def _recover(self) -> None:
         """End what was begun, see the top."""
-        for path in list(self.outbox.iterdir()):
+        for path in _entries(self.outbox):
             if self._is_done(path.name):
                 shutil.rmtree(path)
             elif not any(path.iterdir()):
                 self._enter(path.name)
                 path.rmdir()
-        for path in list(self.received.iterdir()):
+        for path in _entries(self.received):
             if (self.results / path.stem).exists():
                 self._enter(path.stem)
             if (self.outbox / path.stem).exists() or self._is_done(path.stem):
@@ -206,13 +215,9 @@ class Queue:
 
 
 def _by_age(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(_entries(folder), key=lambda path: path.stat().st_mtime_ns)
 
 
-def _sync(path: Path) -> None:
-    """What was written to a file, or the names in a folder, is on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, without hidden files, which systems leave everywhere."""
+    return [path for path in folder.iterdir() if not is_hidden(path.name)]

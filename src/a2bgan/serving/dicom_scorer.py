@@ -7,7 +7,7 @@ import numpy as np
 
 from a2bgan.data.manifest import identify
 from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import ImageError, PassingImageError
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
 from a2bgan.detection.trained import Trained
@@ -87,12 +87,18 @@ class Scorer(threading.Thread):
     def _score(self, key: str) -> None:
         try:
             results = self._judge(key)
+        except PassingImageError as error:
+            self._pause(f"an image cannot be read now ({error})")
+            return
         except ImageError:
             # The reading process may have been ended from outside, with this one about to be.
             if self._stop_asked.wait(0.2):
                 return
             try:
                 results = self._judge(key)
+            except PassingImageError as error:
+                self._pause(f"an image cannot be read now ({error})")
+                return
             except ImageError as error:
                 self._queue.give_up(key)
                 self._log(f"an image cannot be scored: {error} -> unusable/{key}.dcm")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from a2bgan.data.links import refuse_links
 from a2bgan.errors import InputError
 
 ROOM = "reading-room"
@@ -25,6 +26,10 @@ def open_room(folder: Path, what: str = "reading room", option: str = "--room") 
     lets go of the lock when a process dies. Raises InputError if the folder cannot be used or
     another server has it.
     """
+    if folder.is_symlink():
+        raise InputError(f"{folder}: a link; choose a folder with {option}")
+    if folder.is_dir():
+        refuse_links(folder)
     try:
         make_private(folder)
         lock = (folder / "lock").open("w")

@@ -1,7 +1,6 @@
 """Checkpoints: weights and optimiser state as safetensors, written whole or not at all."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from a2bgan.data.atomic_folder import sync
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
 
@@ -57,7 +57,8 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
             "ready": method.ready if method.optimizers else True,  # loaded ones were ready
         }
         (temporary / "progress.json").write_text(json.dumps(progress) + "\n")
-        _flush(temporary)
+        for file in temporary.iterdir():
+            sync(file)  # a disk that is full says so now, not later
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except (OSError, SafetensorError) as error:
@@ -106,8 +107,18 @@ def read_position(checkpoint: Path) -> Position:
 
 
 def _read_progress(checkpoint: Path) -> dict[str, Any]:
-    progress: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
-    return progress
+    file = checkpoint / "progress.json"
+    try:
+        progress = json.loads(file.read_text())
+        return {
+            "step": int(progress["step"]),
+            "seconds": float(progress["seconds"]),
+            "ready": bool(progress.get("ready", True)),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(
+            f"{file}: damaged; remove the folder, and the run goes on from the checkpoint before"
+        ) from None
 
 
 def load_weights(checkpoint: Path, method: Method) -> None:
@@ -135,8 +146,9 @@ def load_optimizers(checkpoint: Path, method: Method) -> None:
             for key in opened.keys():  # noqa: SIM118 (not a dictionary)
                 name, parameter, field = key.split("/")
                 states[name].setdefault(int(parameter), {})[field] = opened.get_tensor(key)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{file}: optimiser state cannot be loaded ({error})") from None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: optimiser state cannot be loaded ({reason})") from None
     for name, optimizer in method.optimizers.items():
         # Files hold plain order; fused optimisers need the memory layout of the parameters.
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -163,13 +175,3 @@ def _optimizer_tensors(method: Method) -> tuple[dict[str, Tensor], dict[str, Any
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _flush(folder: Path) -> None:
-    """Have the disk say now, not later, that it is full."""
-    for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

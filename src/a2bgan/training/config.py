@@ -171,8 +171,8 @@ def _read_yaml(read: Any, name: str) -> dict[str, Any]:
         values = yaml.safe_load(read(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"{name}: not readable as YAML ({reason})") from None
     if not isinstance(values, dict):
         raise InputError(f"{name}: expected settings by section, such as 'data: {{size: 64}}'")
@@ -188,8 +188,8 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: expected key=value, such as data.size=64")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {setting}: the value is not readable") from None
+        except (ValueError, RecursionError, yaml.YAMLError):
+            raise InputError(f"--set {setting[:100]}: the value is not readable") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         merged = _merge(merged, value)

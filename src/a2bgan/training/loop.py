@@ -373,7 +373,8 @@ def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def _interruption() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, instead of ending the process, inside the block."""
+    """An event that SIGINT, SIGTERM and SIGHUP set inside the block, where otherwise they would
+    end the process."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals belong to the main thread; only it may catch them
@@ -382,7 +383,9 @@ def _interruption() -> Iterator[threading.Event]:
     def catch(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A terminal that is closed hangs up.
+    asked = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, catch) for number in asked}
     try:
         yield event
     finally:

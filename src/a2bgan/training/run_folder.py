@@ -1,11 +1,13 @@
 """A run folder: where everything about one training lies."""
 
 import json
+import os
 import platform
 import resource
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 
 import torch
 
-from a2bgan.data.atomic_folder import write_atomically
+from a2bgan.data.atomic_folder import atomic_folder, write_atomically
+from a2bgan.data.links import refuse_links
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.errors import InputError
 from a2bgan.training.config import Config, read_config, write_config
+from a2bgan.training.run_lock import run_lock
 
 REPEATED_PREFIX = "seed-"
 
@@ -64,20 +68,38 @@ class RunFolder:
             )
 
     @classmethod
-    def create(cls, path: Path, config: Config, *, overwrite: bool = False) -> "RunFolder":
-        """A new run; an old one in its place is deleted if ``overwrite``. Raises InputError."""
+    def create(
+        cls,
+        path: Path,
+        config: Config,
+        *,
+        overwrite: bool = False,
+        fill: Callable[["RunFolder"], None] = lambda run: None,
+    ) -> "RunFolder":
+        """A new run that its owner alone can read, there whole or not at all; an old one in its
+        place is deleted if ``overwrite``. Raises InputError.
+
+        fill: writes what else belongs to a new run, before it is in place.
+        """
         cls.refuse_occupied(path, overwrite=overwrite)
-        run = cls(path)
+        old = path.parent / f".{path.name}.old-{uuid.uuid4().hex[:12]}"
         try:
-            if path.exists():
-                shutil.rmtree(path)
-            for folder in (path, run.checkpoints, run.samples):
-                folder.mkdir(parents=True, exist_ok=True)
-            run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
-            write_config(config, run.config_file)
+            if overwrite and cls(path).config_file.exists():
+                with run_lock(path, "train"):  # not while another process trains it
+                    os.rename(path, old)
+            with atomic_folder(path) as partial:
+                partial.chmod(0o700)
+                run = cls(partial)
+                for folder in (run.checkpoints, run.samples):
+                    folder.mkdir()
+                run.environment_file.write_text(json.dumps(_environment(), indent=2) + "\n")
+                write_config(config, run.config_file)
+                fill(run)
         except OSError as error:
             raise InputError(f"{path}: cannot be created ({error.strerror})") from None
-        return run
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+        return cls(path)
 
     @staticmethod
     def repeated(path: Path, number: int) -> Path:
@@ -90,6 +112,8 @@ class RunFolder:
         found = [p for p in path.glob(f"{REPEATED_PREFIX}*") if cls(p).config_file.is_file()]
         if not found or cls(path).config_file.is_file():
             return [cls.open(path)]
+        for run in found:
+            refuse_links(run)
         return [cls(p) for p in sorted(found, key=lambda p: (len(p.name), p.name))]
 
     @classmethod
@@ -98,7 +122,16 @@ class RunFolder:
         run = cls(path)
         if not run.config_file.is_file():
             raise InputError(f"{path}: not a run (no config.yaml); `a2bgan train --out` makes one")
+        refuse_links(path)
         return run
+
+    def environment(self) -> dict[str, Any]:
+        """What the training ran on; empty where that is no longer readable."""
+        try:
+            found = json.loads(self.environment_file.read_text())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def config(self) -> Config:
         return read_config(self.config_file)
@@ -169,10 +202,17 @@ class RunFolder:
     def _manifest_source(self) -> dict[str, Any]:
         try:
             source: dict[str, Any] = json.loads(self.manifest_source_file.read_text())
+            if not {"root", "sha256"} <= {k for k, v in source.items() if isinstance(v, str)}:
+                raise ValueError
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: trained on arrays, without a manifest; give --data where the "
                 "command takes it"
+            ) from None
+        except (OSError, ValueError, AttributeError, RecursionError):
+            raise InputError(
+                f"{self.manifest_source_file}: damaged; `a2bgan train --resume` with --data writes "
+                "it anew"
             ) from None
         return source
 
@@ -185,7 +225,9 @@ class RunFolder:
                 torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
             ),
         }
-        with suppress(OSError, ValueError, KeyError):  # of an earlier part of the training
+        with suppress(
+            OSError, ValueError, KeyError, TypeError, RecursionError
+        ):  # of an earlier part of the training
             before = json.loads(self.resources_file.read_text())
             for key in ("peak_memory", "peak_gpu_memory"):
                 noted[key] = max((noted[key], before[key]), key=lambda value: value or 0)
@@ -203,12 +245,19 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Logged lines; a half-written last one is passed over."""
-        for line in self.metrics_file.read_text().splitlines():
+        """Logged lines, up to one that is half written or damaged."""
+        try:
+            lines = self.metrics_file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return
+        for line in lines:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 return
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                return
+            yield record
 
 
 def _peak_memory() -> int:
