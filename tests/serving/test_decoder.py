@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError
+from a2bgan.data.readers import ImageError, PassingImageError
 from a2bgan.serving import decoder as decoder_module
 from a2bgan.serving.decoder import Decoder
 from a2bgan.training.run_folder import RunFolder
@@ -91,5 +91,18 @@ def test_a_reading_that_is_broken_off_does_not_answer_the_next(image, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             decoder.load(image)
         assert decoder._process is None
+    finally:
+        decoder.close()
+
+
+def test_a_fault_that_may_pass_stays_one(image, tmp_path):
+    decoder = Decoder(DataConfig(size=32), 20)
+    try:
+        with pytest.raises(PassingImageError, match="missing file"):
+            decoder.load(tmp_path / "gone.png")
+        (tmp_path / "bad.png").write_bytes(b"no picture")
+        with pytest.raises(ImageError) as found:
+            decoder.load(tmp_path / "bad.png")
+        assert not isinstance(found.value, PassingImageError)
     finally:
         decoder.close()

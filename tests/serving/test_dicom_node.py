@@ -197,7 +197,7 @@ def test_a_full_disk_is_out_of_resources(listen, xray, monkeypatch):
     def broken(path: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(dicom_queue, "_sync", broken)  # not promised before it is on the disk
+    monkeypatch.setattr(dicom_queue, "sync", broken)  # not promised before it is on the disk
     assert node.send(xray(2)) == [0xA700]
     assert len(received(node)) == 1
 

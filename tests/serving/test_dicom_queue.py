@@ -60,7 +60,7 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return call
 
     for module, name in (
-        (dicom_queue.os, "rename"), (dicom_queue, "_sync"), (dicom_queue.shutil, "rmtree"),
+        (dicom_queue.os, "rename"), (dicom_queue, "sync"), (dicom_queue.shutil, "rmtree"),
         (Path, "unlink"), (Path, "mkdir"), (Path, "rmdir"), (Queue, "_enter"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
@@ -94,16 +94,17 @@ def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(tmp_path, monke
         queue = Queue(folder)
         assert not list(queue.tmp.iterdir())
         key = queue.key(UID)
-        assert queue.knows(key) or not promised
+        there = queue.knows(key) or (queue.unusable / f"{key}.dcm").exists()
+        assert there or not promised
         scored = not keys(queue, for_sending=False) and queue.knows(key)
         with monkeypatch.context() as patch:
             patch.setattr(queue, "finish", counted_in(finished, queue.finish))
             go_through(queue, send=way == "send", fail=way == "fail")
-            if queue.knows(key):
-                assert accept(queue) is False
+            if there:
+                assert accept(queue) is (way == "fail")  # it may have been damaged on its way
                 go_through(queue, send=way == "send", fail=way == "fail")
-        assert len(finished) == (0 if scored or way == "fail" or not queue.knows(key) else 1)
-        if queue.knows(key):
+        assert len(finished) == (0 if scored or way == "fail" or not there else 1)
+        if there:
             left = {
                 place: [f for f in (folder / place).rglob("*") if f.is_file()]
                 for place in dicom_queue.PLACES
@@ -153,3 +154,35 @@ def test_a_ledger_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "ledger.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(InputError, match="choose another --queue"):
         Queue(tmp_path)
+
+
+def test_what_was_damaged_on_its_way_is_scored_when_it_comes_again(tmp_path):
+    (tmp_path / "queue").mkdir()
+    queue = Queue(tmp_path / "queue")
+    assert accept(queue, b"half an image")
+    go_through(queue, send=False, fail=True)
+    assert not queue.knows(queue.key(UID))
+    assert accept(queue, b"a whole image")
+    assert not list(queue.unusable.iterdir())
+    assert not accept(queue, b"a whole image")  # it waits
+    go_through(queue, send=False)
+    assert queue.knows(queue.key(UID))
+    assert not accept(queue, b"a whole image")
+    queue.close()
+
+
+def test_hidden_files_of_a_system_are_passed_over(tmp_path):
+    (tmp_path / "queue").mkdir()
+    Queue(tmp_path / "queue").close()
+    for place in ("outbox", "received"):
+        (tmp_path / "queue" / place / ".DS_Store").write_bytes(b"mac")
+    queue = Queue(tmp_path / "queue")
+    assert keys(queue, for_sending=True) == keys(queue, for_sending=False) == []
+    queue.close()
+
+
+def test_a_link_in_a_queue_is_refused(tmp_path):
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "tmp").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="'tmp' is a link"):
+        Queue(tmp_path / "queue")

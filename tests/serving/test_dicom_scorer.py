@@ -9,6 +9,7 @@ import torch
 from pydicom.dataelem import DataElement
 
 from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.readers import PassingImageError
 from a2bgan.serving.dicom_queue import Queue
 from a2bgan.serving.dicom_scorer import Scorer
 
@@ -46,4 +47,29 @@ def test_an_image_whose_results_cannot_be_encoded_is_put_aside(tmp_path, write_d
     assert (queue.unusable / f"{key}.dcm").exists()
     assert not queue.wait(for_sending=False, seconds=0)
     assert not list(queue.tmp.iterdir()) and not list(queue.outbox.iterdir())
+    queue.close()
+
+
+def test_a_fault_that_may_pass_is_tried_again_and_never_unusable(tmp_path, monkeypatch):
+    (tmp_path / "queue").mkdir()
+    queue = Queue(tmp_path / "queue")
+    key = queue.key("1.2.3")
+    with queue.incoming(b"an image") as file:
+        assert queue.keep(file, key)
+    said = []
+    trained = SimpleNamespace(data=DataConfig(size=32), map_scale=0.3)
+    scorer = Scorer(
+        queue, trained, send=True, keep_identifiers=True, stop=threading.Event(), log=said.append
+    )
+    monkeypatch.setattr("a2bgan.serving.dicom_scorer.PAUSE", 0)
+
+    def fails(_):
+        raise PassingImageError("not enough memory")
+
+    monkeypatch.setattr(scorer._decoder, "load", fails)
+    scorer._score(key)
+    scorer._score(key)
+    assert said == ["an image cannot be read now (not enough memory); trying again every 0 s"] * 2
+    assert queue.wait(for_sending=False, seconds=0) == [key]
+    assert not list(queue.unusable.iterdir())
     queue.close()
