@@ -13,12 +13,18 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    JPEG2000,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from a2bgan.data import volumes
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, Reading, read_mask, read_picture
+from a2bgan.data.readers import ImageError, Reading, is_volume, read_mask, read_picture
 from a2bgan.data.slice_names import AXES, SliceName, parse_slice, volume_of
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.data.volumes import (
@@ -532,3 +538,69 @@ def test_a_mask_is_written_in_whole_numbers(tmp_path: Path) -> None:
     assert made.get_data_dtype() == np.uint8
     assert np.array_equal(made.affine, image.affine)
     assert np.array_equal(np.asanyarray(made.dataobj), image.get_fdata() > 500)
+
+
+def write_enhanced(path: Path, hounsfield: np.ndarray, affine: np.ndarray) -> Dataset:
+    """The volume of `write_series` as one Enhanced CT file, its frames in no order."""
+    across, down, step = (affine[:3, k] for k in range(3))
+    d = Dataset()
+    d.file_meta = FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = EnhancedCTImageStorage
+    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
+    d.StudyInstanceUID, d.SeriesInstanceUID = generate_uid(), generate_uid()
+    d.FrameOfReferenceUID, d.PatientID, d.Modality = generate_uid(), "DOE-1", "CT"
+    d.Columns, d.Rows, d.NumberOfFrames = *hounsfield.shape[:2], hounsfield.shape[2]
+    d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 0
+    measures, plane, rescale = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [float(np.linalg.norm(down)), float(np.linalg.norm(across))]
+    measures.SliceThickness = float(np.linalg.norm(step))
+    directions = [across / np.linalg.norm(across), down / np.linalg.norm(down)]
+    plane.ImageOrientationPatient = [float(v) for v in np.concatenate(directions)]
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024, "HU"
+    shared = Dataset()
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    shared.PixelValueTransformationSequence = [rescale]
+    d.SharedFunctionalGroupsSequence = [shared]
+    order = np.random.default_rng(0).permutation(hounsfield.shape[2]).tolist()
+    d.PerFrameFunctionalGroupsSequence = []
+    for k in order:
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [float(v) for v in affine[:3, 3] + k * step]
+        frame.PlanePositionSequence = [place]
+        d.PerFrameFunctionalGroupsSequence.append(frame)
+    d.PixelData = b"".join((hounsfield[..., k].T + 1024).astype("<u2").tobytes() for k in order)
+    d.save_as(path, enforce_file_format=True)
+    return d
+
+
+def test_an_enhanced_file_is_the_same_volume_as_its_series(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9))
+    lps = np.array([[0.5, 0, 0, -3], [0, 0.75, 0, -4], [0, 0, 2, 50], [0, 0, 0, 1]])
+    write_series(tmp_path / "series", values, lps)
+    path = tmp_path / "enhanced.dcm"
+    dataset = write_enhanced(path, values, lps)
+    assert is_volume(path) and not is_volume(next((tmp_path / "series").iterdir()))
+    one, other = read_volume(path), read_volume(tmp_path / "series")
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_allclose(one.spacing, other.spacing)
+    assert same_places(read_grid(path), read_grid(tmp_path / "series"))
+
+    row = Row("enhanced.dcm", path, "healthy", 0, "P", None, None)
+    slices = expand_volumes(Manifest((row,), tmp_path), DataConfig(size=32, skip_empty=0.0)).rows
+    assert [r.name for r in slices][:2] == ["enhanced.dcm#axial-0000", "enhanced.dcm#axial-0001"]
+    assert len(slices) == 9
+
+    dataset.PixelData = dataset.PixelData[:-200]
+    dataset.save_as(tmp_path / "cut.dcm", enforce_file_format=True)
+    with pytest.raises(ImageError, match="truncated file"):
+        read_volume(tmp_path / "cut.dcm")
+    # A slice is missing in the middle.
+    kept = [k for k in range(9) if k != 4]
+    uneven = write_enhanced(tmp_path / "uneven.dcm", values[..., kept], lps)
+    for k, frame in enumerate(uneven.PerFrameFunctionalGroupsSequence):
+        frame.PlanePositionSequence[0].ImagePositionPatient[2] = 50 + 2 * kept[k]
+    uneven.save_as(tmp_path / "uneven.dcm", enforce_file_format=True)
+    with pytest.raises(ImageError, match="no even stack"):
+        read_volume(tmp_path / "uneven.dcm")

@@ -60,6 +60,17 @@ class Reading:
     percents: tuple[float, float] = (0.5, 99.5)
 
 
+ENHANCED_KINDS = (
+    b"1.2.840.10008.5.1.4.1.1.2.1", b"1.2.840.10008.5.1.4.1.1.2.2",  # CT, converted CT
+    b"1.2.840.10008.5.1.4.1.1.4.1", b"1.2.840.10008.5.1.4.1.1.4.4",  # MR, converted MR
+    b"1.2.840.10008.5.1.4.1.1.130", b"1.2.840.10008.5.1.4.1.1.128.1",  # PET, converted PET
+)  # fmt: skip
+"""SOP classes of files whose frames are the slices of a volume."""
+
+ENHANCED_HEADER = 512
+"""Bytes in which a DICOM file has named its SOP class."""
+
+
 class Picture(NamedTuple):
     """An image as stored, (H, W) or (H, W, 3), and the two values that its file wants shown as
     black and white; None where the file says nothing or was not asked."""
@@ -186,10 +197,26 @@ def is_image(path: Path) -> bool:
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a path is taken for a volume: a NIfTI file by its suffix, or a folder."""
+    """Whether a path is taken for a volume: a NIfTI file by its suffix, a folder, or an enhanced
+    DICOM file by its content."""
     suffix = image_suffix(path)
+    if READERS.get(suffix) is _refuse_volume:
+        return True
     # Unlike Path.is_dir, this is false for a path that is too long or forbidden.
-    return READERS.get(suffix) is _refuse_volume or (suffix not in READERS and os.path.isdir(path))
+    if suffix not in READERS and os.path.isdir(path):
+        return True
+    return READERS.get(suffix, _read_dicom) is _read_dicom and is_enhanced(path)
+
+
+def is_enhanced(path: Path) -> bool:
+    """Whether a file is DICOM of a kind that holds all slices of a volume, by its first bytes."""
+    try:
+        with open_image_file(path) as file:
+            start = file.read(ENHANCED_HEADER)
+    except (ImageError, OSError):
+        return False
+    # All have an odd length, which a zero makes even.
+    return start[128:132] == b"DICM" and any(uid + b"\0" in start for uid in ENHANCED_KINDS)
 
 
 def dicom_of(path: Path) -> Path:

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_file
+from a2bgan.data.enhanced_dicom import read_enhanced
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
@@ -31,6 +32,7 @@ from a2bgan.data.readers import (
     Picture,
     Reading,
     as_image_error,
+    is_enhanced,
     mask_threshold,
     open_image_file,
     series_files,
@@ -107,6 +109,9 @@ def read_grid(path: Path) -> Grid:
     """Where a volume's voxels are, from headers alone. Raises ImageError."""
     if os.path.isdir(path):
         return read_series(path)[0]
+    if is_enhanced(path):
+        values, affine = read_enhanced(path, LARGEST_VOXEL_COUNT)
+        return Grid(values.shape, affine)
     with _nifti_stream(path) as stream:
         return _nifti_grid(stream)
 
@@ -296,6 +301,9 @@ def _read(path: Path) -> Volume:
     if os.path.isdir(path):
         grid, files = read_series(path)
         values, lossy = _series_values(files, grid)
+    elif is_enhanced(path):
+        values, affine = read_enhanced(path, LARGEST_VOXEL_COUNT)
+        grid, lossy = Grid(values.shape, affine), False
     else:
         with _nifti_stream(path) as stream:
             grid = _nifti_grid(stream)

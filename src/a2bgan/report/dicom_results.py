@@ -29,7 +29,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from a2bgan.data.dicom import chosen_frame, read_header
 from a2bgan.data.preprocessing import DataConfig, to_original_grid
-from a2bgan.data.readers import ImageError, is_dicom
+from a2bgan.data.readers import ImageError, is_dicom, is_enhanced
 from a2bgan.data.volumes import Grid, in_stored_order, read_series
 from a2bgan.detection.contours import Place, place_mask
 from a2bgan.detection.prediction import Prediction
@@ -102,6 +102,8 @@ class DicomObjects:
     def make(self, prediction: Prediction) -> dict[str, Dataset]:
         """ "capture"; of methods that make maps "map"; where there are any, "regions". Raises
         ImageError."""
+        if is_enhanced(prediction.input.path):
+            raise ImageError("an enhanced DICOM file gets its map as NIfTI alone")
         grid, files = _files(prediction.input.path)
         try:
             sources = [self._source(file, prediction) for file in files]
