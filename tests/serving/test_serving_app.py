@@ -2,13 +2,19 @@
 
 import csv
 import io
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import read_manifest
 from a2bgan.detection.detector import Detector
+from a2bgan.detection.familiarity import learn_familiarity
+from a2bgan.serving.access import Access
+from a2bgan.serving.app import make_app
 from a2bgan.serving.verdicts import Verdicts
 
 
@@ -198,3 +204,28 @@ def test_training_is_shown_while_it_runs(client, room):
     assert found["fraction"] == 1.0
     assert found["ended"]
     assert all(len(values) == 3 for values in found["values"].values())
+
+
+def test_the_room_says_what_is_doubtful_and_which_cases_are_of_another_kind(room):
+    image = room.cases.image(3)
+    rng = np.random.default_rng(0)
+    others = np.stack([room.cases.image(k) for k in range(39)])
+    learned = np.clip(np.repeat(others, 3, 0) * rng.uniform(0.9, 1.1, (117, 1, 1, 1)), 0, 65535)
+    known = learn_familiarity(learned.astype(np.uint16), np.arange(117).astype(str))
+    strange = known.unfamiliar(np.stack([image, np.zeros_like(image)]))
+    assert strange.tolist() == [False, True]
+    scores = np.array([*range(24), 500.0])
+    calibration = replace(room.calibration, familiarity=known, patient_scores=scores)
+    room.run.selection_file.parent.mkdir(parents=True, exist_ok=True)
+    room.run.selection_file.write_text(
+        json.dumps({"pick": asdict(calibration.pick), "doubts": ["3 steps are too few"]})
+    )
+    app = make_app(replace(room, calibration=calibration), Access("127.0.0.1", 8080))
+    with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+        about = client.get("/api/room").json()
+        assert about["doubts"] == ["3 steps are too few"]
+        assert about["outliers"].startswith("the threshold is that of outliers")
+        cases = client.get("/api/cases", params={"sort": "number"}).json()["cases"]
+        found = known.unfamiliar(others)
+        assert [case["unfamiliar"] for case in cases[:39]] == found.tolist()
+        assert not cases[39]["unfamiliar"]  # it could not be read

@@ -84,9 +84,6 @@ def make_app(
     if room.calibration is not None:
         p = p_values(room.calibration, cases)
         points = operating_points(room.calibration, p)
-    doubts = read_doubts(room.run)
-    if room.calibration is not None and (outliers := say_outliers(room.calibration)):
-        doubts = [*doubts, outliers]
     worklist = Worklist(room, p)
     uploads = Uploads(room, limits)
     writing_report = threading.Lock()
@@ -134,7 +131,8 @@ def make_app(
             "run": room.run.path.resolve().name,
             "method": room.run.config().facts.title,
             "note": None if trained is None else trained.method.note,
-            "doubts": doubts,
+            "doubts": read_doubts(room.run),
+            "outliers": "" if room.calibration is None else say_outliers(room.calibration),
             "score": None if trained is None else trained.pick.score,
             "cases": len(cases),
             "pictures": None if room.cases is None else asdict(room.cases.pictures),

@@ -102,6 +102,11 @@ class Cases:
         """Planes of a case, little-endian uint16 (P, S, S)."""
         return bytes(self._planes[number].astype("<u2").tobytes())
 
+    def image(self, number: int) -> NDArray[np.uint16]:
+        """The input of a case, (C, S, S)."""
+        image: NDArray[np.uint16] = np.array(self._planes[number, : self.pictures.channels])
+        return image
+
     def thumbnail(self, number: int) -> bytes:
         """PNG of the input, at most `THUMBNAIL` pixels a side."""
         channels = self.pictures.channels

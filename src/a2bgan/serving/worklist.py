@@ -24,6 +24,7 @@ class Worklist:
         self._text = [f"{k + 1} {c.name} {c.patient}".lower() for k, c in enumerate(self._cases)]
         scores = np.array([np.nan if c.score is None else c.score for c in self._cases])
         self._failed = np.isnan(scores)
+        self._unfamiliar: dict[int, bool] = {}
         self._orders = {
             "-score": np.argsort(-scores, kind="stable"),  # NaN comes last either way
             "score": np.argsort(scores, kind="stable"),
@@ -43,7 +44,8 @@ class Worklist:
     def row(self, number: int, rate: float) -> dict[str, Any]:
         """A case as the browser gets it, with its verdict, if there is one.
 
-        ``flagged`` at this rate; ``changed`` where that is not so at the room's.
+        ``flagged`` at this rate; ``changed`` where that is not so at the room's; ``unfamiliar``
+        where it looks like none of training.
         """
         case, p = self._cases[number], float(self._p[number])
         verdict = self._room.verdicts.get(case.digest)
@@ -57,10 +59,18 @@ class Worklist:
             "flagged": now,
             "changed": now != before,
             "peak": case.peak,
+            "unfamiliar": case.score is not None and self._looks_unfamiliar(number),
             "error": case.error,
             "answer": None if verdict is None else verdict.answer,
             "note": "" if verdict is None else verdict.note,
         }
+
+    def _looks_unfamiliar(self, number: int) -> bool:
+        calibration, cases = self._room.calibration, self._room.cases
+        if number not in self._unfamiliar and calibration is not None and cases is not None:
+            found = calibration.unfamiliar(cases.image(number)[np.newaxis])
+            self._unfamiliar[number] = found is not None and bool(found[0])
+        return self._unfamiliar.get(number, False)
 
     def _shown(self, show: Show, rate: float) -> np.ndarray:
         if show == "all":

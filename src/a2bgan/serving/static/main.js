@@ -345,8 +345,10 @@ async function start() {
   room = await server.room();
   document.title = `${room.run} · reading room`;
   $("title").textContent = room.note ? `${room.run} · ${room.method}, ${room.note}` : `${room.run} · ${room.method}`;
-  $("doubts").textContent = `This model is doubtful: ${room.doubts.join("; ")}.`;
-  $("doubts").hidden = !room.doubts.length;
+  const warnings = room.doubts.length ? [`This model is doubtful: ${room.doubts.join("; ")}.`] : [];
+  if (room.outliers) warnings.push(`Note: ${room.outliers}.`);
+  $("doubts").textContent = warnings.join(" ");
+  $("doubts").hidden = !warnings.length;
   $("file").accept = room.suffixes.join(",");
   $("pick-file").disabled = !room.pictures;
   worklist = new Worklist(
