@@ -26,7 +26,7 @@ EVENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
 SMALL = (
     "--preset", "autoencoder", "--set", "data.size=32", "--set", "train.steps=4",
     "--set", "train.checkpoint_every=2", "--set", "train.sample_every=4", "--set",
-    "train.accelerator=cpu", "--set", "train.precision=32-true",
+    "train.accelerator=cpu", "--set", "train.precision=32-true", "--set", "holdout.at_most=null",
 )  # fmt: skip
 COUNTS = ("--size", "32", "--healthy", "60", "--mixed-normal", "20", "--mixed-abnormal", "20",
           "--test-normal", "4", "--test-abnormal", "4")  # fmt: skip

@@ -274,10 +274,10 @@ def test_importing_the_package_leaves_pytorch_alone():
 
 def test_a_set_is_not_compared_with_itself():
     images = pictures(10, 0)
-    with pytest.raises(InputError, match=r"10 equal images are both in healthy and in mixed"):
+    with pytest.raises(InputError, match=r"10 images are both in healthy and in mixed"):
         make().fit(images, images)
     with pytest.raises(
-        InputError, match=r"1 patients have images both .* \(P1\); or give allow_leaks=True"
+        InputError, match=r"1 patient has images both .* \(P1\); or give allow_leaks=True"
     ):
         make().fit(images, pictures(8, 1), healthy_patients=["P1"] * 10, mixed_patients=["P1"] * 8)
     make(steps=2, allow_leaks=True).fit(images, images[:8])

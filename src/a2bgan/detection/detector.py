@@ -342,9 +342,11 @@ def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Seque
         if (key := image.tobytes()) in first
     ]
     both = sorted({*patients["healthy"]} & {*patients["mixed"]} - {""})
+    kinds = (both, "patient has images", "patients have images"), (same, "image is", "images are")
     said = [
-        f"{len(names)} {what} both in healthy and in mixed ({', '.join(names[:3])})"
-        for names, what in ((both, "patients have images"), (same, "equal images are"))
+        f"{len(names)} {one if len(names) == 1 else many} both in healthy and in mixed "
+        f"({', '.join(names[:3])})"
+        for names, one, many in kinds
         if names
     ]
     refuse_leaks(said, "give allow_leaks=True")
