@@ -188,7 +188,7 @@ def test_two_manifests_with_the_same_names_are_different_patients(run, a2bgan, t
     out = tmp_path / "out"
     result = a2bgan("predict", run, *sources, "--out", out, "--part-size", 2)
     assert result.exit_code == 0, result.output
-    assert "of 6 patients flagged" in result.output
+    assert "of 6 images flagged" in result.output
     table = pq.read_table(out / "scores.parquet").to_pylist()
     assert len({row["path"] for row in table}) == 6
     whole = a2bgan("predict", run, *sources, "--out", tmp_path / "whole", "--no-pictures")
