@@ -289,3 +289,9 @@ def test_images_that_were_learned_from_measure_nothing(run, a2bgan, says, phanto
         assert "what is measured is too good" in " ".join(allowed.output.split())
     finally:
         manifest.unlink()
+
+
+def test_evaluate_says_that_a_model_is_doubtful(run, a2bgan, tmp_path):
+    result = a2bgan("evaluate", run, "--out", tmp_path / "m.json")
+    said = " ".join(result.output.split())
+    assert "warning: this model is doubtful: 6 steps are too few" in said

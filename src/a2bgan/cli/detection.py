@@ -104,7 +104,8 @@ def evaluate(
         failed = failed or bool(result.failures or result.mask_failures)
         found.append(result)
         doubts = [position_warning(result.metrics), no_better_than_trivial(result.metrics)]
-        for warning in [*read_doubts(folder), *filter(None, doubts)]:
+        doubtful = [f"this model is doubtful: {doubt}" for doubt in read_doubts(folder)]
+        for warning in [*doubtful, *filter(None, doubts)]:
             warned.append(f"{folder.path.name}: {warning}" if len(folders) > 1 else warning)
         target = folder.path / "metrics.json" if out is None else out
         if out is not None and len(folders) > 1:
