@@ -108,7 +108,9 @@ def of_features(phantoms, a2bgan, small, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("form", "score"), [("onnx", "evidence"), ("openvino", "discriminator")])
+@pytest.mark.parametrize(
+    ("form", "score"), [("onnx", "evidence"), ("openvino", "discriminator"), ("onnx", "combined")]
+)
 def test_frozen_features_are_exported_with_the_networks(
     score, form, of_features, phantoms, a2bgan, tmp_path
 ):
@@ -127,6 +129,8 @@ def test_frozen_features_are_exported_with_the_networks(
     assert np.ptp(one.scores) > 0
     np.testing.assert_allclose(other.scores, one.scores, rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, rtol=2e-3, atol=1e-4)
+    if form == "onnx":  # where the exporter would note lines of its own files
+        assert b"site-packages" not in file.read_bytes() and b".py" not in file.read_bytes()
 
 
 def test_other_scores_than_the_map_s(run, phantoms, a2bgan, tmp_path):

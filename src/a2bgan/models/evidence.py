@@ -81,11 +81,11 @@ class Evidence(nn.Module):
         self.register_buffer("error", torch.zeros(()))
 
     @property
-    def trust(self) -> float:
-        """How far the score can be trusted, 0 to 1: by how many standard errors, less one, the more
-        reliable model's AUROC exceeds 0.5."""
-        excess = (float(self.reliability.max()) - 0.5) / max(float(self.error), LEAST_SPREAD)
-        return min(max(excess - 1, 0.0), 1.0)
+    def trust(self) -> Tensor:
+        """How far the score can be trusted, a scalar in [0, 1]: by how many standard errors, less
+        one, the more reliable model's AUROC exceeds 0.5."""
+        excess = (self.reliability.max() - 0.5) / self.error.clamp_min(LEAST_SPREAD)
+        return (excess - 1).clamp(0, 1)
 
     def forward(self, x: Tensor) -> "Found":
         """Evidence in images (N, C, H, W) in [-1, 1]; autocast reaches the backbone alone."""
