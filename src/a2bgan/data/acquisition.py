@@ -1,6 +1,7 @@
 """How an image was taken and of whom: view, side, scanner, station, age and sex."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from a2bgan.data.manifest import Row
 from a2bgan.data.readers import dicom_of, is_dicom
@@ -23,10 +24,10 @@ _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def acquisition_of(row: Row) -> dict[str, str]:
-    """What is known of how an image was taken, by name: columns first, then the DICOM header."""
+    """Read how an image was taken, by name: from columns first, then from the DICOM header."""
     known = dict(row.tags)
     missing = [name for name in KEYWORDS if name not in known]
-    path = dicom_of(type(row.path)(volume_of(row.path)))
+    path = dicom_of(Path(volume_of(row.path)))
     if missing and is_dicom(path):
         from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
 

@@ -31,18 +31,12 @@ def reserve(file: Path) -> None:
     """
     if not hasattr(os, "posix_fallocate"):
         return
-    with file.open("r+b") as opened, _suppress_unsupported():
-        os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
-
-
-@contextmanager
-def _suppress_unsupported() -> Iterator[None]:
-    """Pass over what a file system does not support."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
+    with file.open("r+b") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # not supported
+                raise
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

@@ -1,6 +1,8 @@
 """Enhanced CT, MR and PET: one DICOM file that holds a whole volume, a frame for each slice."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.uid import (
@@ -20,7 +22,22 @@ READABLE = (
 )  # fmt: skip
 """Transfer syntaxes in which a frame that is cut cannot pass for a whole one."""
 
+UNEVEN = "its frames are no even stack of parallel slices"
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@quiet_pydicom()
+def enhanced_grid(path: Path, most_voxels: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (slices, rows, columns) and the affine (4, 4) from indices to RAS+ in mm, without the
+    pixels.
+
+    Raises ImageError as `read_enhanced` does.
+    """
+    geometry = _stack(_open(path, most_voxels).get_volume_geometry)
+    if geometry is None:
+        raise ImageError(UNEVEN)
+    return tuple(geometry.spatial_shape), LPS_TO_RAS @ np.asarray(geometry.affine)
 
 
 @quiet_pydicom()
@@ -31,6 +48,14 @@ def read_enhanced(path: Path, most_voxels: int) -> tuple[np.ndarray, np.ndarray]
     Raises ImageError: several stacks, slices that are missing, uneven or not parallel, a
     compression that is not read, more than `most_voxels`, a damaged file.
     """
+    image = _open(path, most_voxels)
+    volume = _stack(lambda: image.get_volume(dtype=np.float32, apply_real_world_transform=False))
+    values: np.ndarray = np.asarray(volume.array, dtype=np.float32)
+    return values, LPS_TO_RAS @ np.asarray(volume.affine)
+
+
+def _open(path: Path, most_voxels: int) -> Any:
+    """The file as highdicom has it, once its header allows reading."""
     import highdicom  # takes a while, and few need it
 
     try:
@@ -47,11 +72,13 @@ def read_enhanced(path: Path, most_voxels: int) -> tuple[np.ndarray, np.ndarray]
     expected = count * int(image.BitsAllocated) // 8
     if image.file_meta.TransferSyntaxUID != RLELossless and len(image.PixelData) < expected:
         raise ImageError("truncated file")
+    return image
+
+
+def _stack(read: Callable[[], Any]) -> Any:
     try:
-        volume = image.get_volume(dtype=np.float32, apply_real_world_transform=False)
+        return read()
     except MemoryError:
         raise
     except Exception:  # what it raises says more of the standard than of the file
-        raise ImageError("its frames are no even stack of parallel slices") from None
-    values: np.ndarray = np.asarray(volume.array, dtype=np.float32)
-    return values, LPS_TO_RAS @ np.asarray(volume.affine)
+        raise ImageError(UNEVEN) from None

@@ -71,7 +71,7 @@ def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
 
 
 def leaks_within(manifest: Manifest) -> list[str]:
-    """What any two of `SETS` have in common, a sentence for each kind of it."""
+    """Describe what any two of `SETS` have in common, a sentence for each kind of it."""
     said = []
     for one, other in combinations(SETS, 2):
         found = find_leaks(manifest.split(one), manifest.split(other))

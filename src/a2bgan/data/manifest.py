@@ -181,8 +181,7 @@ def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
 
 
 def counted_as(rows: Sequence[Row]) -> str:
-    """What is counted and drawn anew where patients should be: "patients", or else what stands for
-    them, and why."""
+    """Name what intervals and rates count: "patients", or else what stands for them, and why."""
     if any(row.named_patient for row in rows):
         return "patients"
     slices = any(parse_slice(row.name) is not None for row in rows)

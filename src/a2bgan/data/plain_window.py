@@ -1,4 +1,4 @@
-"""What black and white are in files that do not say so, decided once for a run.
+"""Black and white of files that do not say what they are, decided once for a run.
 
 An 8-bit picture usually fills its range, a deeper one seldom does. Were that decided file by file,
 the same film would get one score as an 8-bit file and another as a 16-bit one.

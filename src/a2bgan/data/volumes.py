@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_file
-from a2bgan.data.enhanced_dicom import read_enhanced
+from a2bgan.data.enhanced_dicom import enhanced_grid, read_enhanced
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
@@ -110,8 +110,7 @@ def read_grid(path: Path) -> Grid:
     if os.path.isdir(path):
         return read_series(path)[0]
     if is_enhanced(path):
-        values, affine = read_enhanced(path, LARGEST_VOXEL_COUNT)
-        return Grid(values.shape, affine)
+        return Grid(*enhanced_grid(path, LARGEST_VOXEL_COUNT))
     with _nifti_stream(path) as stream:
         return _nifti_grid(stream)
 

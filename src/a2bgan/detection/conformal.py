@@ -32,7 +32,7 @@ def p_values(calibration: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
 def threshold(calibration: ArrayLike, rate: float) -> float:
     """Scores above this have ``p <= rate``; infinity where there are too few calibration scores."""
     ordered = np.sort(np.asarray(calibration, dtype=np.float64))[::-1]
-    allowed = _flagged_ranks(len(ordered), rate)
+    allowed = flagged_ranks(len(ordered), rate)
     return float(ordered[allowed - 1]) if allowed >= 1 else math.inf
 
 
@@ -46,10 +46,10 @@ def worst_rate(patients: int, rate: float, confidence: float = 0.95) -> float:
 
     Over calibration sets the rate is at most Beta distributed (Vovk 2012).
     """
-    allowed = _flagged_ranks(patients, rate)
+    allowed = flagged_ranks(patients, rate)
     return float(beta.ppf(confidence, allowed, patients + 1 - allowed)) if allowed >= 1 else 0.0
 
 
-def _flagged_ranks(patients: int, rate: float) -> int:
+def flagged_ranks(patients: int, rate: float) -> int:
     """How many of the n + 1 possible p-values are at most the rate."""
     return math.floor(rate * (patients + 1) + 1e-9)

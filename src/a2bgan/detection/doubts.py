@@ -58,16 +58,16 @@ def find_doubts(
 
 
 def read_doubts(run: RunFolder) -> list[str]:
-    """What `find_doubts` said when a run's checkpoint was selected; none where none was."""
+    """Read what `find_doubts` said when a run's checkpoint was selected; none where none was."""
     doubts: list[str] = (read_selection(run) or {}).get(DOUBTS, [])
     return doubts
 
 
 def _too_short(run: RunFolder, method: Method) -> list[str]:
-    settings = run.config().train
-    position = read_position(find_checkpoint(run.checkpoints))
     if not isinstance(method, StepMethod):
         return []
+    settings = run.config().train
+    position = read_position(find_checkpoint(run.checkpoints))
     if settings.least_steps is not None and position.step < settings.least_steps:
         return [
             f"{position.step} steps are too few: fewer than {settings.least_steps} have not been "

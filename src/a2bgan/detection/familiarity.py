@@ -56,7 +56,7 @@ class Familiarity:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """What `from_dict` takes, for JSON."""
+        """Return the values that `from_dict` takes, for JSON."""
         levels = np.rint(self.references * _LEVELS).astype(np.uint8)
         return {
             "references": base64.b64encode(levels.tobytes()).decode("ascii"),
@@ -75,7 +75,7 @@ class Familiarity:
 
 
 def learn_familiarity(images: NDArray[Any], patients: NDArray[np.str_]) -> Familiarity | None:
-    """What images of training look like; None where they are of too few patients.
+    """Describe images of training; None where they are of too few patients.
 
     images: (N, C, H, W) preprocessed, of both sets; patients: (N,).
     """

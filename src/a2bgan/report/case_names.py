@@ -1,4 +1,4 @@
-"""What a report calls the images that it shows, and the key that says whose they are."""
+"""Names for the images that a report shows, and the key that says whose they are."""
 
 import csv
 import io

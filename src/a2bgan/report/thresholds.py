@@ -34,7 +34,7 @@ def say_outliers(calibration: Calibration) -> str:
     """A sentence where outliers among the held-out healthy patients decide the threshold at `RATE`;
     "" where they do not."""
     scores = np.sort(calibration.patient_scores)[::-1]
-    outliers = int(RATE * (len(scores) + 1))  # the threshold is the score of the one of this rank
+    outliers = conformal.flagged_ranks(len(scores), RATE)  # the last of these is the threshold
     if not outliers or outliers >= len(scores):
         return ""
     low, high = np.quantile(scores, [0.25, 0.75])

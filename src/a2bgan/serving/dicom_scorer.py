@@ -85,24 +85,21 @@ class Scorer(threading.Thread):
         self._stop_asked.wait(PAUSE)
 
     def _score(self, key: str) -> None:
-        try:
-            results = self._judge(key)
-        except PassingImageError as error:
-            self._pause(f"an image cannot be read now ({error})")
-            return
-        except ImageError:
-            # The reading process may have been ended from outside, with this one about to be.
-            if self._stop_asked.wait(0.2):
-                return
+        for again in (False, True):
             try:
                 results = self._judge(key)
+                break
             except PassingImageError as error:
                 self._pause(f"an image cannot be read now ({error})")
                 return
             except ImageError as error:
-                self._queue.give_up(key)
-                self._log(f"an image cannot be scored: {error} -> unusable/{key}.dcm")
-                return
+                if again:
+                    self._queue.give_up(key)
+                    self._log(f"an image cannot be scored: {error} -> unusable/{key}.dcm")
+                    return
+                # The reading process may have been ended from outside, with this one about to be.
+                if self._stop_asked.wait(0.2):
+                    return
         self._queue.finish(key, results, send=self._send)
 
     def _judge(self, key: str) -> dict[str, bytes]:
