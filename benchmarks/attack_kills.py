@@ -6,6 +6,8 @@
 own that ends like one that was killed (no clean-up) before its first, second, third ... rename,
 unlink, new folder or sync. Then the same command runs to its end: `train` with --resume, or from
 the beginning where there is no run yet. What comes out must be the same bytes as without a kill.
+`listen` is its queue here: two objects are accepted, scored and delivered, and after a kill every
+object whose sender was told "success" must still be delivered, with the same bytes.
 Prints a table and writes it to docs/results/attack-kills.md.
 """
 
@@ -22,6 +24,8 @@ from pathlib import Path
 KILLED = 137
 EVENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
 """Functions of `os` before which a process is killed."""
+
+UIDS = ("1.2.3", "1.2.4")
 
 SMALL = (
     "--preset", "autoencoder", "--set", "data.size=32", "--set", "train.steps=4",
@@ -97,6 +101,7 @@ def attack(folder: Path) -> list[tuple[str, int, int, int, int]]:
         kill_everywhere(folder, "select", decided("select", "selection.json"), selected),
         kill_everywhere(folder, "calibrate", decided("calibrate", "calibration.json"), calibrated),
         kill_everywhere(folder, "predict", predicted, scores),
+        kill_queue(folder),
     ]
 
 
@@ -126,6 +131,72 @@ def kill_everywhere(
         shutil.rmtree(place)
         step += 1
     return name, step, found["going on"], found["beginning"], found["other"]
+
+
+def kill_queue(folder: Path) -> tuple[str, int, int, int, int]:
+    """Kill the DICOM node's queue before each event, and open it again."""
+    lost = step = 0
+    while True:
+        place = folder / f"listen-{step}"
+        code, before = serve_queue(place, kill_before=step)
+        if code != KILLED:
+            break
+        again, after = serve_queue(place)
+        promised = {uid for kind, uid in before if kind == "accepted"}
+        delivered = {name for kind, name in [*before, *after] if kind == "delivered"}
+        due = {f"{uid}-{name}" for uid in UIDS for name in ("map", "capture")}
+        kept = {uid for kind, uid in after if kind == "known"}
+        if again != 0 or delivered != due or not promised <= kept or any(left_over(place)):
+            print(f"listen: killed before event {step}: something is lost", file=sys.stderr)
+            lost += 1
+        shutil.rmtree(place)
+        step += 1
+    return "listen (its queue)", step, step - lost, 0, lost
+
+
+def serve_queue(place: Path, kill_before: int | None = None) -> tuple[int, list[tuple[str, str]]]:
+    """Accept, score and deliver everything in a forked process: exit code and what it told."""
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        code = 1
+        try:
+            from a2bgan.serving.dicom_queue import Queue
+
+            if kill_before is not None:
+                arm(kill_before)
+            queue = Queue(place)
+            for uid in UIDS:
+                key = queue.key(uid)
+                if queue.knows(key):
+                    os.write(tells, f"known {uid}\n".encode())
+                    continue
+                with queue.incoming(uid.encode()) as file:
+                    queue.keep(file, key)
+                os.write(tells, f"accepted {uid}\n".encode())
+            for key in queue.wait(for_sending=False, seconds=0):
+                uid = (queue.received / f"{key}.dcm").read_text()
+                results = {name: f"{uid}-{name}".encode() for name in ("map", "capture")}
+                queue.finish(key, results, send=True)
+            for key in queue.wait(for_sending=True, seconds=0):
+                for result in queue.files(key):
+                    os.write(tells, f"delivered {result.read_text()}\n".encode())
+                    result.unlink()
+                queue.sent(key)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(tells)
+    with os.fdopen(told) as lines:
+        found = [(kind, rest) for kind, rest in (line.split(maxsplit=1) for line in lines)]
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, [(kind, rest.strip()) for kind, rest in found]
+
+
+def left_over(place: Path) -> list[Path]:
+    """Files that still wait somewhere in a queue."""
+    return [file for folder in ("tmp", "received", "outbox") for file in (place / folder).iterdir()]
 
 
 def run(words: Sequence[object], kill_before: int | None = None) -> int:
