@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from a2bgan.cli import (
     benchmark,
+    config,
     data,
     decisions,
     detection,
@@ -44,6 +45,7 @@ app.command("serve")(serve.serve)
 app.command("listen")(listen.listen)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
+app.command("config")(config.config)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
 from a2bgan.training.methods.method import Facts, Method, MethodConfig
+from a2bgan.training.settings import unknown_setting
 
 DEFAULT_PRESET = "fast"
 
@@ -101,10 +102,11 @@ class Config(BaseModel):
         name = section.get("name")
         if name not in METHODS:
             raise ValueError(f"unknown method {name!r}; there are: {', '.join(METHODS)}")
+        kind = METHODS[name].Config
         try:
-            return METHODS[name].Config.model_validate(section)
+            return kind.model_validate(section)
         except ValidationError as error:
-            raise ValueError(f"method.{_first_problem(error)}") from None
+            raise ValueError(f"method.{_first_problem(error, kind)}") from None
 
     @property
     def facts(self) -> Facts:
@@ -147,7 +149,7 @@ def validate_config(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"configuration: {_first_problem(error)}") from None
+        raise InputError(f"configuration: {_first_problem(error, Config)}") from None
 
 
 def read_config(path: Path) -> Config:
@@ -212,12 +214,12 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, section: type[BaseModel]) -> str:
     """The first of pydantic's complaints, in one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown setting"
+        return f"{where}: {unknown_setting(section, problem['loc'])}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
