@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from a2bgan.data import bounds
 from a2bgan.data.atomic_folder import atomic_folder, write_atomically
 from a2bgan.data.links import refuse_links
 from a2bgan.data.manifest import Manifest, read_manifest
@@ -255,7 +256,8 @@ class RunFolder:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 return
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            step = record.get("step") if isinstance(record, dict) else None
+            if not isinstance(step, int) or not 0 <= step <= bounds.STEPS:
                 return
             yield record
 
