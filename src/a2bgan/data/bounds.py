@@ -42,9 +42,9 @@ WEIGHT = 10.0**6
 PATCHES = 10**7
 """Patches that are kept in memory."""
 
-WEIGHTS = 2 * 10**9
-"""Numbers that a method's networks learn: 8 GB in single precision. The largest preset has an
-eighth of it."""
+WEIGHTS = 10**9
+"""Numbers that a method's networks learn: 4 GB in single precision. The largest preset has a fourth
+of it."""
 
 LEVEL = 3.4e38
 """Raw value of a pixel: what single precision holds."""

@@ -8,8 +8,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from a2bgan.data import bounds
+from a2bgan.data.pixels_at_once import ALL_THREADS, LARGEST_PIXEL_COUNT
 from a2bgan.data.readers import (
-    LARGEST_PIXEL_COUNT,
     ImageError,
     PassingImageError,
     Reading,
@@ -210,9 +210,10 @@ def load_image(path: Path, config: DataConfig) -> np.ndarray:
 
 def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
     """`load_image`, and the height and width that the image had. Raises ImageError only."""
-    picture = read_picture(path, config.reading)
-    height, width = picture.values.shape[:2]
-    return preprocess(picture.values, config, picture.window), (height, width)
+    with ALL_THREADS.one_image():
+        picture = read_picture(path, config.reading)
+        height, width = picture.values.shape[:2]
+        return preprocess(picture.values, config, picture.window), (height, width)
 
 
 def load_mask(path: Path, config: DataConfig, like: tuple[int, int]) -> np.ndarray:
@@ -220,7 +221,8 @@ def load_mask(path: Path, config: DataConfig, like: tuple[int, int]) -> np.ndarr
 
     Raises ImageError only.
     """
-    return preprocess_mask(read_mask(path, config.max_pixels, like), config)
+    with ALL_THREADS.one_image():
+        return preprocess_mask(read_mask(path, config.max_pixels, like), config)
 
 
 def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
