@@ -205,6 +205,11 @@ class RunFolder:
             source: dict[str, Any] = json.loads(self.manifest_source_file.read_text())
             if not {"root", "sha256"} <= {k for k, v in source.items() if isinstance(v, str)}:
                 raise ValueError
+            leaks = source.get("leaks", [])
+            if not isinstance(source.get("where", ""), str) or not isinstance(leaks, list):
+                raise ValueError
+            if not all(isinstance(leak, str) for leak in leaks):
+                raise ValueError
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: trained on arrays, without a manifest; give --data where the "
@@ -254,12 +259,13 @@ class RunFolder:
         for line in lines:
             try:
                 record = json.loads(line)
-            except (ValueError, RecursionError):
+                step = record["step"]
+                numbers = {name: float(value) for name, value in record.items() if name != "step"}
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 return
-            step = record.get("step") if isinstance(record, dict) else None
             if not isinstance(step, int) or not 0 <= step <= bounds.STEPS:
                 return
-            yield record
+            yield {"step": step, **numbers}
 
 
 def _peak_memory() -> int:
