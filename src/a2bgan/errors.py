@@ -1,5 +1,8 @@
 """The one error the command line turns into a single line of text."""
 
+LONGEST = 4000
+"""Characters of a message."""
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -7,3 +10,8 @@ class InputError(ValueError):
     The message is one line that names the thing and, where there is one, the fix. The command
     line prints it and exits with code 1; it never shows a stack trace for it.
     """
+
+    def __init__(self, message: str) -> None:
+        # It may quote a stranger's file: no second line, no control of the terminal, no flood.
+        line = "".join(c if c.isprintable() else " " for c in message)
+        super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}...")

@@ -34,6 +34,7 @@ from a2bgan.data.cache_folder import (
 )
 from a2bgan.data.content_index import Content, contents_of, file_state
 from a2bgan.data.ordered_work import read_in_order
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.preprocessing import DataConfig, preprocess
 from a2bgan.data.readers import ImageError, PassingImageError, read_picture
 from a2bgan.data.slice_names import fragment_of, parse_slice, volume_of
@@ -207,8 +208,9 @@ def _build_entry(
 
     def decode(row: int) -> StoredForm | str:
         try:
-            image, window = read_picture(paths[row], config.reading)
-            images[row] = preprocess(image, config, window)
+            with ALL_THREADS.one_image():
+                image, window = read_picture(paths[row], config.reading)
+                images[row] = preprocess(image, config, window)
         except PassingImageError as error:
             return _Passing(error)
         except ImageError as error:

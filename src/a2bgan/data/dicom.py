@@ -42,6 +42,7 @@ from pydicom.uid import (
 )
 
 from a2bgan.data.jpeg_stream import decode_whole, jpeg_frame, with_end
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.quiet_pydicom import quiet_pydicom
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
@@ -148,6 +149,7 @@ def _read(path: Path, reading: Reading) -> tuple[Picture, np.ndarray | None]:
     index = chosen_frame(dataset, reading)
     if not any(dataset.get(name) for name in PIXELS):
         raise ImageError("no image in it (no pixel data)")
+    ALL_THREADS.claim(int(dataset.Rows) * int(dataset.Columns))
     stored = _decode(dataset, index)
     padding = None
     if dataset.SamplesPerPixel == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":

@@ -13,6 +13,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.quiet_pydicom import quiet_pydicom
 from a2bgan.data.readers import ImageError
 
@@ -49,6 +50,7 @@ def read_enhanced(path: Path, most_voxels: int) -> tuple[np.ndarray, np.ndarray]
     compression that is not read, more than `most_voxels`, a damaged file.
     """
     image = _open(path, most_voxels)
+    ALL_THREADS.claim(int(image.NumberOfFrames) * int(image.Rows) * int(image.Columns))
     volume = _stack(lambda: image.get_volume(dtype=np.float32, apply_real_world_transform=False))
     values: np.ndarray = np.asarray(volume.array, dtype=np.float32)
     return values, LPS_TO_RAS @ np.asarray(volume.affine)

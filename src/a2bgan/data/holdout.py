@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from a2bgan.data import bounds
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.slice_names import volume_of
@@ -27,12 +28,14 @@ class HoldoutConfig(BaseModel):
 
     fraction: float = Field(ge=0, le=0.25, description="of a set, for each purpose")
     at_least: int = Field(
-        ge=0, description="images or volumes to select by, half as many patients to calibrate"
+        ge=0,
+        le=bounds.STEPS,
+        description="images or volumes to select by, half as many patients to calibrate",
     )
     at_most: float | None = Field(
         None, ge=0, le=1, description="of a set; where at_least is more, none to select by"
     )
-    seed: int = Field(ge=0, description="of the draw; not train.seed's business")
+    seed: int = Field(ge=0, le=bounds.SEED, description="of the draw; not train.seed's business")
 
     def selects(self, smallest: int) -> bool:
         """Whether there is something to select by, where the smaller set has so many images."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.readers import Picture, Reading, image_suffix, read_picture
 
 KEPT_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -26,6 +27,11 @@ class Original:
 
 def read_original(path: Path, reading: Reading) -> Original:
     """Read an image with its transparency; of 16 bits it stays on black. Raises ImageError only."""
+    with ALL_THREADS.one_image():
+        return _read_original(path, reading)
+
+
+def _read_original(path: Path, reading: Reading) -> Original:
     picture = read_picture(path, reading)  # which has checked the file
     if image_suffix(path) in KEPT_SUFFIXES and picture.values.dtype == np.uint8:
         with Image.open(path) as image:

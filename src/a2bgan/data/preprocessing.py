@@ -1,14 +1,15 @@
 """From an image of any size and depth to the fixed-size array the networks see."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from a2bgan.data import bounds
+from a2bgan.data.pixels_at_once import ALL_THREADS, LARGEST_PIXEL_COUNT
 from a2bgan.data.readers import (
-    LARGEST_PIXEL_COUNT,
     ImageError,
     PassingImageError,
     Reading,
@@ -20,6 +21,9 @@ DEFAULT_PERCENTS = (0.5, 99.5)
 
 # ITU-R BT.601, the weights Pillow uses for its own conversion to grey.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+_Part = Annotated[float, Field(ge=0, le=1)]
 
 
 class DataConfig(BaseModel):
@@ -55,15 +59,15 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=64, ge=32)
+    size: int = Field(default=64, ge=32, le=bounds.SIDE)
     channels: Literal[1, 3] = 1
     crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
     square: Literal["crop", "pad", "stretch"] = "crop"
     window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
     plain_window: Literal["full", "percentile"] | None = None
-    window_low: float | None = Field(default=None, allow_inf_nan=False)
-    window_high: float | None = Field(default=None, allow_inf_nan=False)
-    clahe: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    window_low: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
+    window_high: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
+    clahe: float = Field(default=0.0, ge=0.0, le=256)
     mask_border: float = Field(default=0.0, ge=0.0, le=0.25)
     mask_corners: float = Field(default=0.0, ge=0.0, le=0.4)
     equalize: bool = False
@@ -72,7 +76,7 @@ class DataConfig(BaseModel):
     frames: Literal["refuse", "first", "middle"] = "refuse"
     max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
     volume_axis: Literal["axial", "coronal", "sagittal"] = "axial"
-    slices: tuple[float, float] = (0.0, 1.0)
+    slices: tuple[_Part, _Part] = (0.0, 1.0)
     skip_empty: float = Field(default=0.1, ge=0.0, lt=1.0)
     series: Literal["images", "volume"] = "images"
 
@@ -206,9 +210,10 @@ def load_image(path: Path, config: DataConfig) -> np.ndarray:
 
 def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
     """`load_image`, and the height and width that the image had. Raises ImageError only."""
-    picture = read_picture(path, config.reading)
-    height, width = picture.values.shape[:2]
-    return preprocess(picture.values, config, picture.window), (height, width)
+    with ALL_THREADS.one_image():
+        picture = read_picture(path, config.reading)
+        height, width = picture.values.shape[:2]
+        return preprocess(picture.values, config, picture.window), (height, width)
 
 
 def load_mask(path: Path, config: DataConfig, like: tuple[int, int]) -> np.ndarray:
@@ -216,7 +221,8 @@ def load_mask(path: Path, config: DataConfig, like: tuple[int, int]) -> np.ndarr
 
     Raises ImageError only.
     """
-    return preprocess_mask(read_mask(path, config.max_pixels, like), config)
+    with ALL_THREADS.one_image():
+        return preprocess_mask(read_mask(path, config.max_pixels, like), config)
 
 
 def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:

@@ -12,13 +12,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.slice_names import SliceName, parse_slice
 
 # Below this side there is nothing to look at: such files are icons, thumbnails or mistakes.
 SMALLEST_SIDE = 8
-
-# Pillow refuses images of more pixels than this whatever we ask (its decompression-bomb limit).
-LARGEST_PIXEL_COUNT = 178_956_970
 
 # Of the largest value in a mask: less is no lesion but the rounding of a volume's scaled values.
 # All labels of 16 bits are more.
@@ -285,7 +283,8 @@ def _decode(path: Path, reading: Reading, *, as_mask: bool = False) -> Picture:
     if as_mask and reader is _read_slice:
         reader = _read_mask_slice
     try:
-        return reader(path, reading)
+        with ALL_THREADS.one_image():
+            return reader(path, reading)
     except Exception as error:
         raise as_image_error(error) from None
 
@@ -354,6 +353,7 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
         raise ImageError(f"too large ({width} x {height}; more than {max_pixels:,} pixels)")
     if min(width, height) < SMALLEST_SIDE:
         raise ImageError(f"too small ({width} x {height} pixels)")
+    ALL_THREADS.claim(width * height)
     # A JPEG with several pictures (MPO) carries previews of the first one, so that one is read.
     if image.format not in ("JPEG", "MPO") and _has_second_frame(image):
         raise ImageError("multi-frame file; split it")

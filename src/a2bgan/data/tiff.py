@@ -5,6 +5,7 @@ from io import BufferedReader
 import numpy as np
 import tifffile
 
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError, Picture
 
 ZERO_IS_WHITE = 0
@@ -39,6 +40,7 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
             if _has_second_page(tiff):
                 raise ImageError("multi-frame file; split it")
             _check(page, max_pixels)
+            ALL_THREADS.claim(page.imagewidth * page.imagelength)
             values = page.asarray()
     except ImageError:
         raise

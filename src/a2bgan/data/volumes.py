@@ -9,6 +9,7 @@ Standards: NIfTI-1 and NIfTI-2 (nifti.nimh.nih.gov); DICOM PS3.3 C.7.6.2 (image 
 """
 
 import gzip
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.enhanced_dicom import enhanced_grid, read_enhanced
+from a2bgan.data.pixels_at_once import ALL_THREADS
 from a2bgan.data.readers import (
     SMALLEST_SIDE,
     ImageError,
@@ -171,6 +173,7 @@ def read_slice(path: Path, axis: str, index: int, reading: Reading) -> Picture:
         raise ImageError(f"too large ({width} x {height}; more than {reading.max_pixels:,} pixels)")
     if min(height, width) < SMALLEST_SIDE:
         raise ImageError(f"too small ({width} x {height} pixels)")
+    ALL_THREADS.claim(width * height)
     return Picture(_resize(plane, height, width), _window(volume, reading))
 
 
@@ -281,7 +284,8 @@ class _Recent:
             self._kept.move_to_end(key)
         if mine:
             try:
-                future.set_result(_read(path))
+                with ALL_THREADS.one_image():
+                    future.set_result(_read(path))
             except BaseException as error:
                 future.set_exception(error)
                 with self._lock:
@@ -299,6 +303,7 @@ _RECENT = _Recent()
 def _read(path: Path) -> Volume:
     if os.path.isdir(path):
         grid, files = read_series(path)
+        ALL_THREADS.claim(math.prod(grid.shape))
         values, lossy = _series_values(files, grid)
     elif is_enhanced(path):
         values, affine = read_enhanced(path, LARGEST_VOXEL_COUNT)
@@ -306,6 +311,7 @@ def _read(path: Path) -> Volume:
     else:
         with _nifti_stream(path) as stream:
             grid = _nifti_grid(stream)
+            ALL_THREADS.claim(math.prod(grid.shape))
             values, lossy = _nifti_values(stream, grid), False
     if not np.isfinite(values).all():
         raise ImageError("NaN or infinite values")

@@ -19,6 +19,7 @@ from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import UNREADABLE
 from a2bgan.training.run_folder import RunFolder
 
 ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
@@ -74,7 +75,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
-        """The reverse of `as_dict`. Raises ValueError, KeyError or TypeError."""
+        """The reverse of `as_dict`. Raises one of `UNREADABLE`."""
         arrays = {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
         # Older files do not say whose images are whose.
         numbers = values.get("image_patients", range(len(arrays["image_scores"])))
@@ -82,8 +83,20 @@ class Calibration:
         known = values.get("pixel_threshold")
         pixel_threshold = None if known is None else float(known)
         familiar = values.get("familiarity")
+        count = len(arrays["image_scores"])
+        whole = (
+            all(value.ndim == 1 and np.isfinite(value).all() for value in arrays.values())
+            and len(arrays["patient_scores"]) > 0
+            and len(arrays["means"]) == len(arrays["deviations"]) == len(patients) == count
+            and patients.ndim == 1
+            # Numbers of patients count up from 0, and take as much memory as the highest.
+            and 0 <= patients.min() <= patients.max() < count
+            and (pixel_threshold is None or math.isfinite(pixel_threshold))
+        )
+        if not whole:
+            raise ValueError("not a calibration")
         return cls(
-            Pick(**values["pick"]),
+            Pick.from_dict(values["pick"]),
             **arrays,
             image_patients=patients,
             pixel_threshold=pixel_threshold,
@@ -119,7 +132,7 @@ def read_calibration(run: RunFolder) -> Calibration | None:
         return Calibration.from_dict(json.loads(run.calibration_file.read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, *UNREADABLE):
         raise InputError(
             f"{run.calibration_file}: not readable; `a2bgan calibrate` makes it anew"
         ) from None

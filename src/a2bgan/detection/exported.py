@@ -23,6 +23,7 @@ from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.detect import Detection, batch_size_for
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import UNREADABLE
 
 KEY = "a2bgan"
 
@@ -145,8 +146,8 @@ def load_exported(file: Path, *, half: bool = False) -> Exported:
         stored = about.calibration
         calibration = None if stored is None else Calibration.from_dict(stored)
         fingerprint = f"{_sha256(file)}, {runtime}{', bfloat16' if half else ''}"
-        return Exported(about, Pick(**about.pick), calibration, network, fingerprint)
-    except (ValidationError, ValueError, KeyError, TypeError):
+        return Exported(about, Pick.from_dict(about.pick), calibration, network, fingerprint)
+    except (ValidationError, *UNREADABLE):
         raise InputError(f"{file}: not written by `a2bgan export`, or by a newer one") from None
 
 

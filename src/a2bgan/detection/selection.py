@@ -7,11 +7,12 @@ The paper picks by FID and finds it the bottleneck. The default here is AUCp (Br
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from a2bgan.data import bounds
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
@@ -23,6 +24,7 @@ from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Pick, on_device, unselected
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import (
+    UNREADABLE,
     Position,
     find_checkpoint,
     list_ready_checkpoints,
@@ -47,6 +49,17 @@ class Candidate:
     auroc: float
     error: float
     patients: str = DEFAULT_RULE
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Candidate":
+        """The reverse of `asdict`, as read from JSON. Raises one of `UNREADABLE`."""
+        found = cls(**values)
+        texts = (found.checkpoint, found.version, found.score, found.patients)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(found.step, int):
+            raise TypeError("not a candidate")
+        if not (0 <= found.step <= bounds.STEPS and 0 <= found.auroc <= 1):
+            raise ValueError("not a candidate")
+        return replace(found, auroc=float(found.auroc), error=float(found.error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +345,8 @@ def read_candidates(run: RunFolder) -> list[Candidate]:
     if run.validation_file.exists():
         for line in run.validation_file.read_text(errors="replace").splitlines():
             try:
-                found.append(Candidate(**json.loads(line)))
-            except (ValueError, TypeError, RecursionError):
+                found.append(Candidate.from_dict(json.loads(line)))
+            except UNREADABLE:
                 break
     return found
 

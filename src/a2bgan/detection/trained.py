@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, model_validator
 
 from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.preprocessing import DataConfig
@@ -16,7 +17,7 @@ from a2bgan.detection.detect import Detection, batch_size_for, detect_batches, i
 from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
-from a2bgan.training.checkpoint import find_checkpoint, load_weights
+from a2bgan.training.checkpoint import UNREADABLE, find_checkpoint, load_weights
 from a2bgan.training.config import Config
 from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
@@ -42,6 +43,38 @@ class Pick:
     rule: str
     patients: str = DEFAULT_RULE
     map_score: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Pick":
+        """The reverse of `asdict`, as read from JSON. Raises TypeError."""
+        if not all(isinstance(value, str | None) for value in values.values()):
+            raise TypeError("a pick is texts")
+        return cls(**values)
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Noted(BaseModel):
+    """What is looked up in ``selection.json``; what is there is of these kinds and ranges."""
+
+    pick: dict[str, str | None]
+    aucp: _Share = 0
+    auroc: _Share = 0
+    standard_error: Annotated[float, Field(ge=0, le=1)] | None = None
+    diseased_share: _Share = 0
+    diseased_share_ci: tuple[_Share, _Share] = (0, 1)
+    fid: float = Field(0, ge=-1e9, le=1e9)
+    features: str = ""
+    doubts: list[str] = []
+    weights_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _has_what_belongs_together(self) -> Self:
+        for one, other in (("diseased_share", "diseased_share_ci"), ("fid", "features")):
+            if (one in self.model_fields_set) != (other in self.model_fields_set):
+                raise ValueError(f"{one} without {other}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +192,18 @@ def on_device(method: Method) -> Method:
 def read_pick(run: RunFolder) -> Pick | None:
     """What was selected in a run; None where nothing was."""
     selection = read_selection(run)
-    return None if selection is None else Pick(**selection["pick"])
+    return None if selection is None else Pick.from_dict(selection["pick"])
 
 
 def read_selection(run: RunFolder) -> dict[str, Any] | None:
     """All of ``selection.json``; None where there is none. Raises InputError if it is damaged."""
     try:
         selection: dict[str, Any] = json.loads(run.selection_file.read_text())
-        Pick(**selection["pick"])
+        _Noted.model_validate(selection)
+        Pick.from_dict(selection["pick"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, *UNREADABLE):
         raise InputError(
             f"{run.selection_file}: not readable; `a2bgan select` makes it anew"
         ) from None

@@ -1,6 +1,5 @@
 """How a training stands, from what it writes: for a page that looks again and again."""
 
-import json
 import math
 from typing import Any
 
@@ -15,17 +14,7 @@ def training_progress(run: RunFolder) -> dict[str, Any]:
 
     ``values``: by name, one for each of ``steps``, None where not logged or not finite.
     """
-    lines: list[dict[str, Any]] = []
-    try:
-        for text in run.metrics_file.read_text("utf-8", "replace").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue  # half written
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
-                lines.append(line)
-    except OSError:
-        pass  # nothing logged yet
+    lines = list(run.metrics())
     if len(lines) > MOST_LINES:
         every = (len(lines) - 1) / (MOST_LINES - 1)
         lines = [lines[round(k * every)] for k in range(MOST_LINES)]

@@ -1,6 +1,7 @@
 """Checkpoints: weights and optimiser state as safetensors, written whole or not at all."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.data.atomic_folder import sync
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
 
 PREFIX = "step-"
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What damaged JSON leads to."""
+
 STATES_KEPT = 2
 """Older checkpoints keep their weights and lose the optimiser state, which only --resume needs."""
 
@@ -110,12 +115,11 @@ def _read_progress(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "progress.json"
     try:
         progress = json.loads(file.read_text())
-        return {
-            "step": int(progress["step"]),
-            "seconds": float(progress["seconds"]),
-            "ready": bool(progress.get("ready", True)),
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        step, seconds = int(progress["step"]), float(progress["seconds"])
+        if not (0 <= step <= bounds.STEPS and 0 <= seconds < math.inf):
+            raise ValueError
+        return {"step": step, "seconds": seconds, "ready": bool(progress.get("ready", True))}
+    except (OSError, *UNREADABLE):
         raise InputError(
             f"{file}: damaged; remove the folder, and the run goes on from the checkpoint before"
         ) from None
@@ -146,20 +150,20 @@ def load_optimizers(checkpoint: Path, method: Method) -> None:
             for key in opened.keys():  # noqa: SIM118 (not a dictionary)
                 name, parameter, field = key.split("/")
                 states[name].setdefault(int(parameter), {})[field] = opened.get_tensor(key)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        for name, optimizer in method.optimizers.items():
+            # Files hold plain order; fused optimisers need the memory layout of the parameters.
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for number, fields in states[name].items():
+                like = parameters[number]
+                for field, tensor in fields.items():
+                    if tensor.shape == like.shape:
+                        fields[field] = torch.empty_like(like).copy_(tensor)
+            optimizer.load_state_dict({"state": states[name], "param_groups": groups[name]})
+        if method.scaler is not None and "scaler" in metadata:  # older checkpoints are without
+            method.scaler.load_state_dict(json.loads(metadata["scaler"]))
+    except (OSError, SafetensorError, IndexError, RuntimeError, *UNREADABLE) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: optimiser state cannot be loaded ({reason})") from None
-    for name, optimizer in method.optimizers.items():
-        # Files hold plain order; fused optimisers need the memory layout of the parameters.
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for number, fields in states[name].items():
-            like = parameters[number]
-            for field, tensor in fields.items():
-                if tensor.shape == like.shape:
-                    fields[field] = torch.empty_like(like).copy_(tensor)
-        optimizer.load_state_dict({"state": states[name], "param_groups": groups[name]})
-    if method.scaler is not None and "scaler" in metadata:  # older checkpoints are without
-        method.scaler.load_state_dict(json.loads(metadata["scaler"]))
 
 
 def _optimizer_tensors(method: Method) -> tuple[dict[str, Tensor], dict[str, Any]]:

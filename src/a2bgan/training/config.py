@@ -1,9 +1,11 @@
 """An experiment as data: presets, files and settings merged into one validated configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import yaml
@@ -16,7 +18,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from a2bgan.data import bounds
 from a2bgan.data.batches import AugmentConfig
 from a2bgan.data.holdout import HoldoutConfig
 from a2bgan.data.preprocessing import DataConfig
@@ -26,6 +31,18 @@ from a2bgan.training.methods.method import Facts, Method, MethodConfig
 from a2bgan.training.settings import unknown_setting
 
 DEFAULT_PRESET = "fast"
+
+LARGEST_FILE = 2**18
+"""Characters of a YAML file. The settings of a run take 3,000."""
+
+LONGEST_TEXT = 200
+"""Characters of what a message quotes."""
+
+UNREADABLE = (ValueError, RecursionError, TypeError, OverflowError, AttributeError, yaml.YAMLError)
+"""What a YAML parser makes of damaged text."""
+
+UNION_MEMBERS = ("constrained-int", "str")
+"""What pydantic adds to the place of a setting that may be of two types."""
 
 
 class TrainConfig(BaseModel):
@@ -37,26 +54,41 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int | None = Field(ge=1, description="length in steps; exactly repeatable")
-    minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
-    least_steps: int | None = Field(
-        None, ge=1, description="a training of fewer is called doubtful; null: none is for that"
+    steps: int | None = Field(
+        ge=1, le=bounds.STEPS, description="length in steps; exactly repeatable"
     )
-    batch_size: int = Field(ge=1, description="of each set, in a step, on each process")
-    seed: int = Field(ge=0, lt=2**63)
+    minutes: float | None = Field(
+        gt=0, le=bounds.MINUTES, description="length by the clock; schedules follow it"
+    )
+    least_steps: int | None = Field(
+        None,
+        ge=1,
+        le=bounds.STEPS,
+        description="a training of fewer is called doubtful; null: none is for that",
+    )
+    batch_size: int = Field(
+        ge=1, le=bounds.BATCH, description="of each set, in a step, on each process"
+    )
+    seed: int = Field(ge=0, le=bounds.SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         description="Lightning Fabric's; auto: bf16-mixed where the hardware has it"
     )
     accelerator: str = Field(description="Lightning Fabric's accelerator: auto, cpu, cuda, mps")
-    devices: int | str = Field(description="Lightning Fabric's devices: auto or a number")
-    nodes: int = Field(1, ge=1, description="machines, each with as many devices")
+    devices: Annotated[int, Field(le=bounds.MACHINES)] | str = Field(
+        description="Lightning Fabric's devices: auto or a number"
+    )
+    nodes: int = Field(
+        1, ge=1, le=bounds.MACHINES, description="machines, each with as many devices"
+    )
     compile: Literal["inductor", "cudagraphs", "aot_eager", "eager"] | None = Field(
         None, description="torch.compile's backend for networks that learn by steps"
     )
     augment: AugmentConfig
-    log_every: int = Field(ge=1, description="steps between lines of metrics.jsonl")
-    checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
-    sample_every: int = Field(ge=1, description="steps between sample grids")
+    log_every: int = Field(
+        ge=1, le=bounds.STEPS, description="steps between lines of metrics.jsonl"
+    )
+    checkpoint_every: int = Field(ge=1, le=bounds.STEPS, description="steps between checkpoints")
+    sample_every: int = Field(ge=1, le=bounds.STEPS, description="steps between sample grids")
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Self:
@@ -72,9 +104,11 @@ class SelectionConfig(BaseModel):
 
     by: Literal["aucp", "fid", "last"]
     patience: int | None = Field(
-        ge=1, description="end training after so many checkpoints without gain"
+        ge=1, le=bounds.STEPS, description="end training after so many checkpoints without gain"
     )
-    images: int = Field(ge=2, description="of each set, at most, that are looked at")
+    images: int = Field(
+        ge=2, le=bounds.STEPS, description="of each set, at most, that are looked at"
+    )
 
     @model_validator(mode="after")
     def _stops_by_what_it_measures(self) -> Self:
@@ -100,8 +134,8 @@ class Config(BaseModel):
         if not isinstance(section, Mapping):
             return section
         name = section.get("name")
-        if name not in METHODS:
-            raise ValueError(f"unknown method {name!r}; there are: {', '.join(METHODS)}")
+        if not isinstance(name, str) or name not in METHODS:
+            raise ValueError(f"unknown method {_shown(name)}; there are: {', '.join(METHODS)}")
         kind = METHODS[name].Config
         try:
             return kind.model_validate(section)
@@ -114,9 +148,41 @@ class Config(BaseModel):
         return METHODS[self.method.name].facts
 
     def build_method(self) -> Method:
-        """The method with fresh weights, which depend on the seed alone."""
+        """The method with fresh weights, which depend on the seed alone. Raises InputError where
+        they are too many."""
         torch.manual_seed(self.train.seed)
-        return METHODS[self.method.name](self.method, self.data.channels, self.data.size)
+        with _bounded_weights():
+            return METHODS[self.method.name](self.method, self.data.channels, self.data.size)
+
+
+@contextmanager
+def _bounded_weights() -> Iterator[None]:
+    """InputError where networks made here have more than `bounds.WEIGHTS` in all.
+
+    Each setting is bounded, but widths multiply. Weights are counted when they are registered,
+    which is before they are filled: until then they take no memory.
+    """
+    refusal = f"method: more than {bounds.WEIGHTS:,} weights; lower its widths or data.size"
+    count = 0
+
+    def add(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += 0 if parameter is None else parameter.numel()
+        if count > bounds.WEIGHTS:
+            raise InputError(refusal)
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    except (MemoryError, OverflowError) as error:
+        raise InputError(refusal) from error
+    except RuntimeError as error:
+        # PyTorch has no type for it: a single array that is larger than the memory, or than any.
+        if not any(word in str(error) for word in ("allocate", "overflow", "Storage size")):
+            raise
+        raise InputError(refusal) from error
+    finally:
+        hook.remove()
 
 
 def preset_names() -> list[str]:
@@ -137,10 +203,13 @@ def load_config(
     if preset not in preset_names():
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(preset_names())}")
     merged = _load_preset(preset)
-    if file is not None:
-        merged = _merge(merged, _read_yaml(file.read_text, str(file)))
-    if settings:
-        merged = _merge(merged, _parse_settings(settings))
+    try:
+        if file is not None:
+            merged = _merge(merged, _read_yaml(file, str(file)))
+        if settings:
+            merged = _merge(merged, _parse_settings(settings))
+    except RecursionError:
+        raise InputError("configuration: settings inside settings, without end") from None
     return validate_config(merged)
 
 
@@ -154,7 +223,7 @@ def validate_config(values: Mapping[str, Any]) -> Config:
 
 def read_config(path: Path) -> Config:
     """The resolved configuration of a run. Raises InputError if it cannot be used."""
-    return validate_config(_read_yaml(path.read_text, str(path)))
+    return validate_config(_read_yaml(path, str(path)))
 
 
 def write_config(config: Config, path: Path) -> None:
@@ -163,18 +232,36 @@ def write_config(config: Config, path: Path) -> None:
 
 def _load_preset(name: str) -> dict[str, Any]:
     source = files("a2bgan").joinpath("presets", f"{name}.yaml")
-    values = _read_yaml(source.read_text, name)
+    values = _read_yaml(source, name)
     base = values.pop("extends", None)
     return values if base is None else _merge(_load_preset(base), values)
 
 
-def _read_yaml(read: Any, name: str) -> dict[str, Any]:
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, a few of which stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError("aliases are not taken; write the values out")
+        return super().compose_node(parent, index)  # type: ignore[no-any-return]
+
+
+def _parse_yaml(text: str) -> Any:
+    """Raises ValueError, RecursionError, TypeError, OverflowError or YAMLError."""
+    return yaml.load(text, _PlainLoader)  # (a safe loader)
+
+
+def _read_yaml(source: Traversable, name: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(read(encoding="utf-8"))
+        with source.open("r", encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
+            raise ValueError(f"more than {LARGEST_FILE:,} characters")
+        values = _parse_yaml(text)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (OSError, *UNREADABLE) as error:
+        reason = " ".join(str(error).split())[:LONGEST_TEXT]
         raise InputError(f"{name}: not readable as YAML ({reason})") from None
     if not isinstance(values, dict):
         raise InputError(f"{name}: expected settings by section, such as 'data: {{size: 64}}'")
@@ -187,10 +274,11 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not all(key.split(".")):
-            raise InputError(f"--set {setting}: expected key=value, such as data.size=64")
+            shown = setting[:LONGEST_TEXT]
+            raise InputError(f"--set {shown}: expected key=value, such as data.size=64")
         try:
-            value = yaml.safe_load(text)
-        except (ValueError, RecursionError, yaml.YAMLError):
+            value = _parse_yaml(text)
+        except UNREADABLE:
             raise InputError(f"--set {setting[:100]}: the value is not readable") from None
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -204,8 +292,8 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for key, value in changes.items():
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            names = {section["name"] for section in (old, value) if "name" in section}
-            if len(names) < 2:
+            named = [section["name"] for section in (old, value) if "name" in section]
+            if len(named) < 2 or named[0] == named[1]:
                 value = _merge(old, value)
         merged[key] = value
     for one, other in (("steps", "minutes"), ("minutes", "steps")):
@@ -217,11 +305,21 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def _first_problem(error: ValidationError, section: type[BaseModel]) -> str:
     """The first of pydantic's complaints, in one line."""
     problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    parts = [str(part) for part in problem["loc"] if part not in UNION_MEMBERS]
+    where = " ".join(".".join(parts).split())[:LONGEST_TEXT]
     if problem["type"] == "extra_forbidden":
-        return f"{where}: {unknown_setting(section, problem['loc'])}"
+        return f"{where}: {unknown_setting(section, parts)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
+    shown = f" (got {_shown(value)})" if isinstance(value, str | int | float | bool) else ""
     named = not where or message.startswith(f"{where}.")  # by a section that checks itself
     return message if named else f"{where}: {message}{shown}"
+
+
+def _shown(value: object) -> str:
+    """A value as a message quotes it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits
+        return "a number of thousands of digits" if isinstance(value, int) else "a deep value"
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from a2bgan.data.batches import RandomBatches, augment, to_unit_range
 from a2bgan.errors import InputError
@@ -30,6 +29,7 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import Config, TrainConfig
+from a2bgan.training.event_file import EventFile
 from a2bgan.training.methods.method import (
     FitMethod,
     Method,
@@ -138,8 +138,9 @@ def train(
     )
     generator = torch.Generator(fabric.device)
     if fabric.is_global_zero:
-        run.truncate_metrics(position.step)
-        writer = SummaryWriter(run.tensorboard, purge_step=position.step)
+        with _full_disk_in_words(run):
+            run.truncate_metrics(position.step)
+            events = EventFile(run.tensorboard, position.step)
 
     begun = time.monotonic()
     method.begin(TrainingSets.of(healthy, mixed, patients), resumed=position.step > 0)
@@ -182,7 +183,8 @@ def train(
                     record = {"step": step, "seconds": round(now - started, 3), **averages}
                     run.append_metrics({**record, "steps_per_second": rate})
                     for name, number in averages.items():
-                        writer.add_scalar(name, number, step)
+                        events.add(name, number, step)
+                    events.flush()
                     watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
             if fabric.is_global_zero and step % settings.sample_every == 0 and not over:
                 write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
@@ -205,7 +207,7 @@ def train(
         if not stopped:
             enough(position)  # which measures it
         if fabric.is_global_zero:
-            writer.close()
+            events.close()
             run.note_resources(position.seconds)
     return Outcome(method, position, stopped, step - first)
 

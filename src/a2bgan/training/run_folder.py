@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from a2bgan.data import bounds
 from a2bgan.data.atomic_folder import atomic_folder, write_atomically
 from a2bgan.data.links import refuse_links
 from a2bgan.data.manifest import Manifest, read_manifest
@@ -204,6 +205,11 @@ class RunFolder:
             source: dict[str, Any] = json.loads(self.manifest_source_file.read_text())
             if not {"root", "sha256"} <= {k for k, v in source.items() if isinstance(v, str)}:
                 raise ValueError
+            leaks = source.get("leaks", [])
+            if not isinstance(source.get("where", ""), str) or not isinstance(leaks, list):
+                raise ValueError
+            if not all(isinstance(leak, str) for leak in leaks):
+                raise ValueError
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: trained on arrays, without a manifest; give --data where the "
@@ -253,11 +259,13 @@ class RunFolder:
         for line in lines:
             try:
                 record = json.loads(line)
-            except (ValueError, RecursionError):
+                step = record["step"]
+                numbers = {name: float(value) for name, value in record.items() if name != "step"}
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 return
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            if not isinstance(step, int) or not 0 <= step <= bounds.STEPS:
                 return
-            yield record
+            yield {"step": step, **numbers}
 
 
 def _peak_memory() -> int:

@@ -34,12 +34,12 @@ def list_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
             yield Setting(f"{prefix}{name}", value, allowed, field.description or "")
 
 
-def unknown_setting(section: type[BaseModel], place: Sequence[int | str]) -> str:
+def unknown_setting(section: type[BaseModel], place: Sequence[str]) -> str:
     """What to say of a setting that a section does not have: the nearest names, or all of them.
 
     place: path of the setting below the section.
     """
-    *above, name = (str(part) for part in place)
+    *above, name = place
     known = list(_inner_section(section, above).model_fields)
     near = difflib.get_close_matches(name, known, n=2)
     if near:

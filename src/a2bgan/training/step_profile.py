@@ -1,5 +1,6 @@
 """Where the time of training steps goes, operation by operation."""
 
+import json
 from pathlib import Path
 from typing import Self
 
@@ -52,7 +53,12 @@ class StepProfile:
     def _write(self, profiler: profile) -> None:
         profiler.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
-        profiler.export_chrome_trace(str(self.folder / "trace.json"))
+        trace_file = self.folder / "trace.json"
+        profiler.export_chrome_trace(str(trace_file))
+        trace = json.loads(trace_file.read_text())
+        for name in ("host_name", "traceName"):  # a run does not say whose machine it was on
+            trace.pop(name, None)
+        trace_file.write_text(json.dumps(trace))
         # A GPU's kernels count with the operations that start them.
         operations = [r for r in profiler.key_averages() if r.device_type == DeviceType.CPU]
         rows = [

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.blend import difference_map, masked_reconstruction
@@ -48,8 +49,8 @@ from a2bgan.training.training_sets import TrainingSets
 class TranslatorConfig(Section):
     """Section ``method.translator``: the network G and how it learns."""
 
-    width: int = Field(ge=2)
-    blocks: int = Field(ge=0)
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    blocks: int = Field(ge=0, le=bounds.LAYERS)
     upsampling: Upsampling
     intermediate: Intermediate
     mask: Mask = Field(
@@ -57,9 +58,12 @@ class TranslatorConfig(Section):
     )
     mask_start: float | None = Field(gt=0, lt=1)
     coarsening: int | None = Field(
-        1, ge=1, description="pixels a side that G sees as one; null: G sees 64 x 64 of them"
+        1,
+        ge=1,
+        le=bounds.SIDE,
+        description="pixels a side that G sees as one; null: G sees 64 x 64 of them",
     )
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
 
 
@@ -70,9 +74,13 @@ class FeaturesConfig(Section):
     weights: Path | None = Field(
         None, description="file of its pretrained weights; null: installed or in timm's cache"
     )
-    input_size: int = Field(ge=32, description="side that images are resized to for D")
+    input_size: int = Field(
+        ge=32, le=bounds.SIDE, description="side that images are resized to for D"
+    )
     evidence_size: int | None = Field(
-        ge=32, description="side that images are resized to for evidence; null: see `evidence_size`"
+        ge=32,
+        le=bounds.SIDE,
+        description="side that images are resized to for evidence; null: see `evidence_size`",
     )
     places: float = Field(
         gt=0, le=1, description="share of an image's places, the least healthy, that D judges by"
@@ -82,13 +90,17 @@ class FeaturesConfig(Section):
 class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
-    width: int = Field(ge=2)
-    depth: int | None = Field(ge=1, description="null follows the image size; for pixels alone")
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    depth: int | None = Field(
+        ge=1, le=bounds.LAYERS, description="null follows the image size; for pixels alone"
+    )
     initialisation: Initialisation
-    learning_rate: float = Field(gt=0)
-    steps: int = Field(ge=1, description="D steps for each G step")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    steps: int = Field(ge=1, le=bounds.STEPS, description="D steps for each G step")
     warmup_steps: int = Field(
-        ge=0, description="first steps with D alone, on A against B; with features before step 0"
+        ge=0,
+        le=bounds.STEPS,
+        description="first steps with D alone, on A against B; with features before step 0",
     )
     replay: bool = Field(description="D keeps seeing A itself beside translated A")
     features: FeaturesConfig | None = Field(
@@ -100,14 +112,16 @@ class LossConfig(Section):
     """Section ``method.loss``: the objective (eqs. 3-10); a weight of 0 leaves a term out."""
 
     adversarial: losses.Adversarial
-    gradient_penalty: float = Field(ge=0, description="lambda_gp, eq. 4; for wgan-gp")
-    identity: float = Field(ge=0, description="lambda_id, eq. 6")
-    reconstruction: float = Field(ge=0, description="lambda_rec, eq. 7")
-    focus: float = Field(ge=0, description="lambda_f, eq. 10")
-    focus_size: float = Field(ge=0, description="lambda_fs, eq. 8")
+    gradient_penalty: float = Field(
+        ge=0, le=bounds.WEIGHT, description="lambda_gp, eq. 4; for wgan-gp"
+    )
+    identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_id, eq. 6")
+    reconstruction: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_rec, eq. 7")
+    focus: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_f, eq. 10")
+    focus_size: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_fs, eq. 8")
     focus_size_power: Literal[1, 2]
-    focus_indecision: float = Field(ge=0, description="lambda_fz, eq. 8")
-    change: float = Field(ge=0, description="price of |x' - x|; not the paper's")
+    focus_indecision: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_fz, eq. 8")
+    change: float = Field(ge=0, le=bounds.WEIGHT, description="price of |x' - x|; not the paper's")
 
 
 class A2BGANConfig(MethodConfig):

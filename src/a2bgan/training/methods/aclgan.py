@@ -28,6 +28,7 @@ from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
@@ -52,11 +53,13 @@ from a2bgan.training.methods.method import (
 class ACLGANLossConfig(Section):
     """Section ``method.loss``: the objective's weights, and the bounds of the masks."""
 
-    adversarial: float = Field(ge=0)
-    consistency: float = Field(ge=0, description="lambda_acl")
-    identity: float = Field(ge=0, description="lambda_idt")
-    focus: float = Field(ge=0, description="lambda_mask")
-    focus_bounds: float = Field(ge=0, description="delta, of masks outside the bounds")
+    adversarial: float = Field(ge=0, le=bounds.WEIGHT)
+    consistency: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_acl")
+    identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_idt")
+    focus: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_mask")
+    focus_bounds: float = Field(
+        ge=0, le=bounds.WEIGHT, description="delta, of masks outside the bounds"
+    )
     focus_lower: float = Field(ge=0, le=1, description="least share of an image in its mask")
     focus_upper: float = Field(ge=0, le=1, description="largest share")
 
@@ -76,12 +79,14 @@ class ACLGANConfig(MethodConfig):
     name: Literal["aclgan"]
     translator: StyleTranslatorConfig
     discriminator: MultiScaleDiscriminatorConfig
-    discriminator_steps: int = Field(ge=1, description="steps of D for each of G")
+    discriminator_steps: int = Field(ge=1, le=bounds.STEPS, description="steps of D for each of G")
     loss: ACLGANLossConfig
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0)
-    halve_every: float = Field(gt=0, description="share of training after which rates halve")
+    weight_decay: float = Field(ge=0, le=bounds.RATE)
+    halve_every: float = Field(
+        ge=1e-6, le=100, description="share of training after which rates halve"
+    )
 
 
 class ACLGAN(StepMethod):

@@ -29,6 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
@@ -55,9 +56,11 @@ class ALADConfig(MethodConfig):
     """Section ``method`` for ALAD."""
 
     name: Literal["alad"]
-    width: int = Field(ge=4, description="channels of the encoder's first convolution")
-    latent: int = Field(ge=1, description="numbers in z")
-    learning_rate: float = Field(gt=0)
+    width: int = Field(
+        ge=4, le=bounds.CHANNELS, description="channels of the encoder's first convolution"
+    )
+    latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in z")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
     ema: float = Field(ge=0, lt=1, description="decay of the averaged weights; 0 keeps none")
 

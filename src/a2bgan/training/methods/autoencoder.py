@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
@@ -30,18 +31,20 @@ from a2bgan.training.methods.method import (
     StepMethod,
 )
 
-_Width = Annotated[int, Field(ge=1)]
+_Width = Annotated[int, Field(ge=1, le=bounds.CHANNELS)]
 
 
 class BottleneckConfig(MethodConfig):
     """What the methods made of autoencoders have in common in section ``method``."""
 
     widths: tuple[_Width, ...] = Field(
-        min_length=1, description="channels after each halving of the image"
+        min_length=1, max_length=16, description="channels after each halving of the image"
     )
-    hidden: int = Field(ge=1, description="units of the layers before and after the code")
-    latent: int = Field(ge=1, description="numbers in a code")
-    learning_rate: float = Field(gt=0)
+    hidden: int = Field(
+        ge=1, le=bounds.UNITS, description="units of the layers before and after the code"
+    )
+    latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in a code")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
 
 

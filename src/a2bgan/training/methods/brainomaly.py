@@ -21,6 +21,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import Discriminator, discriminator_depth
 from a2bgan.models.frozen import frozen
@@ -43,19 +44,19 @@ from a2bgan.training.methods.method import (
 class TranslatorConfig(Section):
     """Section ``method.translator``: the network G and how it learns."""
 
-    width: int = Field(ge=2)
-    blocks: int = Field(ge=0)
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    blocks: int = Field(ge=0, le=bounds.LAYERS)
     upsampling: Upsampling
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
 
 
 class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
-    width: int = Field(ge=2)
-    depth: int | None = Field(ge=1, description="null follows the image size")
-    learning_rate: float = Field(gt=0)
-    steps: int = Field(ge=1, description="D steps for each G step")
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    depth: int | None = Field(ge=1, le=bounds.LAYERS, description="null follows the image size")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    steps: int = Field(ge=1, le=bounds.STEPS, description="D steps for each G step")
 
 
 class BrainomalyConfig(MethodConfig):
@@ -64,8 +65,8 @@ class BrainomalyConfig(MethodConfig):
     name: Literal["brainomaly"]
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
-    gradient_penalty: float = Field(ge=0, description="lambda_gp")
-    identity: float = Field(ge=0, description="lambda_id")
+    gradient_penalty: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_gp")
+    identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_id")
     adam_betas: AdamBetas
     decay_from: DecayFrom
 

@@ -29,6 +29,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.errors import InputError
 from a2bgan.models.blend import difference_map
 from a2bgan.models.frozen import frozen
@@ -58,18 +59,22 @@ REMEMBERED = 100
 class StyleTranslatorConfig(Section):
     """Section ``method.translator``: each translator."""
 
-    width: int = Field(ge=2)
-    blocks: int = Field(ge=1, description="residual blocks of encoder and decoder, each")
-    style: int = Field(ge=1, description="numbers in a style")
-    hidden: int = Field(ge=1, description="width of the perceptron behind a style")
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    blocks: int = Field(
+        ge=1, le=bounds.LAYERS, description="residual blocks of encoder and decoder, each"
+    )
+    style: int = Field(ge=1, le=bounds.UNITS, description="numbers in a style")
+    hidden: int = Field(ge=1, le=bounds.UNITS, description="width of the perceptron behind a style")
 
 
 class MultiScaleDiscriminatorConfig(Section):
     """Section ``method.discriminator``: each discriminator."""
 
-    width: int = Field(ge=2)
-    depth: int = Field(ge=1, description="strided convolutions; fewer for small images")
-    scales: int = Field(ge=1, description="sizes that an image is looked at in")
+    width: int = Field(ge=2, le=bounds.CHANNELS)
+    depth: int = Field(
+        ge=1, le=bounds.LAYERS, description="strided convolutions; fewer for small images"
+    )
+    scales: int = Field(ge=1, le=8, description="sizes that an image is looked at in")
 
     def depth_for(self, size: int) -> int:
         """``depth``, or as many as fit into the smallest scale of ``size`` pixels a side.
@@ -88,12 +93,14 @@ class MultiScaleDiscriminatorConfig(Section):
 class CouncilGANLossConfig(Section):
     """Section ``method.loss``: the objective's weights."""
 
-    adversarial: float = Field(ge=0)
-    council: float = Field(ge=0)
+    adversarial: float = Field(ge=0, le=bounds.WEIGHT)
+    council: float = Field(ge=0, le=bounds.WEIGHT)
     council_from: float = Field(ge=0, le=1, description="share of training after which it counts")
-    focus_size: float = Field(ge=0, description="of the masks' squared mean")
-    focus_indecision: float = Field(ge=0)
-    focus_variation: float = Field(ge=0, description="of the masks' total variation")
+    focus_size: float = Field(ge=0, le=bounds.WEIGHT, description="of the masks' squared mean")
+    focus_indecision: float = Field(ge=0, le=bounds.WEIGHT)
+    focus_variation: float = Field(
+        ge=0, le=bounds.WEIGHT, description="of the masks' total variation"
+    )
     focus_from: float = Field(ge=0, le=1, description="share of training after which it counts")
 
 
@@ -101,15 +108,17 @@ class CouncilGANConfig(MethodConfig):
     """Section ``method`` for Council GAN."""
 
     name: Literal["councilgan"]
-    members: int = Field(ge=2)
+    members: int = Field(ge=2, le=bounds.NETWORKS)
     less_style: float = Field(ge=0, le=1, description="length of styles that are taken as real")
     translator: StyleTranslatorConfig
     discriminator: MultiScaleDiscriminatorConfig
     loss: CouncilGANLossConfig
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0)
-    halve_every: float = Field(gt=0, description="share of training after which rates halve")
+    weight_decay: float = Field(ge=0, le=bounds.RATE)
+    halve_every: float = Field(
+        ge=1e-6, le=100, description="share of training after which rates halve"
+    )
 
 
 class LossHistory(nn.Module):

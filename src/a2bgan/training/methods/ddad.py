@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.models.autoencoder import Autoencoder
 from a2bgan.models.blend import difference_map
 from a2bgan.models.ensemble import Ensemble
@@ -50,7 +51,7 @@ class DDADConfig(BottleneckConfig):
     """Section ``method`` for DDAD."""
 
     name: Literal["ddad"]
-    members: int = Field(ge=2, description="K, autoencoders in each module")
+    members: int = Field(ge=2, le=bounds.NETWORKS, description="K, autoencoders in each module")
 
 
 class DDAD(StepMethod):

@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.frozen import frozen
 from a2bgan.models.inference import inference
@@ -45,25 +46,31 @@ class GANConfig(Section):
     """Section ``method.gan``: the first phase."""
 
     share: float = Field(gt=0, lt=1, description="of training; the rest is the encoder's")
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
-    critic_steps: int = Field(ge=1, description="critic steps for each generator step")
-    gradient_penalty: float = Field(ge=0)
+    critic_steps: int = Field(
+        ge=1, le=bounds.STEPS, description="critic steps for each generator step"
+    )
+    gradient_penalty: float = Field(ge=0, le=bounds.WEIGHT)
 
 
 class EncoderConfig(Section):
     """Section ``method.encoder``: the second phase."""
 
-    learning_rate: float = Field(gt=0)
-    kappa: float = Field(ge=0, description="weight of the features' residual, in loss and score")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    kappa: float = Field(
+        ge=0, le=bounds.WEIGHT, description="weight of the features' residual, in loss and score"
+    )
 
 
 class FAnoGANConfig(MethodConfig):
     """Section ``method`` for f-AnoGAN."""
 
     name: Literal["fanogan"]
-    width: int = Field(ge=1, description="channels at full size; 8 times as many at 4 x 4")
-    latent: int = Field(ge=1, description="numbers in z")
+    width: int = Field(
+        ge=1, le=bounds.CHANNELS, description="channels at full size; 8 times as many at 4 x 4"
+    )
+    latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in z")
     gan: GANConfig
     encoder: EncoderConfig
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.models.translator import Intermediate
 from a2bgan.training.methods.brainomaly import DiscriminatorConfig, TranslatorConfig
 from a2bgan.training.methods.method import AdamBetas, DecayFrom, Facts, MethodConfig
@@ -24,7 +25,7 @@ from a2bgan.training.methods.stargan import StarGAN, StarGANLossConfig
 class FixedPointGANLossConfig(StarGANLossConfig):
     """Section ``method.loss``: weights beside the adversarial loss."""
 
-    identity: float = Field(ge=0, description="lambda_id")
+    identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_id")
 
 
 class FixedPointGANConfig(MethodConfig):

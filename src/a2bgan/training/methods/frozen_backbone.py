@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from a2bgan.data import bounds
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.coreset import Reservoir
 from a2bgan.models.fitted import Fitted
@@ -45,7 +46,9 @@ class FrozenBackboneConfig(MethodConfig):
     )
     random_features: bool = Field(description="do without pretrained weights; results are marked")
     input_size: int | None = Field(
-        ge=32, description="side that images are resized to for the backbone; null keeps data.size"
+        ge=32,
+        le=bounds.SIDE,
+        description="side that images are resized to for the backbone; null keeps data.size",
     )
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.encoder_decoder_encoder import (
     EncoderDecoderEncoder,
@@ -47,19 +48,21 @@ from a2bgan.training.methods.method import (
 class GANomalyLossConfig(Section):
     """Section ``method.loss``: weights of the generator's losses."""
 
-    adversarial: float = Field(ge=0, description="w_adv, matching of D's features")
-    contextual: float = Field(ge=0, description="w_con, mean |x - G(x)|")
-    encoder: float = Field(ge=0, description="w_enc, z against z'")
+    adversarial: float = Field(
+        ge=0, le=bounds.WEIGHT, description="w_adv, matching of D's features"
+    )
+    contextual: float = Field(ge=0, le=bounds.WEIGHT, description="w_con, mean |x - G(x)|")
+    encoder: float = Field(ge=0, le=bounds.WEIGHT, description="w_enc, z against z'")
 
 
 class GANomalyConfig(MethodConfig):
     """Section ``method`` for GANomaly."""
 
     name: Literal["ganomaly"]
-    width: int = Field(ge=1, description="channels of the first convolution")
-    latent: int = Field(ge=1, description="numbers in z")
+    width: int = Field(ge=1, le=bounds.CHANNELS, description="channels of the first convolution")
+    latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in z")
     loss: GANomalyLossConfig
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
     adam_betas: AdamBetas
 
 

@@ -28,6 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.position_gaussians import PositionGaussians
@@ -43,8 +44,10 @@ class PaDiMConfig(FrozenBackboneConfig):
     """Section ``method`` for PaDiM."""
 
     name: Literal["padim"]
-    channels: int = Field(ge=1, description="drawn from the features'; memory grows as its square")
-    regularisation: float = Field(gt=0, description="epsilon, eq. 1")
+    channels: int = Field(
+        ge=1, le=bounds.CHANNELS, description="drawn from the features'; memory grows as its square"
+    )
+    regularisation: float = Field(gt=0, le=bounds.WEIGHT, description="epsilon, eq. 1")
 
 
 class PaDiM(FrozenBackboneMethod):

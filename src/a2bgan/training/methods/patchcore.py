@@ -32,6 +32,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from a2bgan.data import bounds
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
 from a2bgan.models.memory_bank import MemoryBank
@@ -47,10 +48,14 @@ class PatchCoreConfig(FrozenBackboneConfig):
     """Section ``method`` for PatchCore."""
 
     name: Literal["patchcore"]
-    reservoir: int = Field(ge=1, description="patches that the coreset is chosen from, at most")
-    coreset: int = Field(ge=1, description="patches in memory, at most")
-    projection: int = Field(ge=1, description="dimensions that the coreset is chosen in")
-    neighbours: int = Field(ge=1, description="b, eq. 7; 1 does not re-weight")
+    reservoir: int = Field(
+        ge=1, le=bounds.PATCHES, description="patches that the coreset is chosen from, at most"
+    )
+    coreset: int = Field(ge=1, le=bounds.PATCHES, description="patches in memory, at most")
+    projection: int = Field(
+        ge=1, le=bounds.UNITS, description="dimensions that the coreset is chosen in"
+    )
+    neighbours: int = Field(ge=1, le=1000, description="b, eq. 7; 1 does not re-weight")
 
 
 class PatchCore(FrozenBackboneMethod):

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import STRIDES, Evidence, evidence_size, over_pixels
 from a2bgan.models.inference import inference
@@ -35,7 +36,9 @@ class ProbeConfig(MethodConfig):
         description="file of its pretrained weights; null: installed or in timm's cache"
     )
     input_size: int | None = Field(
-        ge=32, description="side that images are resized to for the backbone; null: by data.size"
+        ge=32,
+        le=bounds.SIDE,
+        description="side that images are resized to for the backbone; null: by data.size",
     )
 
 

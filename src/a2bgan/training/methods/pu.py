@@ -22,6 +22,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
+from a2bgan.data import bounds
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
 from a2bgan.models.inference import inference
@@ -78,16 +79,19 @@ class PUConfig(MethodConfig):
     input_size: int | None = Field(
         None,
         ge=32,
+        le=bounds.SIDE,
         description="side that images are resized to for the backbone; null keeps data.size",
     )
-    width: int = Field(ge=2, description="of the first layer")
-    depth: int | None = Field(ge=1, description="of pixels' network; null follows the image size")
+    width: int = Field(ge=2, le=bounds.CHANNELS, description="of the first layer")
+    depth: int | None = Field(
+        ge=1, le=bounds.LAYERS, description="of pixels' network; null follows the image size"
+    )
     initialisation: Initialisation
     healthy_share: float | None = Field(
         gt=0, lt=1, description="of the mixed set, for the nnPU risk; null: logistic, no prior"
     )
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0, description="Adam's, added to the gradient")
+    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    weight_decay: float = Field(ge=0, le=bounds.RATE, description="Adam's, added to the gradient")
     adam_betas: AdamBetas
 
 

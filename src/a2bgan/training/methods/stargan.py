@@ -27,6 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import discriminator_depth
 from a2bgan.models.domain_gan import DomainDiscriminator, DomainTranslator, Judgement
@@ -54,9 +55,9 @@ LABELS = 1
 class StarGANLossConfig(Section):
     """Section ``method.loss``: weights beside the adversarial loss."""
 
-    gradient_penalty: float = Field(ge=0, description="lambda_gp")
-    domain: float = Field(ge=0, description="lambda_cls")
-    cycle: float = Field(ge=0, description="lambda_rec")
+    gradient_penalty: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_gp")
+    domain: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_cls")
+    cycle: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_rec")
 
 
 class StarGANConfig(MethodConfig):

@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
+from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.inference import inference
 from a2bgan.models.variational_autoencoder import Posterior, VariationalAutoencoder
@@ -47,7 +48,9 @@ class VAEConfig(BottleneckConfig):
 
     name: Literal["vae"]
     noise: float = Field(
-        gt=0, description="scale of the likelihood, as a fraction of the intensity range"
+        gt=0,
+        le=bounds.WEIGHT,
+        description="scale of the likelihood, as a fraction of the intensity range",
     )
 
 
