@@ -249,3 +249,19 @@ def test_what_a_training_will_take_is_said_once(phantoms, a2bgan, small, tmp_pat
     result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small)
     assert result.exit_code == 0, result.output
     assert len(re.findall(r"about \S+ more minutes, at \S+ steps a second", result.output)) == 1
+
+
+def test_the_size_follows_the_images_and_stays(phantoms, a2bgan, small, tmp_path):
+    options = ("--set", "data.size=auto")
+    out = tmp_path / "run"
+    result = a2bgan("train", "--data", phantoms, "--out", out, *small, *options)
+    assert result.exit_code == 0, result.output
+    assert "trained at 64 x 64 pixels" in result.output
+    written = (out / "config.yaml").read_text()
+    assert RunFolder(out).config().data.size == 64
+    assert a2bgan("train", "--out", out, "--resume").exit_code == 0
+    assert (out / "config.yaml").read_text() == written
+    assert (
+        "trained at"
+        not in a2bgan("train", "--data", phantoms, "--out", tmp_path / "b", *small).output
+    )

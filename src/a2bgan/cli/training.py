@@ -303,9 +303,9 @@ def _open_repeated_run(
 
 
 def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "RunFolder":
+    from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import open_data, require_training_sets
-    from a2bgan.data.plain_window import settled_for
     from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
 
@@ -340,7 +340,14 @@ def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "Run
     refuse_impossible(config)  # before images are prepared, and an old run is deleted
     manifest = open_chosen(data, config.data, given.where, given.keep_identifiers)
     require_training_sets(manifest)
-    config = config.model_copy(update={"data": settled_for(config.data, manifest)})
+    settled = settled_for(config.data, manifest)
+    if config.data.size_by_images:
+        output.print(
+            f"trained at {settled.size} x {settled.size} pixels, which is what images of this size "
+            "hold; --set data.size=N for another",
+            highlight=False,
+        )
+    config = config.model_copy(update={"data": settled})
     leaks = leaks_within(manifest)
     say_leaks(leaks, allowed=given.allow_leaks)
     return _create_run(out, config, manifest, leaks, overwrite=overwrite)
