@@ -256,9 +256,9 @@ def test_the_size_follows_the_images_and_stays(phantoms, a2bgan, small, tmp_path
     out = tmp_path / "run"
     result = a2bgan("train", "--data", phantoms, "--out", out, *small, *options)
     assert result.exit_code == 0, result.output
-    assert "trained at 64 x 64 pixels" in result.output
+    assert "trained at 128 x 128 pixels" in result.output
     written = (out / "config.yaml").read_text()
-    assert RunFolder(out).config().data.size == 64
+    assert RunFolder(out).config().data.size == 128
     assert a2bgan("train", "--out", out, "--resume").exit_code == 0
     assert (out / "config.yaml").read_text() == written
     assert (

@@ -17,18 +17,18 @@ def save(path, height, width):
     return path
 
 
-@pytest.mark.parametrize(("side", "size"), [(28, 64), (64, 64), (65, 128), (240, 256), (1024, 256)])
+@pytest.mark.parametrize(("side", "size"), [(28, 128), (128, 128), (129, 256), (1024, 256)])
 def test_what_images_hold_is_kept_and_no_more(side, size):
     config = with_size_of_shapes(AUTO, [(side, side + 5, 3)])
     assert (config.size, config.size_by_images) == (size, False)
 
 
 def test_the_usual_file_decides(tmp_path):
-    paths = [save(tmp_path / f"{k}.png", *shape) for k, shape in enumerate([(40, 90)] * 2)]
+    paths = [save(tmp_path / f"{k}.png", *shape) for k, shape in enumerate([(40, 190)] * 2)]
     paths += [save(tmp_path / "large.png", 300, 300), tmp_path / "missing.png"]
-    assert with_size(AUTO, paths).size == 64
+    assert with_size(AUTO, paths).size == 128
     padded = AUTO.model_copy(update={"square": "pad"})
-    assert with_size(padded, paths).size == 128
+    assert with_size(padded, paths).size == 256
     assert with_size(AUTO, paths[3:]).size == SIDES[-1]
     assert with_size(AUTO, paths[3:]).size_by_images is False
 

@@ -343,8 +343,8 @@ def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "Run
     settled = settled_for(config.data, manifest)
     if config.data.size_by_images:
         output.print(
-            f"trained at {settled.size} x {settled.size} pixels, which is what images of this size "
-            "hold; --set data.size=N for another",
+            f"trained at {settled.size} x {settled.size} pixels, by the size of the images; "
+            "--set data.size=N for another",
             highlight=False,
         )
     config = config.model_copy(update={"data": settled})
