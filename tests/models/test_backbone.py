@@ -3,7 +3,7 @@ import timm
 import torch
 
 from a2bgan.errors import InputError
-from a2bgan.models.backbone import Backbone, on_the_first_grid
+from a2bgan.models.backbone import Backbone, _triangles, on_the_first_grid
 
 NAME = "resnet18.tv_in1k"
 
@@ -33,6 +33,14 @@ def test_images_are_repeated_resized_and_normalised(classifier):
         expected = model.layer2(model.layer1(stem))
         (found,) = backbone(x)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(200, 128), (64, 64), (48, 96)])
+def test_images_are_exported_as_they_are_resized(shape):
+    x = torch.rand(2, 1, *shape)
+    rows, columns = (_triangles(length, 64) for length in shape)
+    resized = torch.nn.functional.interpolate(x, (64, 64), mode="bilinear", antialias=True)
+    torch.testing.assert_close(rows @ x @ columns.T, resized)
 
 
 def test_it_never_follows_batches():

@@ -108,9 +108,9 @@ def benchmark(
     allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
+    from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
-    from a2bgan.data.plain_window import settled_for
     from a2bgan.training.config import load_config
     from a2bgan.training.methods import METHODS
     from a2bgan.training.run_folder import RunFolder

@@ -31,7 +31,7 @@ class Training:
 
     def refuse_other_run(self) -> None:
         """Raise InputError where a run with other settings or of other images is."""
-        from a2bgan.data.plain_window import settled_for
+        from a2bgan.data.image_size import settled_for
         from a2bgan.training.config import load_config
 
         config = load_config(self.preset, None, self.settings)

@@ -43,7 +43,7 @@ def config(
         output.file.write(yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
         return
     rows = [
-        (one.name, json.dumps(one.value, default=str).strip('"'), one.allowed, one.meaning)
+        (one.name, json.dumps(one.value).strip('"'), one.allowed, one.meaning)
         for one in list_settings(made)
     ]
     if form is Form.MARKDOWN:

@@ -37,7 +37,7 @@ def check(
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
     from a2bgan.data.check import check_data, contact_sheet
-    from a2bgan.data.plain_window import settled_for
+    from a2bgan.data.image_size import settled_for
     from a2bgan.detection.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config
 

@@ -1,6 +1,7 @@
 """`a2bgan train`."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -302,9 +303,9 @@ def _open_repeated_run(
 
 
 def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "RunFolder":
+    from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import open_data, require_training_sets
-    from a2bgan.data.plain_window import settled_for
     from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
 
@@ -339,7 +340,14 @@ def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "Run
     refuse_impossible(config)  # before images are prepared, and an old run is deleted
     manifest = open_chosen(data, config.data, given.where, given.keep_identifiers)
     require_training_sets(manifest)
-    config = config.model_copy(update={"data": settled_for(config.data, manifest)})
+    settled = settled_for(config.data, manifest)
+    if config.data.size_by_images:
+        output.print(
+            f"trained at {settled.size} x {settled.size} pixels, by the size of the images; "
+            "--set data.size=N for another",
+            highlight=False,
+        )
+    config = config.model_copy(update={"data": settled})
     leaks = leaks_within(manifest)
     say_leaks(leaks, allowed=given.allow_leaks)
     return _create_run(out, config, manifest, leaks, overwrite=overwrite)
@@ -374,13 +382,40 @@ def _shown(averages: "Mapping[str, float]") -> dict[str, float]:
     return known or dict(list(averages.items())[:4])
 
 
+def _outlook(settings: "TrainConfig", report: "Report") -> str:
+    """How long the rest of a training takes, or how many steps its minutes allow.
+
+    By the steps so far, which are often a quarter off; no time of checkpoints is counted.
+    """
+    rate = report.steps_per_second
+    if settings.minutes is None:
+        assert settings.steps is not None
+        minutes = (settings.steps - report.step) / rate / 60
+        return f"about {minutes:.2g} more minutes, at {rate:.2g} steps a second"
+    seconds = 60 * settings.minutes
+    steps = report.step + rate * seconds * (1 - report.fraction)
+    said = f"about {float(f'{steps:.2g}'):.0f} steps in {settings.minutes:g} minutes"
+    least = settings.least_steps
+    if least is None or steps >= least:
+        return said
+    needed = (seconds * report.fraction + (least - report.step) / rate) / 60
+    return (
+        f"[yellow]{said}[/], and fewer than {least} are too few: stop and train longer, with "
+        f"--overwrite --set train.minutes={math.ceil(1.25 * needed)}"
+    )
+
+
 @contextmanager
 def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
     """A bar with steps/s, what is left, and the losses; warnings in words above it.
 
-    Where there is no terminal, a line for every tenth of the training instead.
+    Where there is no terminal, a line for every tenth of the training instead. After the first
+    steps, what they say of the whole.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from a2bgan.training.methods import METHODS
+    from a2bgan.training.methods.method import StepMethod
 
     columns = (
         BarColumn(),
@@ -390,12 +425,16 @@ def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
     )
     said = set[str]()
     tenths = 0
+    foretold = not issubclass(METHODS[config.method.name], StepMethod)
     shown_here = errors.is_terminal and _leads()
     with Progress(*columns, console=errors, disable=not shown_here) as bar:
         task = bar.add_task("", total=1.0, numbers="")
 
         def watch(report: "Report") -> None:
-            nonlocal tenths
+            nonlocal tenths, foretold
+            if not foretold and report.fraction < 1:
+                errors.print(_outlook(config.train, report), soft_wrap=True, highlight=False)
+            foretold = True
             shown = " ".join(f"{k} {v:.3f}" for k, v in _shown(report.averages).items())
             numbers = f"{report.steps_per_second:.1f} it/s  step {report.step}  {shown}"
             bar.update(task, completed=report.fraction, numbers=numbers)

@@ -281,10 +281,10 @@ def _check_formats(
 ) -> None:
     originals = [original for images in loaded.values() for original in images.originals]
     small = sum(min(original.height, original.width) < config.size for original in originals)
-    if small:
+    if 0 < small < len(originals):
         check.warnings.append(
-            f"{_images(small)} smaller than {config.size} x {config.size}, to be enlarged; "
-            "a smaller data.size loses nothing"
+            f"{_images(small)} smaller than {config.size} x {config.size}, to be enlarged, "
+            "which blurs them beside the others"
         )
     usual = {
         split: Counter(map(_depth_name, loaded[split].originals)).most_common(1)[0][0]

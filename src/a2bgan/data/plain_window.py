@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import ImageError, read_picture
 from a2bgan.data.slice_names import parse_slice
@@ -22,12 +21,6 @@ LOOKED_AT = 16
 PlainWindow = Literal["full", "percentile"]
 
 
-def settled_for(config: DataConfig, manifest: Manifest) -> DataConfig:
-    """`with_plain_window` by the images of training of a data set."""
-    rows = [*manifest.split("healthy"), *manifest.split("mixed")]
-    return with_plain_window(config, [row.path for row in rows])
-
-
 def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """The same with ``plain_window`` set by what most of the files are.
 
@@ -36,8 +29,7 @@ def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """
     if config.window != "auto" or config.plain_window is not None:
         return config
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int))
-    return _by_most(config, _types(config, [paths[k] for k in chosen.tolist()]))
+    return _by_most(config, _types(config, looked_at(paths)))
 
 
 def with_window_of_arrays(config: DataConfig, types: Iterable[np.dtype]) -> DataConfig:
@@ -45,6 +37,12 @@ def with_window_of_arrays(config: DataConfig, types: Iterable[np.dtype]) -> Data
     if config.window != "auto" or config.plain_window is not None:
         return config
     return _by_most(config, [np.dtype(np.uint8) if t.kind == "f" else t for t in types])
+
+
+def looked_at(paths: Sequence[Path]) -> list[Path]:
+    """The files that stand for all."""
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int))
+    return [paths[k] for k in chosen.tolist()]
 
 
 def _types(config: DataConfig, paths: Iterable[Path]) -> list[np.dtype]:

@@ -1,11 +1,19 @@
 """From an image of any size and depth to the fixed-size array the networks see."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from a2bgan.data import bounds
 from a2bgan.data.pixels_at_once import ALL_THREADS, LARGEST_PIXEL_COUNT
@@ -19,6 +27,9 @@ from a2bgan.data.readers import (
 
 DEFAULT_PERCENTS = (0.5, 99.5)
 
+LARGEST_BY_IMAGES = 256
+"""What ``size: auto`` is at most, and until the images are known."""
+
 # ITU-R BT.601, the weights Pillow uses for its own conversion to grey.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -29,7 +40,9 @@ _Part = Annotated[float, Field(ge=0, le=1)]
 class DataConfig(BaseModel):
     """The section `data` of a configuration: how images are brought to one size and range.
 
-    size: side of the square images in pixels, a multiple of 4, at least 32.
+    size: side of the square images in pixels, a multiple of 4, at least 32; or "auto": training
+        sets it by what its images are, see `a2bgan.data.image_size`.
+    size_by_images: whether `size` was "auto" and is not yet set.
     channels: 1 (grey; colour is reduced by luma) or 3 (colour; grey is repeated).
     crop_top: fraction of the height removed at the top (0 to 0.9), where X-rays carry text.
     square: "crop" keeps the central square, "pad" adds black borders, "stretch" changes the shape.
@@ -60,6 +73,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(default=64, ge=32, le=bounds.SIDE)
+    size_by_images: bool = Field(default=False, exclude=True)
     channels: Literal[1, 3] = 1
     crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
     square: Literal["crop", "pad", "stretch"] = "crop"
@@ -86,6 +100,17 @@ class DataConfig(BaseModel):
         if size % 4:
             raise ValueError("size must be a multiple of 4, because the networks halve it twice")
         return size
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_may_be_left_to_the_images(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("size") == "auto":
+            return {**values, "size": LARGEST_BY_IMAGES, "size_by_images": True}
+        return values
+
+    @field_serializer("size")
+    def _size_as_it_was_given(self, size: int) -> int | str:
+        return "auto" if self.size_by_images else size
 
     @field_validator("clahe")
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from a2bgan.data.image_size import with_size, with_size_of_shapes
 from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError
@@ -49,20 +50,33 @@ def preprocessed(images: Images, config: DataConfig, name: str) -> tuple[np.ndar
 
 
 def settled_by(config: DataConfig, *sets: Images) -> DataConfig:
-    """The configuration with its ``plain_window`` settled by images of training."""
+    """The configuration with its ``size`` and ``plain_window`` settled by images of training."""
     types: list[np.dtype] = []
+    shapes: list[tuple[int, ...]] = []
     paths: list[Path] = []
     for images in sets:
         each = [images] if isinstance(images, Array | str | Path) else images
         if not isinstance(each, Sequence):
             continue
-        types += [_as_numpy(image).dtype for image in each if isinstance(image, Array)]
-        paths += [Path(image) for image in each if isinstance(image, str | Path)]
+        for image in each:
+            if isinstance(image, Array):
+                types.append(_as_numpy(image).dtype)
+                shape = image.shape[1:] if isinstance(images, Array) else image.shape
+                shapes.append(_sides(shape))
+            elif isinstance(image, str | Path):
+                paths.append(Path(image))
     if types:
-        return with_window_of_arrays(config, types)
+        return with_window_of_arrays(with_size_of_shapes(config, shapes), types)
     with suppress(InputError):  # it is raised again where the images are read
-        return with_plain_window(config, [item.path for item in find_inputs(paths)])
+        found = [item.path for item in find_inputs(paths)]
+        return with_plain_window(with_size(config, found), found)
     return config
+
+
+def _sides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Height and width of an image whose channels come first, last or not at all."""
+    first = len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)
+    return tuple(shape[1:] if first else shape[:2])
 
 
 def _from_files(

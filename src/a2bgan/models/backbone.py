@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from timm.models import get_pretrained_cfg
@@ -126,7 +127,7 @@ class Backbone(nn.Module):
         """
         side = self.input_size
         if x.shape[-2:] != (side, side):
-            x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
+            x = _resized(x, side)
         x = ((x + 1) / 2 - self.mean) / self.std
         x = x.contiguous(memory_format=torch.channels_last)
         return [self._ordered(found).to(x.dtype) for found in self.features(x)]
@@ -165,6 +166,27 @@ def _spread(blocks: int, count: int) -> tuple[int, ...]:
     if count > blocks:
         raise ValueError(f"it has {blocks} blocks")
     return tuple(round((i + 1) * blocks / count) - 1 for i in range(count))
+
+
+def _resized(x: Tensor, side: int) -> Tensor:
+    """Images (N, C, H, W) at another size, antialiased.
+
+    Exported as two products of matrices, which all runtimes compute alike: OpenVINO leaves out
+    ONNX's antialiasing.
+    """
+    if not torch.compiler.is_exporting():
+        return functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
+    rows, columns = (_triangles(length, side) for length in x.shape[-2:])
+    return rows @ x @ columns.T
+
+
+def _triangles(before: int, after: int) -> Tensor:
+    """(after, before): the weights of antialiased bilinear interpolation along one side."""
+    scale = before / after
+    centres = (np.arange(after)[:, np.newaxis] + 0.5) * scale
+    distance = np.abs(np.arange(before) + 0.5 - centres) / max(scale, 1.0)
+    weights = np.clip(1 - distance, 0, None)
+    return torch.tensor(weights / weights.sum(1, keepdims=True), dtype=torch.float32)
 
 
 @contextmanager

@@ -25,13 +25,14 @@ class Setting:
 
 def list_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
     """Every setting below a section, in the order of the classes."""
+    values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from list_settings(value, f"{prefix}{name}.")
-        else:
+        part = getattr(section, name)
+        if isinstance(part, BaseModel):
+            yield from list_settings(part, f"{prefix}{name}.")
+        elif not field.exclude:
             allowed = ", ".join([*_kinds(field.annotation), *_bounds(field.metadata)])
-            yield Setting(f"{prefix}{name}", value, allowed, field.description or "")
+            yield Setting(f"{prefix}{name}", values[name], allowed, field.description or "")
 
 
 def unknown_setting(section: type[BaseModel], place: Sequence[str]) -> str:
