@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 
 BOUNDS = {Ge: (">=", "ge"), Gt: (">", "gt"), Le: ("<=", "le"), Lt: ("<", "lt")}
 
+SAFETY = 1000
+"""Upper bounds from here on only keep absurd numbers out; they are not listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -83,5 +86,7 @@ def _bounds(metadata: Sequence[Any]) -> list[str]:
             found += _bounds(item.metadata)
         elif type(item) in BOUNDS:
             sign, name = BOUNDS[type(item)]
-            found.append(f"{sign} {getattr(item, name)}")
+            limit = getattr(item, name)
+            if abs(limit) < SAFETY:
+                found.append(f"{sign} {limit}")
     return found
