@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from a2bgan.detection.calibration import Calibration
     from a2bgan.detection.prediction import Input
     from a2bgan.detection.trained import Trained
-    from a2bgan.serving.cases import Cases
+    from a2bgan.serving.reading_room.cases import Cases
     from a2bgan.training.run_folder import RunFolder
 
 
@@ -51,8 +51,8 @@ def serve(
     try:
         import uvicorn
 
-        from a2bgan.serving.app import make_app
-        from a2bgan.serving.shown import Room
+        from a2bgan.serving.reading_room.app import make_app
+        from a2bgan.serving.reading_room.room import Room
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "fastapi", "starlette"):
             raise
@@ -61,12 +61,12 @@ def serve(
         ) from None
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained import load_trained
-    from a2bgan.serving.access import Access
-    from a2bgan.serving.cases import find_cases
-    from a2bgan.serving.impatient_protocol import MOST_CONNECTIONS, ImpatientProtocol
-    from a2bgan.serving.listening import listen
-    from a2bgan.serving.room import ROOM, open_room
-    from a2bgan.serving.verdicts import Verdicts
+    from a2bgan.serving.private_folder import open_private
+    from a2bgan.serving.reading_room.access import Access
+    from a2bgan.serving.reading_room.cases import find_cases
+    from a2bgan.serving.reading_room.http_server import MOST_CONNECTIONS, ImpatientProtocol
+    from a2bgan.serving.reading_room.http_socket import listen
+    from a2bgan.serving.reading_room.verdicts import Verdicts
     from a2bgan.training.checkpoint import list_checkpoints
     from a2bgan.training.run_folder import RunFolder
 
@@ -75,7 +75,9 @@ def serve(
     chosen = TagFilter(where) if where else None
     folder = RunFolder.open(run)
     access = Access(host, port, token)
-    with open_room(run / ROOM if room is None else room) as place:
+    with open_private(
+        run / "reading-room" if room is None else room, "reading room", "--room"
+    ) as place:
         verdicts = Verdicts(place / "verdicts.sqlite")
         trained, cases, calibration = None, None, None
         if list_checkpoints(folder.checkpoints):
@@ -114,7 +116,7 @@ def _open_cases(
     """The cases, scored before the server starts where that was not done, with a bar."""
     from rich.progress import Progress
 
-    from a2bgan.serving.cases import open_cases
+    from a2bgan.serving.reading_room.cases import open_cases
 
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(inputs), visible=False)

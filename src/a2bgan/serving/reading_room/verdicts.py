@@ -13,7 +13,7 @@ from typing import Literal
 
 from a2bgan.errors import InputError
 from a2bgan.report.written_names import no_formula
-from a2bgan.serving.cases import Case
+from a2bgan.serving.reading_room.cases import Case
 
 Answer = Literal["normal", "abnormal", "unsure"]
 LABELS: dict[Answer | None, str] = {"normal": "0", "abnormal": "1", "unsure": "", None: ""}

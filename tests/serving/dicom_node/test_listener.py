@@ -21,14 +21,14 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage
 
-import a2bgan.serving.dicom_sender as dicom_sender
+import a2bgan.serving.dicom_node.sender as dicom_sender
 from a2bgan.detection.trained import load_trained
-from a2bgan.serving.dicom_queue import Queue
-from a2bgan.serving.dicom_scorer import Scorer
-from a2bgan.serving.dicom_sender import Receiver, Sender
+from a2bgan.serving.dicom_node.queue import Queue
+from a2bgan.serving.dicom_node.scorer import Scorer
+from a2bgan.serving.dicom_node.sender import Receiver, Sender
 from a2bgan.training.run_folder import RunFolder
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "listener_kills.py"
+BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "listener_kills.py"
 SECRETS = ("Doe", "MRN-0815", "19700101", "ACC-17")
 
 

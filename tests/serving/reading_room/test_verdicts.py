@@ -1,8 +1,8 @@
 import csv
 import io
 
-from a2bgan.serving.cases import Case
-from a2bgan.serving.verdicts import Verdicts
+from a2bgan.serving.reading_room.cases import Case
+from a2bgan.serving.reading_room.verdicts import Verdicts
 
 
 def test_of_an_export_only_names_are_as_they_are(tmp_path):

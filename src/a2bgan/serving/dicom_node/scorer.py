@@ -13,7 +13,7 @@ from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
 from a2bgan.serving.decoder import Decoder
-from a2bgan.serving.dicom_queue import Queue
+from a2bgan.serving.dicom_node.queue import Queue
 
 SECONDS = 60.0
 """In which an image must have been decoded."""

@@ -5,8 +5,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
-from a2bgan.serving.access import Access
-from a2bgan.serving.app import make_app
+from a2bgan.serving.reading_room.access import Access
+from a2bgan.serving.reading_room.app import make_app
 
 REQUESTS = 12
 """Of each kind to each operation."""

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from a2bgan.serving.access import Access
+from a2bgan.serving.reading_room.access import Access
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -22,16 +22,16 @@ from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.report.pictures import OPAQUE_FROM, map_colours
 from a2bgan.report.thresholds import say_outliers
-from a2bgan.serving.access import Access
-from a2bgan.serving.cases import Cases
-from a2bgan.serving.gate import Gate
-from a2bgan.serving.operating_points import operating_points, p_values
-from a2bgan.serving.progress import training_progress
-from a2bgan.serving.room import inside
-from a2bgan.serving.shown import Room
-from a2bgan.serving.uploads import SUFFIXES, Limits, Uploads
-from a2bgan.serving.verdicts import Answer, DiskFullError
-from a2bgan.serving.worklist import Show, Sort, Worklist
+from a2bgan.serving.private_folder import inside
+from a2bgan.serving.reading_room.access import Access
+from a2bgan.serving.reading_room.cases import Cases
+from a2bgan.serving.reading_room.gate import Gate
+from a2bgan.serving.reading_room.operating_points import operating_points, p_values
+from a2bgan.serving.reading_room.progress import training_progress
+from a2bgan.serving.reading_room.room import Room
+from a2bgan.serving.reading_room.uploads import SUFFIXES, Limits, Uploads
+from a2bgan.serving.reading_room.verdicts import Answer, DiskFullError
+from a2bgan.serving.reading_room.worklist import Show, Sort, Worklist
 
 UPLOAD = "/api/uploads"
 PAGE = 100
@@ -102,7 +102,7 @@ def make_app(
     )
     _quiet_errors(app)
     static = {
-        name: files("a2bgan.serving").joinpath("static", name).read_bytes()
+        name: files("a2bgan.serving.reading_room").joinpath("static", name).read_bytes()
         for name in ("index.html", *STATIC)
     }
 

@@ -8,8 +8,8 @@ import pytest
 
 uvicorn = pytest.importorskip("uvicorn")
 
-from a2bgan.serving import impatient_protocol  # noqa: E402
-from a2bgan.serving.impatient_protocol import MOST_CONNECTIONS, ImpatientProtocol  # noqa: E402
+from a2bgan.serving.reading_room import http_server  # noqa: E402
+from a2bgan.serving.reading_room.http_server import MOST_CONNECTIONS, ImpatientProtocol  # noqa: E402
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -23,7 +23,7 @@ async def app(scope, receive, send):
 
 @pytest.fixture
 def address(monkeypatch):
-    monkeypatch.setattr(impatient_protocol, "SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             app, http=ImpatientProtocol, log_level="critical", lifespan="off",

@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from a2bgan.errors import InputError
-from a2bgan.serving.dicom_queue import Queue
+from a2bgan.serving.dicom_node.queue import Queue
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds until the next try; doubled each time."""

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from a2bgan.serving.cases import Case
-from a2bgan.serving.operating_points import flagged
-from a2bgan.serving.shown import Room
+from a2bgan.serving.reading_room.cases import Case
+from a2bgan.serving.reading_room.operating_points import flagged
+from a2bgan.serving.reading_room.room import Room
 
 Show = Literal[
     "all", "flagged", "unflagged", "changed", "unread", "normal", "abnormal", "unsure", "failed"

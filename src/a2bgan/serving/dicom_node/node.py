@@ -27,7 +27,7 @@ from a2bgan.data.dicom import read_header, readable_transfer_syntaxes
 from a2bgan.data.readers import ImageError
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MANUFACTURER
-from a2bgan.serving.dicom_queue import Queue
+from a2bgan.serving.dicom_node.queue import Queue
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # PS3.4, B.2.3
 

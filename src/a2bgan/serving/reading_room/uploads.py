@@ -11,9 +11,9 @@ from fastapi import HTTPException
 
 from a2bgan.data.readers import READERS, ImageError, is_volume
 from a2bgan.detection.prediction import Input, Prediction
-from a2bgan.serving.cases import planes_of
 from a2bgan.serving.decoder import Decoder
-from a2bgan.serving.shown import Room
+from a2bgan.serving.reading_room.cases import planes_of
+from a2bgan.serving.reading_room.room import Room
 
 KEPT = 16
 """Uploads whose pictures stay in memory."""

@@ -12,12 +12,12 @@ from a2bgan.data.tag_filter import TagFilter
 from a2bgan.detection.detector import Detector
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError
-from a2bgan.serving import cases as module
-from a2bgan.serving.access import Access
-from a2bgan.serving.app import make_app
-from a2bgan.serving.cases import Cases, find_cases, open_cases
-from a2bgan.serving.shown import Room
-from a2bgan.serving.verdicts import Verdicts
+from a2bgan.serving.reading_room import cases as module
+from a2bgan.serving.reading_room.access import Access
+from a2bgan.serving.reading_room.app import make_app
+from a2bgan.serving.reading_room.cases import Cases, find_cases, open_cases
+from a2bgan.serving.reading_room.room import Room
+from a2bgan.serving.reading_room.verdicts import Verdicts
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
 

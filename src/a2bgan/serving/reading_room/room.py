@@ -5,8 +5,8 @@ from pathlib import Path
 
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.trained import Trained
-from a2bgan.serving.cases import Cases
-from a2bgan.serving.verdicts import Verdicts
+from a2bgan.serving.reading_room.cases import Cases
+from a2bgan.serving.reading_room.verdicts import Verdicts
 from a2bgan.training.run_folder import RunFolder
 
 

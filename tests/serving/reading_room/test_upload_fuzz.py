@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "upload_fuzz.py"
+BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "upload_fuzz.py"
 
 
 def test_damaged_files_are_refused_or_read_but_break_nothing(run, tmp_path):

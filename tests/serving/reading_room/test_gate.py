@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from a2bgan.serving.access import Access
-from a2bgan.serving.app import make_app
-from a2bgan.serving.gate import LARGEST_TEXT, Gate
-from a2bgan.serving.uploads import Limits
+from a2bgan.serving.reading_room.access import Access
+from a2bgan.serving.reading_room.app import make_app
+from a2bgan.serving.reading_room.gate import LARGEST_TEXT, Gate
+from a2bgan.serving.reading_room.uploads import Limits
 
 PRIVATE = [
     ("GET", "/api/room"),

@@ -1,4 +1,4 @@
-"""The folder of a reading room or another server, and the lock that one server holds."""
+"""The folder of a reading room or a DICOM node, and the lock that one server holds."""
 
 import errno
 import fcntl
@@ -12,12 +12,9 @@ from pathlib import Path
 from a2bgan.data.links import refuse_links
 from a2bgan.errors import InputError
 
-ROOM = "reading-room"
-"""The room's folder in a run."""
-
 
 @contextmanager
-def open_room(folder: Path, what: str = "reading room", option: str = "--room") -> Iterator[Path]:
+def open_private(folder: Path, what: str, option: str) -> Iterator[Path]:
     """A folder that is this process's alone until the block ends; made if it is not there.
 
     what, option: who uses it and how another is chosen, for the messages.

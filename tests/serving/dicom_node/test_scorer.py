@@ -10,8 +10,8 @@ from pydicom.dataelem import DataElement
 
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import PassingImageError
-from a2bgan.serving.dicom_queue import Queue
-from a2bgan.serving.dicom_scorer import Scorer
+from a2bgan.serving.dicom_node.queue import Queue
+from a2bgan.serving.dicom_node.scorer import Scorer
 
 FOUND = SimpleNamespace(
     scores=torch.ones(1),
@@ -61,7 +61,7 @@ def test_a_fault_that_may_pass_is_tried_again_and_never_unusable(tmp_path, monke
     scorer = Scorer(
         queue, trained, send=True, keep_identifiers=True, stop=threading.Event(), log=said.append
     )
-    monkeypatch.setattr("a2bgan.serving.dicom_scorer.PAUSE", 0)
+    monkeypatch.setattr("a2bgan.serving.dicom_node.scorer.PAUSE", 0)
 
     def fails(_):
         raise PassingImageError("not enough memory")

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from a2bgan.serving.access import Access
-from a2bgan.serving.app import make_app
-from a2bgan.serving.cases import Pictures
+from a2bgan.serving.reading_room.access import Access
+from a2bgan.serving.reading_room.app import make_app
+from a2bgan.serving.reading_room.cases import Pictures
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

@@ -31,7 +31,7 @@ from a2bgan.data.atomic_folder import sync
 from a2bgan.data.links import refuse_links
 from a2bgan.data.readers import is_hidden
 from a2bgan.errors import InputError
-from a2bgan.serving.room import make_private
+from a2bgan.serving.private_folder import make_private
 
 RESERVE = 128 * 2**20
 """Bytes that stay free on the disk for results and the ledger."""
@@ -40,7 +40,7 @@ PLACES = ("tmp", "received", "outbox", "results", "unusable")
 
 
 class Queue:
-    """The queue of one node. Safe for threads; for one process at a time (`open_room`).
+    """The queue of one node. Safe for threads; for one process at a time (`open_private`).
 
     Raises InputError if the folder cannot be used.
     """

@@ -22,11 +22,11 @@ from pydicom.uid import (
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
-import a2bgan.serving.dicom_queue as dicom_queue
+import a2bgan.serving.dicom_node.queue as dicom_queue
 from a2bgan.data.dicom import readable_transfer_syntaxes
 from a2bgan.data.readers import read_image
-from a2bgan.serving.dicom_node import Allowed, Limits, Node
-from a2bgan.serving.dicom_queue import Queue
+from a2bgan.serving.dicom_node.node import Allowed, Limits, Node
+from a2bgan.serving.dicom_node.queue import Queue
 
 SECRETS = ("Doe", "MRN", "19700101", "ACC-17", "1.2.3.4.5")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from a2bgan.errors import InputError
-from a2bgan.serving.access import Access
+from a2bgan.serving.reading_room.access import Access
 
 LONG = "0123456789abcdef"
 

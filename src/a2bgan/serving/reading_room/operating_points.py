@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from a2bgan.detection import conformal
 from a2bgan.detection.calibration import Calibration
-from a2bgan.serving.cases import Case
+from a2bgan.serving.reading_room.cases import Case
 
 HIGHEST_RATE = 0.5
 MOST_POINTS = 200

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import a2bgan.serving.dicom_queue as dicom_queue
+import a2bgan.serving.dicom_node.queue as dicom_queue
 from a2bgan.errors import InputError
-from a2bgan.serving.dicom_queue import Queue
+from a2bgan.serving.dicom_node.queue import Queue
 
 UID = "1.2.840.99.1"
 
