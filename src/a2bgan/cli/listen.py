@@ -67,10 +67,10 @@ def listen(
         ) from None
     from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.trained import load_trained
+    from a2bgan.serving.addresses import is_loopback
     from a2bgan.serving.dicom_node.queue import Queue
     from a2bgan.serving.dicom_node.scorer import Scorer
     from a2bgan.serving.private_folder import open_private
-    from a2bgan.serving.reading_room.access import is_loopback
     from a2bgan.training.run_folder import RunFolder
 
     for option, title in (("--aet", aet), *(("--allow-ae", title) for title in allow_ae or ())):

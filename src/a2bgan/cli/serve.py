@@ -46,11 +46,33 @@ def serve(
         float, typer.Option(min=0.001, max=0.5, help="Where the threshold's slider starts.")
     ] = 0.05,
     where: WhereOption = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Certificate chain for HTTPS, a PEM file; with --key.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The certificate's key, a PEM file without a password.")
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="What paths begin with at a proxy, as in /room.", show_default="/")
+    ] = "",
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded headers count; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host name that readers use, such as the proxy's; may be repeated.",
+            show_default="this machine's own",
+        ),
+    ] = None,
 ) -> None:
     """Read a run's cases in the browser: worklist, healthy twins, threshold, verdicts."""
     try:
-        import uvicorn
-
+        from a2bgan.serving.reading_room import http_server
         from a2bgan.serving.reading_room.app import make_app
         from a2bgan.serving.reading_room.room import Room
     except ModuleNotFoundError as error:
@@ -61,11 +83,10 @@ def serve(
         ) from None
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained import load_trained
+    from a2bgan.serving.addresses import parse_networks
     from a2bgan.serving.private_folder import open_private
     from a2bgan.serving.reading_room.access import Access
     from a2bgan.serving.reading_room.cases import find_cases
-    from a2bgan.serving.reading_room.http_server import MOST_CONNECTIONS, ImpatientProtocol
-    from a2bgan.serving.reading_room.http_socket import listen
     from a2bgan.serving.reading_room.verdicts import Verdicts
     from a2bgan.training.checkpoint import list_checkpoints
     from a2bgan.training.run_folder import RunFolder
@@ -74,7 +95,15 @@ def serve(
         refuse_where_without_data(where)
     chosen = TagFilter(where) if where else None
     folder = RunFolder.open(run)
-    access = Access(host, port, token)
+    proxies = parse_networks("--proxy", proxy or ())
+    access = Access(
+        host, port, token, names=name or (), root_path=root_path, proxied=bool(proxies)
+    )  # fmt: skip
+    if (certificate is None) != (key is None):
+        raise InputError("--certificate and --key belong together; give both")
+    tls = None if certificate is None or key is None else (certificate, key)
+    if tls is not None:
+        http_server.check_certificate(*tls)
     with open_private(
         run / "reading-room" if room is None else room, "reading room", "--room"
     ) as place:
@@ -94,16 +123,12 @@ def serve(
             access,
             log=lambda line: errors.print(escape(line), soft_wrap=True, highlight=False),
         )
-        with listen(host, port) as socket:
+        with http_server.listen(host, port, proxies=proxies, encrypted=tls is not None) as door:
             address = f"[{host}]" if ":" in host else host
-            output.print(f"reading room: http://{address}:{port}/  (ends with Ctrl+C)")
-            config = uvicorn.Config(
-                app, log_level="critical", access_log=False, server_header=False,
-                limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=15,
-                timeout_graceful_shutdown=3, ws="none", http=ImpatientProtocol,
-            )  # fmt: skip
+            scheme = "http" if tls is None else "https"
+            output.print(f"reading room: {scheme}://{address}:{port}/  (ends with Ctrl+C)")
             try:
-                uvicorn.Server(config).run(sockets=[socket])
+                http_server.run(http_server.make_server(app, door, proxies=proxies, tls=tls), door)
             except KeyboardInterrupt:
                 pass  # asked to end, and it has ended
             finally:

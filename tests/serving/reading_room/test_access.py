@@ -20,6 +20,29 @@ def test_loopback_needs_none(host):
     assert Access(host, 8080).admits({})
 
 
+def test_behind_a_proxy_a_token_is_needed_on_any_host():
+    for options in ({"proxied": True}, {"names": ["a.example"]}, {"root_path": "/x"}):
+        with pytest.raises(InputError, match="give --token"):
+            Access("127.0.0.1", 8080, **options)
+        access = Access("127.0.0.1", 8080, LONG, **options)
+        assert access.knows_host("a.example:80") == ("names" in options)
+        assert not access.knows_host("b.example")
+        assert not access.admits({})
+
+
+@pytest.mark.parametrize("path", ["/x", "/a/b-c.d", ""])
+def test_root_paths(path):
+    assert Access("127.0.0.1", 8080, LONG, root_path=path).root_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "x", "/x/", "//x", "/api", "/static/x", "/a b", "/../x", "/x;Secure", "/a\n"]
+)
+def test_paths_that_a_proxy_could_not_take_off_are_refused(path):
+    with pytest.raises(InputError, match="--root-path"):
+        Access("127.0.0.1", 8080, LONG, root_path=path)
+
+
 def test_names_that_point_here_are_not_this_server():
     own = Access("127.0.0.1", 8080)
     for name in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080", "LOCALHOST"):

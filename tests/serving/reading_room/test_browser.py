@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -86,9 +88,20 @@ def visit(browser):
     assert complaints == []
 
 
+def outlined(room):
+    """A room whose map of case 36 has a square, with a calibrated contour; no other has a value."""
+    planes = np.array(room.cases._planes)
+    planes[:, -1] = 0
+    planes[36, -1, 8:24, 8:24] = 65535
+    room.cases._planes = planes
+    return replace(room, calibration=replace(room.calibration, pixel_threshold=0.15))
+
+
 @pytest.fixture
 def page(make_room, visit):
-    with served(make_room(230)) as address:
+    room = make_room(230)
+    calibration = replace(room.calibration, pixel_threshold=0.15)
+    with served(replace(room, calibration=calibration)) as address:
         yield visit(address)
 
 
@@ -261,6 +274,60 @@ def test_twin_difference_threshold_and_wipe(page):
     assert inverted[0] == pytest.approx(255 - own[0], abs=1)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_contour_is_drawn_over_the_picture_and_explained(make_room, visit, width):
+    with served(outlined(make_room())) as address:
+        page = visit(address, width, 800)
+        page.click("text=scan-0036.png")
+        loaded(page)
+        page.click("#smooth")
+        edge, inside = (0.25, 0.52), (0.5, 0.52)
+        before = pixel(page, "input", *inside)
+        assert not is_yellow(pixel(page, "input", *edge))
+        page.click("#contour")
+        assert is_yellow(pixel(page, "input", *edge))
+        assert pixel(page, "input", *inside) == before
+        assert legend(page) > 0
+        page.keyboard.press("l")
+        assert page.get_attribute("#contour", "aria-pressed") == "false"
+        assert not is_yellow(pixel(page, "input", *edge))
+        assert legend(page) == 0
+        page.keyboard.press("l")
+        page.keyboard.press("j")  # a case without a region
+        until(page, "document.querySelector('#case-name').textContent === 'scan-0035.png'")
+        page.wait_for_timeout(300)
+        assert not is_yellow(pixel(page, "input", *edge))
+        assert legend(page) > 0  # says that there is none
+
+
+def test_without_a_calibrated_contour_there_is_no_control(make_room, visit):
+    with served(make_room()) as address:
+        page = visit(address)
+        loaded(page)
+        assert page.is_hidden("#contour")
+        page.keyboard.press("l")
+        assert legend(page) == 0
+
+
+def is_yellow(colour):
+    red, green, blue, _ = colour
+    return red > 150 and green > 120 and blue < 100
+
+
+def legend(page):
+    """Yellow pixels where the legend's piece of line is."""
+    return page.evaluate(
+        """async () => {
+          for (let k = 0; k < 2; k++) await new Promise(requestAnimationFrame);
+          const canvas = document.querySelector("canvas[data-kind=input]");
+          const { data } = canvas.getContext("2d").getImageData(8, 30, 20, 8);
+          return [...Array(160).keys()].filter(
+            (k) => data[4 * k] > 200 && data[4 * k + 1] > 150 && data[4 * k + 2] < 80
+          ).length;
+        }"""
+    )
+
+
 def test_verdict_and_note_are_kept_and_exported(page, tmp_path):
     page.click("text=scan-0226.png")
     page.click("[data-answer=abnormal]")
@@ -314,7 +381,8 @@ def test_every_key_does_what_the_help_says(page):
         ("p", pressed("#tool-pan"), "true"), ("t", value("#blend"), "100"),
         ("B", value("#blend"), "90"), ("b", value("#blend"), "100"),
         ("w", pressed("#wipe"), "true"), ("d", value("#opacity"), "10"),
-        ("D", value("#opacity"), "0"), ("m", value("#threshold"), "5"),
+        ("l", pressed("#contour"), "true"), ("D", value("#opacity"), "0"),
+        ("m", value("#threshold"), "5"),
         ("M", value("#threshold"), "0"), ("g", view, "training"), ("g", view, "cases"),
         ("v", is_open("#report"), True), ("Escape", is_open("#report"), False),
         ("?", is_open("#help"), True), ("Escape", is_open("#help"), False),
@@ -337,12 +405,12 @@ def test_every_key_does_what_the_help_says(page):
         page.wait_for_timeout(30)
     tried = {key for key, _, _ in steps} | {*"HLKJ", "o"}
     known = page.evaluate(
-        "import('/static/keys.js').then(m => m.KEYS.flatMap(row => [row[3], row[4]].flat()))"
+        "import('./static/keys.js').then(m => m.KEYS.flatMap(row => [row[3], row[4]].flat()))"
     )
     assert {key for key in known if key} <= tried
     page.keyboard.press("?")
     assert page.locator("#keys dt").count() == page.evaluate(
-        "import('/static/keys.js').then(m => m.KEYS.filter(row => row.length > 1).length)"
+        "import('./static/keys.js').then(m => m.KEYS.filter(row => row.length > 1).length)"
     )
 
 

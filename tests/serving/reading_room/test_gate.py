@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 import uvicorn
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app
 from a2bgan.serving.reading_room.gate import LARGEST_TEXT, Gate
-from a2bgan.serving.reading_room.uploads import Limits
+from a2bgan.serving.reading_room.uploads import Limits, Uploads
 
 PRIVATE = [
     ("GET", "/api/room"),
@@ -20,6 +21,7 @@ PRIVATE = [
     ("GET", "/api/cases/0"),
     ("GET", "/api/cases/0/thumbnail"),
     ("GET", "/api/cases/0/pixels"),
+    ("GET", "/api/cases/0/contours"),
     ("PUT", "/api/cases/0/verdict"),
     ("GET", "/api/verdicts.csv"),
     ("POST", "/api/uploads?suffix=.png"),
@@ -64,6 +66,75 @@ def test_the_login_gives_a_cookie_that_scripts_and_other_sites_do_not_have(guard
     assert guarded.get("/api/room").status_code == 200
 
 
+def test_whether_it_is_up_is_said_to_everybody_and_nothing_else(guarded):
+    strange = {"host": "backend", "origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+    for headers in ({}, strange):
+        answer = guarded.get("/healthz", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"status": "up"})
+        assert answer.headers["content-security-policy"]
+    assert guarded.head("/healthz").status_code == 200
+    assert guarded.post("/healthz", headers=strange).status_code == 403
+
+
+@pytest.fixture
+def proxied(room, token):
+    """A function that asks for a path at a proxy's name, by https or not."""
+    access = Access("127.0.0.1", 8080, token, names=["Rooms.example"], root_path="/x")
+    app = make_app(room, access)
+    with ExitStack() as stack:
+        clients = {
+            scheme: stack.enter_context(TestClient(app, base_url=f"{scheme}://rooms.example"))
+            for scheme in ("http", "https")
+        }
+        yield lambda method, path, scheme="https", **options: clients[scheme].request(
+            method, path, follow_redirects=False, **options
+        )
+
+
+def test_behind_a_proxy_paths_work_with_the_root_path_and_without(proxied, token):
+    bearer = {"authorization": f"Bearer {token}"}
+    for root in ("/x", ""):
+        assert "main.js" in proxied("GET", f"{root}/").text
+        assert proxied("GET", f"{root}/static/main.js").status_code == 200
+        assert proxied("GET", f"{root}/healthz").json() == {"status": "up"}
+        assert proxied("GET", f"{root}/api/room").status_code == 401
+        assert proxied("GET", f"{root}/report").status_code == 401
+        assert proxied("GET", f"{root}/api/room", headers=bearer).status_code == 200
+        headers = {**bearer, "origin": "https://evil.example"}
+        assert proxied("GET", f"{root}/api/room", headers=headers).status_code == 403
+        assert proxied("GET", f"{root}/api/room/", headers=bearer).status_code == 404
+        assert proxied("GET", f"{root}/", headers={"host": "evil.example"}).status_code == 403
+    answer = proxied("GET", "/x")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/x/")
+    assert proxied("GET", "/y/api/room", headers=bearer).status_code == 404
+
+
+def test_the_cookie_stays_with_the_room_and_with_https(proxied, token):
+    for scheme in ("https", "http"):
+        answer = proxied("POST", "/x/api/login", scheme, json={"token": token})
+        cookie = answer.headers["set-cookie"]
+        assert "Path=/x;" in cookie
+        assert ("Secure" in cookie) == (scheme == "https")
+
+
+def test_one_address_leaves_places_for_the_uploads_of_others(room):
+    from fastapi import HTTPException
+
+    uploads = Uploads(room, Limits())
+    with ExitStack() as stack:
+        for client in ("10.0.0.1", "10.0.0.1", "10.0.0.2"):
+            stack.enter_context(uploads.place(client))
+        with pytest.raises(HTTPException) as refused:
+            stack.enter_context(uploads.place("10.0.0.1"))
+        assert refused.value.status_code == 429
+        stack.enter_context(uploads.place("10.0.0.3"))
+        with pytest.raises(HTTPException):
+            stack.enter_context(uploads.place("10.0.0.4"))
+    with uploads.place("10.0.0.1"):
+        pass
+    uploads.close()
+
+
 def test_the_page_itself_holds_nothing(guarded):
     page = guarded.get("/")
     assert page.status_code == 200
@@ -87,7 +158,7 @@ def test_every_answer_has_the_headers(client, path):
 
 def test_pages_have_no_inline_script_or_style_and_fetch_nothing_else(client):
     page = client.get("/").text
-    assert page.count("<script") == page.count('<script type="module" src="/static/')
+    assert page.count("<script") == page.count('<script type="module" src="static/')
     assert "<style" not in page
     assert "style=" not in page
     assert "onclick" not in page

@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter, label
+from skimage.draw import polygon
 from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import read_manifest
@@ -81,6 +83,36 @@ def test_pixels_are_what_was_stored(client, room):
     assert client.get("/api/cases/39/pixels").status_code == 404
 
 
+def test_contours_are_those_that_predict_draws(room, client):
+    assert client.get("/api/room").json()["contour"] is None
+    assert client.get("/api/cases/5/contours").json() == []
+    peak = room.cases.cases[5].peak
+    planes = np.load(room.folder / "cases/planes.npy")[5]
+    smooth = gaussian_filter(planes[2].astype(np.float64), 3)
+    planes[2] = np.rint(smooth / smooth.max() * 65535)
+    room.cases._planes = np.where(np.arange(40)[:, None, None, None] == 5, planes, 0)
+    threshold = 0.9 * peak
+    calibration = replace(room.calibration, pixel_threshold=threshold)
+    app = make_app(replace(room, calibration=calibration), Access("127.0.0.1", 8080))
+    with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+        assert client.get("/api/room").json()["contour"] == {"rate": 0.05, "colour": "#ffd400"}
+        lines = client.get("/api/cases/5/contours").json()
+        assert client.get("/api/cases/6/contours").json() == []
+        assert client.get("/api/cases/39/contours").status_code == 404
+    # Inside of the lines are the pixels of the regions, counted another way.
+    drawn = np.zeros((32, 32), dtype=bool)
+    for line in lines:
+        assert line[0] == line[-1]
+        rows, columns = polygon([32 * y - 0.5 for _, y in line], [32 * x - 0.5 for x, _ in line])
+        inside = (rows >= 0) & (rows < 32) & (columns >= 0) & (columns < 32)
+        drawn[rows[inside], columns[inside]] ^= True
+    values = planes[2] / 65535 * peak
+    number, _ = label(values > threshold / 2)
+    seeds = np.unique(number[values > threshold])
+    assert drawn.sum() > 3
+    np.testing.assert_array_equal(drawn, np.isin(number, seeds[seeds > 0]))
+
+
 def test_verdicts_come_back_survive_and_become_labels(client, room):
     url = "/api/cases/{}/verdict"
     for number, answer, note in (
@@ -143,6 +175,7 @@ def test_a_dropped_file_is_scored_like_any_other(client, run, make_texture, tmp_
     difference = detector.difference(tmp_path / "image.png")[0]
     np.testing.assert_allclose(planes[2] * found["peak"], difference, atol=1e-4)
     assert client.get("/api/uploads/99/pixels").status_code == 404
+    assert found["contours"] == []
 
 
 def test_what_cannot_be_scored_is_said_in_a_few_words(client, make_texture):

@@ -1,7 +1,6 @@
 """The receiving side of a DICOM node: C-ECHO and C-STORE, within limits."""
 
 import errno
-import ipaddress
 import logging
 import re
 import socket
@@ -27,6 +26,7 @@ from a2bgan.data.dicom import read_header, readable_transfer_syntaxes
 from a2bgan.data.readers import ImageError
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MANUFACTURER
+from a2bgan.serving.addresses import Network, is_in, parse_networks
 from a2bgan.serving.dicom_node.queue import Queue
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # PS3.4, B.2.3
@@ -37,8 +37,6 @@ _NEEDED = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 # What pynetdicom has to say can quote what it received.
 logging.getLogger("pynetdicom").propagate = False
 _config.LOG_HANDLER_LEVEL = "none"
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +67,7 @@ class Allowed:
     @classmethod
     def parse(cls, aets: Sequence[str], peers: Sequence[str]) -> "Allowed":
         """Raises InputError for what is no address or network."""
-        networks = []
-        for peer in peers:
-            try:
-                networks.append(ipaddress.ip_network(peer, strict=False))
-            except ValueError:
-                raise InputError(
-                    f"--allow-peer {peer}: not an address or network; "
-                    "give one like 10.0.0.2 or 10.0.0.0/24"
-                ) from None
-        return cls(tuple(aet.strip() for aet in aets), tuple(networks))
+        return cls(tuple(aet.strip() for aet in aets), parse_networks("--allow-peer", peers))
 
     def knows(self, aet: str | None) -> bool:
         """Whether a calling AE title is allowed."""
@@ -86,10 +75,7 @@ class Allowed:
 
     def admits(self, address: str) -> bool:
         """Whether a peer's address is allowed."""
-        peer = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
-            peer = peer.ipv4_mapped
-        return not self.peers or any(peer in network for network in self.peers)
+        return not self.peers or is_in(address, self.peers)
 
 
 class _Connection(socket.socket):

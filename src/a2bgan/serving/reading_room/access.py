@@ -1,16 +1,20 @@
 """Who may ask: hosts, origins and the token. Nothing here knows what is asked for."""
 
 import hmac
-import ipaddress
+import re
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from a2bgan.errors import InputError
+from a2bgan.serving.addresses import is_address, is_loopback
 
 SHORTEST_TOKEN = 16
+
+# Beside the server's own paths, so that a proxy may take the root path off or leave it.
+_ROOT_PATH = re.compile(r"(?!/(api|static|report|healthz)(/|$))(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 
 class Access:
@@ -18,24 +22,40 @@ class Access:
 
     Args:
         host, port: what it listens on.
-        token: asked for with every request for data; needed unless the host is this machine's own
-            loopback address.
+        token: asked for with every request for data; needed unless nobody but this machine
+            reaches the server.
+        names: that others reach it by, such as a proxy's.
+        root_path: what its paths begin with behind a proxy.
+        proxied: whether there is a proxy, as there is where any of these is given.
 
-    Raises InputError if a token is missing or too short.
+    Raises InputError if a token is missing or too short, or for a root path that is none.
     """
 
-    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        token: str | None = None,
+        *,
+        names: Sequence[str] = (),
+        root_path: str = "",
+        proxied: bool = False,
+    ) -> None:
         self.loopback = is_loopback(host)
-        if token is None and not self.loopback:
-            raise InputError(
-                f"--host {host}: others can reach this address; give --token, or set A2BGAN_TOKEN"
-            )
+        reached = "" if self.loopback else f"--host {host}: others can reach this address"
+        if not reached and (proxied or names or root_path):
+            reached = "--proxy, --name and --root-path let others reach the server"
+        if token is None and reached:
+            raise InputError(f"{reached}; give --token, or set A2BGAN_TOKEN")
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise InputError(f"the token is too short: {SHORTEST_TOKEN} characters or more")
+        if not _ROOT_PATH.fullmatch(root_path):
+            raise InputError(f"--root-path {root_path}: give a path like /reading-room")
+        self.root_path = root_path
         self._token = None if token is None else token.encode()
         self.cookie = f"a2bgan-{port}"  # cookies do not tell ports apart
         self.session = secrets.token_urlsafe(32)
-        self._names = {"localhost", host.lower()}
+        self._names = {"localhost", host.lower(), *map(str.lower, names)}
         if not self.loopback:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
@@ -51,7 +71,7 @@ class Access:
             return False
         if name in self._names:
             return True
-        return is_loopback(name) if self.loopback else _is_address(name)
+        return is_loopback(name) if self.loopback else is_address(name)
 
     @staticmethod
     def same_origin(headers: Mapping[str, str], *, navigation: bool) -> bool:
@@ -85,18 +105,3 @@ class Access:
         return cookie is not None and hmac.compare_digest(
             cookie.value.encode(), self.session.encode()
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host or address."""
-    if host.lower() == "localhost":
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

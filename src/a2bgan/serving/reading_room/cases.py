@@ -107,6 +107,13 @@ class Cases:
         image: NDArray[np.uint16] = np.array(self._planes[number, : self.pictures.channels])
         return image
 
+    def anomaly_map(self, number: int) -> NDArray[np.float64] | None:
+        """The map of a case, (S, S), in steps of its peak / 65535; None where there is none."""
+        if not self.pictures.map:
+            return None
+        levels: NDArray[np.float64] = self._planes[number, -1] / _TOP
+        return levels * self.cases[number].peak
+
     def thumbnail(self, number: int) -> bytes:
         """PNG of the input, at most `THUMBNAIL` pixels a side."""
         channels = self.pictures.channels

@@ -32,6 +32,9 @@ HEADERS = {
 }
 """On every answer, unless it has its own."""
 
+HEALTH = "/healthz"
+"""Says that the server is up, to whoever asks, by whatever name: a proxy, a supervisor."""
+
 LARGEST_TEXT = 64 * 1024
 """Bytes of a request that is no upload."""
 
@@ -72,10 +75,21 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         answer = _Answer(send)
+        root = self.access.root_path
+        if root and scope["path"].startswith(f"{root}/"):
+            path = scope["path"][len(root) :]  # a proxy may have taken it off, or not
+            scope = {**scope, "path": path}
+        if scope["path"] == HEALTH and scope["method"] in ("GET", "HEAD"):
+            await answer.json(200, {"status": "up"})
+            return
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         refused = self._refuse(scope["method"], scope["path"], headers)
         if refused is not None:
             await answer.error(*refused)
+            return
+        if root and scope["path"] == root:
+            # The pages name each other from here on.
+            await answer.json(307, {}, (b"location", f"{root}/".encode()))
             return
         uploading = scope["path"] in self.uploads
         body = _Body(receive, self.largest_upload if uploading else LARGEST_TEXT, self.seconds)
@@ -157,13 +171,13 @@ class _Answer:
         await self._send(message)
 
     async def error(self, status: int, text: str) -> None:
-        if self._started:
-            return
-        body = json.dumps({"error": text}).encode()
-        headers = [
-            (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
-        ]  # fmt: skip
-        if status in (408, 413):
-            headers.append((b"connection", b"close"))
+        if not self._started:
+            close = [(b"connection", b"close")] if status in (408, 413) else []
+            await self.json(status, {"error": text}, *close)
+
+    async def json(self, status: int, content: object, *more: tuple[bytes, bytes]) -> None:
+        body = json.dumps(content).encode()
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), *more]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})

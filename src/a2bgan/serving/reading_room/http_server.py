@@ -1,45 +1,287 @@
-"""The server's side of a connection that does not wait for ever for a request."""
+"""HTTP for the reading room: uvicorn behind a socket whose connections nobody can hoard.
+
+The number of connections is limited, of each peer and in all. Where it is reached, the one that has
+waited longest for a request makes room for the new one: a peer that opens connections and asks
+nothing takes places from itself alone.
+"""
 
 import asyncio
+import json
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from a2bgan.errors import InputError
+from a2bgan.serving.addresses import Network, is_in, parse_peer
+from a2bgan.serving.reading_room.gate import HEADERS, Gate
+
 SECONDS = 10.0
-"""In which the head of a request must have come, from the opening of the connection or its first
-byte on."""
+"""In which the head of a request must have come (from the opening of the connection or its first
+byte on), a TLS handshake must have ended, and some of an answer must have been taken."""
+
+KEEP_ALIVE = 15
+"""Seconds that a connection stays open without a request after one."""
 
 MOST_CONNECTIONS = 1000
-"""So many connections are open at a time; others are answered 503."""
+"""Open at a time."""
+
+MOST_OF_ONE = 100
+"""Open at a time from one peer: an IPv4 address, or a network of IPv6 with its 64 bits."""
+
+Address = tuple[Any, ...]
+
+
+class _Connection(socket.socket):
+    """A connection that a crowd counts until it is closed."""
+
+    address: Address = ()
+    forget: Callable[["_Connection"], None] = staticmethod(lambda connection: None)
+
+    def close(self) -> None:
+        self.forget(self)
+        super().close()
+
+
+class Crowd:
+    """The open connections: of each peer those that wait for a request, and the others.
+
+    proxies: networks that many peers may come from; only the limit of all holds for them.
+    """
+
+    def __init__(self, proxies: Sequence[Network] = ()) -> None:
+        self._proxies = proxies
+        # Of each peer; whether it waits, and the one that has waited longest first.
+        self._open: dict[str, dict[Address, tuple[_Connection, bool]]] = {}
+
+    def admit(self, connection: _Connection) -> bool:
+        """Count a connection; another may be closed for it. False where no other can be."""
+        peer = self._peer(connection.address)
+        full = self._open.get(peer, {})
+        if len(full) < MOST_OF_ONE or is_in(connection.address[0], self._proxies):
+            crowded = sum(map(len, self._open.values())) >= MOST_CONNECTIONS
+            full = max(self._open.values(), key=len) if crowded else {}
+        if full:
+            idle = next((one for one, waits in full.values() if waits), None)
+            if idle is None:
+                return False
+            self._forget(idle)
+            with suppress(OSError):
+                idle.shutdown(socket.SHUT_RDWR)  # the loop reads the end of it, and closes it
+        self._open.setdefault(peer, {})[connection.address] = (connection, True)
+        connection.forget = self._forget
+        return True
+
+    def mark(self, address: Address, waits: bool) -> None:
+        """Note whether the connection from an address waits for a request now."""
+        own = self._open.get(self._peer(address), {})
+        if address in own and own[address][1] != waits:
+            connection, _ = own.pop(address)
+            own[address] = (connection, waits)
+
+    def _forget(self, connection: _Connection) -> None:
+        peer = self._peer(connection.address)
+        own = self._open.get(peer, {})
+        if own.get(connection.address, (None,))[0] is connection:
+            del own[connection.address]
+        if not own:
+            self._open.pop(peer, None)
+
+    @staticmethod
+    def _peer(address: Address) -> str:
+        peer = parse_peer(address[0])
+        return str(peer) if peer.version == 4 else peer.exploded[:19]
+
+
+class Door(socket.socket):
+    """A listening socket that lets a crowd in."""
+
+    crowd: Crowd
+    refusal: bytes
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        connection = _Connection(fileno=accepted.detach())
+        connection.address = address
+        if self.crowd.admit(connection):
+            return connection, address
+        with connection, suppress(OSError):
+            connection.setblocking(False)
+            connection.send(self.refusal)
+            connection.recv(65536)  # what is left unread would reset it before the answer is there
+        raise ConnectionAbortedError  # asyncio looks after the others, and asks again
+
+
+@contextmanager
+def listen(
+    host: str, port: int, *, proxies: Sequence[Network] = (), encrypted: bool = False
+) -> Iterator[Door]:
+    """A door that is open until the block ends. Raises InputError if the port is taken or the
+    address is not ours."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        door = Door(family, kind)
+    except OSError as error:
+        raise InputError(f"--host {host}: no such address here ({error.strerror})") from None
+    door.crowd = Crowd(proxies)
+    busy = "too many connections; try again"
+    door.refusal = b"" if encrypted else _answer("503 Service Unavailable", busy)
+    with door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind(address)
+            door.listen(128)
+        except OSError as error:
+            raise InputError(
+                f"--host {host} --port {port}: cannot listen there ({error.strerror}); "
+                "choose another --port"
+            ) from None
+        yield door
+
+
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Raises InputError if a server cannot use them."""
+    try:
+        # Without a password OpenSSL would ask for one on the terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: " ")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "no PEM files"
+        raise InputError(
+            f"--certificate {certificate} --key {key}: cannot be used ({why}); give PEM files that "
+            "belong together, the key without a password"
+        ) from None
+
+
+def make_server(
+    app: Gate,
+    door: Door,
+    *,
+    proxies: Sequence[Network] = (),
+    tls: tuple[Path, Path] | None = None,
+) -> uvicorn.Server:
+    """uvicorn for a door, to be run by `run`.
+
+    proxies: the peers whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    tls: files of certificate and key.
+    """
+    certificate, key = tls or (None, None)
+    config = uvicorn.Config(
+        app, http=partial(ImpatientProtocol, door.crowd),  # type: ignore[arg-type]
+        log_level="critical", access_log=False, server_header=False, ws="none",
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=3,
+        proxy_headers=bool(proxies), forwarded_allow_ips=[str(network) for network in proxies],
+        ssl_certfile=certificate, ssl_keyfile=key,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def run(server: uvicorn.Server, door: Door) -> None:
+    """Serve until a signal comes, which is raised again at the end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS if hard < 0 else min(2 * MOST_CONNECTIONS, hard)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(server.serve(sockets=[door]))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = SECONDS
+        return await super().create_server(*args, **options)
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; a connection whose request does not come is closed."""
+    """HTTP/1.1 as uvicorn speaks it, to peers that must ask, and take the answers, in time."""
 
-    _timer: asyncio.TimerHandle | None = None
+    def __init__(self, crowd: Crowd, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._crowd = crowd
+        self._asking: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._address = transport.get_extra_info("peername")
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and self._is_between_requests():
+        if self._asking is None and self._is_between_requests():
             self._wait()
         super().data_received(data)
         if not self._is_between_requests():
             self._stop_waiting()
+        self._mark()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._mark()
+        if self.transport.is_closing():
+            self.loop.call_later(KEEP_ALIVE, self.transport.abort)  # though the rest is not taken
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch(1 + self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.transport.write(_answer("400 Bad Request", "not a request of HTTP/1.1"))
+        self.transport.close()
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _mark(self) -> None:
+        self._crowd.mark(self._address, self._is_between_requests() or self.cycle.more_body)
+
     def _wait(self) -> None:
-        self._timer = self.loop.call_later(SECONDS, self.transport.close)
+        self._asking = self.loop.call_later(SECONDS, self.transport.abort)
 
     def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+
+    def _watch(self, before: int) -> None:
+        """Look whether the peer takes what is written to it."""
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(SECONDS, self._watch, left)
+
+    def _stop_watching(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+
+
+def _answer(status: str, text: str) -> bytes:
+    """A whole answer, for what never reaches the gate."""
+    body = json.dumps({"error": text})
+    headers = {
+        "content-type": "application/json", "content-length": len(body), "connection": "close",
+        **HEADERS,
+    }  # fmt: skip
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", body]).encode()

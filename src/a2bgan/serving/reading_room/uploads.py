@@ -1,19 +1,27 @@
 """Files that are dropped in: scored, shown, forgotten."""
 
+import tempfile
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import HTTPException
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from a2bgan.data.readers import READERS, ImageError, is_volume
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.reading_room.cases import planes_of
 from a2bgan.serving.reading_room.room import Room
+from a2bgan.serving.reading_room.verdicts import DiskFullError
+
+UPLOAD = "/api/uploads"
 
 KEPT = 16
 """Uploads whose pictures stay in memory."""
@@ -23,7 +31,7 @@ SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suf
 """Of the files that can be dropped in: images."""
 
 AT_WORK = 4
-"""Uploads that arrive or are read at a time; others are refused."""
+"""Uploads that arrive or are read at a time, half of them from one address; others are refused."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Uploads:
         self._room = room
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._count = 0
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(AT_WORK)
+        self._lock, self._judging = threading.Lock(), threading.Lock()
+        self._at_work = Counter[str]()
         self._decoder: Decoder | None = None
         if room.trained is not None:
             data = room.trained.config.data
@@ -55,20 +63,30 @@ class Uploads:
         if self._decoder is not None:
             self._decoder.close()
 
-    def place(self) -> "_Place":
-        """A place to arrive and be scored in, as a context that raises HTTPException (429) where
-        all are taken. Raises HTTPException (409) where nothing can be scored yet."""
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """A place to arrive and be scored in. Raises HTTPException: 429 where all are taken, or
+        half of them by the same client, 409 where nothing can be scored yet."""
         if self._decoder is None:
             raise HTTPException(409, "the run has no checkpoint yet: nothing can be scored")
-        return _Place(self._places)
+        with self._lock:
+            if self._at_work.total() >= AT_WORK or self._at_work[client] >= AT_WORK // 2:
+                raise HTTPException(429, "other files are being scored; try again")
+            self._at_work[client] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[client] -= 1
+                self._at_work += Counter()  # forgets those without any
 
     def score(self, file: Path) -> dict[str, Any]:
         """Score an image, keep its pictures and give them a number.
 
         Returns ``number``, ``score`` (None where it is not finite), ``p_value`` (None without a
-        calibration or a score), ``unfamiliar``, whether it looks like none of training, and
-        ``peak``, see `planes_of`. Raises HTTPException (422) if the
-        file cannot be read.
+        calibration or a score), ``unfamiliar``, whether it looks like none of training, ``peak``,
+        see `planes_of`, and ``contours``, see `Room`. Raises HTTPException (422) if the file cannot
+        be read.
         """
         trained = self._room.trained
         assert trained is not None and self._decoder is not None
@@ -76,10 +94,12 @@ class Uploads:
             image = self._decoder.load(file)
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
-        with self._lock:
+        with self._judging:
             (found,) = trained.judge(image[np.newaxis])
-            planes, peak = planes_of(Prediction.of(found, 0, Input("", file, "")))
-            score = float(found.scores[0])
+        prediction = Prediction.of(found, 0, Input("", file, ""))
+        planes, peak = planes_of(prediction)
+        score = float(found.scores[0])
+        with self._lock:
             number = self._count
             self._count += 1
             self._kept[number] = planes.astype("<u2").tobytes()
@@ -95,6 +115,7 @@ class Uploads:
             "unfamiliar": self._room.calibration is not None
             and bool(self._room.calibration.unfamiliar(image[np.newaxis])),
             "peak": peak,
+            "contours": self._room.contours(prediction.anomaly_map),
         }
 
     def pixels(self, number: int) -> bytes:
@@ -106,15 +127,38 @@ class Uploads:
             return self._kept[number]
 
 
-class _Place:
-    """One of few places for uploads at work; nobody waits in front of a full room."""
+def upload_routes(uploads: Uploads) -> APIRouter:
+    """The router of uploads."""
+    routes = APIRouter()
 
-    def __init__(self, places: threading.BoundedSemaphore) -> None:
-        self._places = places
+    @routes.post(
+        UPLOAD,
+        responses={409: {}, 413: {}, 415: {}, 422: {}, 429: {}},
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"format": "binary"}}},
+            }
+        },
+    )
+    async def upload(request: Request, suffix: Annotated[str, Query(max_length=10)]) -> Any:
+        """Score a file, which is the body; its name stays with the browser, but for the suffix."""
+        if suffix not in SUFFIXES:
+            known = ", ".join(SUFFIXES)
+            raise HTTPException(415, f"no image; one of {known}; `a2bgan predict` scores volumes")
+        client = "" if request.client is None else request.client.host
+        with uploads.place(client), tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
+            file = Path(folder) / f"image{suffix}"
+            try:
+                with file.open("wb") as target:
+                    async for chunk in request.stream():
+                        target.write(chunk)
+            except OSError:
+                raise DiskFullError from None
+            return await run_in_threadpool(uploads.score, file)
 
-    def __enter__(self) -> None:
-        if not self._places.acquire(blocking=False):
-            raise HTTPException(429, "other files are being scored; try again")
+    @routes.get(f"{UPLOAD}/{{number}}/pixels", responses={404: {}}, response_class=Response)
+    def pixels(number: Annotated[int, Field(ge=0, le=10**9)]) -> Response:
+        return Response(uploads.pixels(number), media_type="application/octet-stream")
 
-    def __exit__(self, *exception: object) -> None:
-        self._places.release()
+    return routes

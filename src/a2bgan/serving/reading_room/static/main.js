@@ -8,13 +8,14 @@ import { Worklist } from "./worklist.js";
 
 const $ = (id) => document.getElementById(id);
 const KEPT_PIXELS = 8;
+const SWITCHES = ["invert", "smooth", "wipe", "contour"]; // buttons and settings of the viewer
 
 let room;
 let worklist;
 let viewer;
 let shown = null; // the case in the viewer; a dropped file has no `number`
 let dirty = false; // the note was changed and is not saved
-const kept = new Map(); // pixels of the last cases by number
+const kept = new Map(); // pixels and contours of the last cases by number
 const training = new Training({ state: $("training-state"), bar: $("training-bar"), charts: $("charts") }, say);
 
 // Messages
@@ -29,9 +30,10 @@ function say(error) {
 
 // Cases
 
-async function pixels(number) {
+async function picture(number) {
   if (!kept.has(number)) {
-    kept.set(number, await server.pixels("cases", number));
+    const contours = room.contour ? server.contours(number) : [];
+    kept.set(number, await Promise.all([server.pixels("cases", number), contours]));
     if (kept.size > KEPT_PIXELS) kept.delete(kept.keys().next().value);
   }
   return kept.get(number);
@@ -47,11 +49,11 @@ async function open(found) {
     return;
   }
   try {
-    const planes = await pixels(found.number);
+    const [planes, contours] = await picture(found.number);
     if (shown !== found) return;
-    viewer.show(planes, found.peak);
+    viewer.show(planes, found.peak, contours);
     const next = worklist.cases[worklist.cases.findIndex((c) => c.number === found.number) + 1];
-    if (next && next.score !== null) pixels(next.number).catch(() => {});
+    if (next && next.score !== null) picture(next.number).catch(() => {});
   } catch (error) {
     say(error);
   }
@@ -139,7 +141,7 @@ async function score(files) {
       $("cases").dataset.shown = "viewer";
       showView("cases");
       describe();
-      viewer.show(planes, found.peak);
+      viewer.show(planes, found.peak, found.contours);
     } catch (error) {
       if (shown) describe();
       else $("case-facts").textContent = "";
@@ -183,7 +185,7 @@ function showSettings() {
   $("blend-value").textContent = percent(viewer.blend);
   $("opacity-value").textContent = percent(viewer.opacity);
   $("threshold-value").textContent = (viewer.threshold * pictures.map_scale).toPrecision(2);
-  for (const name of ["invert", "smooth", "wipe"]) $(name).setAttribute("aria-pressed", viewer[name]);
+  for (const name of SWITCHES) $(name).setAttribute("aria-pressed", viewer[name]);
   $("tool-window").setAttribute("aria-pressed", viewer.tool === "window");
   $("tool-pan").setAttribute("aria-pressed", viewer.tool === "pan");
   for (const button of $("layouts").children) {
@@ -201,6 +203,7 @@ function bindViewer() {
   const { pictures } = room;
   document.body.classList.toggle("no-twin", !pictures.twin);
   document.body.classList.toggle("no-map", !pictures.map);
+  document.body.classList.toggle("no-contour", !room.contour);
   for (const label of document.querySelectorAll(".map-name")) label.textContent = pictures.map_name;
   viewer = new Viewer($("panes"), room, showSettings);
   const layouts = [["all", "All"], ...viewer.panes.map((pane) => [pane.kind, pane.canvas.ariaLabel])];
@@ -217,7 +220,7 @@ function bindViewer() {
   for (const name of ["blend", "opacity", "threshold"]) {
     $(name).addEventListener("input", () => viewer.set(name, Number($(name).value) / 100));
   }
-  for (const name of ["invert", "smooth", "wipe"]) {
+  for (const name of SWITCHES) {
     $(name).addEventListener("click", () => viewer.set(name, !viewer[name]));
   }
   $("tool-window").addEventListener("click", () => viewer.set("tool", "window"));
@@ -288,6 +291,7 @@ function actions() {
     opacityLess: if_(map, () => change("opacity", -0.1)),
     thresholdMore: if_(map, () => change("threshold", 0.05)),
     thresholdLess: if_(map, () => change("threshold", -0.05)),
+    contour: if_(() => room.contour, () => viewer.set("contour", !viewer.contour)),
     file: () => $("file").click(),
     training: () => showView(document.body.dataset.view === "training" ? "cases" : "training"),
     report: () => $("report").showModal(),

@@ -29,26 +29,28 @@ function asJson(body) {
   return { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
 }
 
-export const login = (token) => ask("/api/login", { method: "POST", ...asJson({ token }) });
-export const room = async () => (await ask("/api/room")).json();
-export const training = async () => (await ask("/api/training")).json();
-export const writeReport = () => ask("/api/report", { method: "POST" });
+export const login = (token) => ask("api/login", { method: "POST", ...asJson({ token }) });
+export const room = async () => (await ask("api/room")).json();
+export const training = async () => (await ask("api/training")).json();
+export const writeReport = () => ask("api/report", { method: "POST" });
 
 export async function cases(query, signal) {
-  return (await ask(`/api/cases?${new URLSearchParams(query)}`, { signal })).json();
+  return (await ask(`api/cases?${new URLSearchParams(query)}`, { signal })).json();
 }
 
 export async function oneCase(number, rate) {
-  return (await ask(`/api/cases/${number}?rate=${rate}`)).json();
+  return (await ask(`api/cases/${number}?rate=${rate}`)).json();
 }
 
 export async function pixels(place, number, signal) {
-  return new Uint16Array(await (await ask(`/api/${place}/${number}/pixels`, { signal })).arrayBuffer());
+  return new Uint16Array(await (await ask(`api/${place}/${number}/pixels`, { signal })).arrayBuffer());
 }
+
+export const contours = async (number) => (await ask(`api/cases/${number}/contours`)).json();
 
 export async function putVerdict(number, answer, note) {
   const options = { method: "PUT", ...asJson({ answer, note }) };
-  return (await ask(`/api/cases/${number}/verdict`, options)).json();
+  return (await ask(`api/cases/${number}/verdict`, options)).json();
 }
 
 // Only the suffix leaves the browser, not the file's name.
@@ -57,5 +59,5 @@ export async function upload(file, suffixes) {
   const suffix = suffixes.filter((s) => name.endsWith(s)).sort((a, b) => b.length - a.length)[0];
   if (!suffix) throw new Error(`no image; one of ${suffixes.join(", ")}; "a2bgan predict" scores volumes`);
   const options = { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } };
-  return (await ask(`/api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
+  return (await ask(`api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
 }

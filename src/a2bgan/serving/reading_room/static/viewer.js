@@ -23,6 +23,8 @@ export class Viewer {
     this.invert = false;
     this.smooth = true;
     this.wipe = false;
+    this.contour = false;
+    this.contours = [];
     this.tool = "window";
     this.pointer = null;
     this.pending = false;
@@ -41,9 +43,8 @@ export class Viewer {
   }
 
   /** Show a case, in the window and at the place of the one before. */
-  show(planes, peak) {
-    this.planes = planes;
-    this.peak = peak;
+  show(planes, peak, contours) {
+    Object.assign(this, { planes, peak, contours });
     this.#renew();
   }
 
@@ -188,7 +189,31 @@ export class Viewer {
       put(this.layers[pane.kind]);
       if (pane.kind === "map") this.#paintScale(context, width, height);
     }
+    if (this.contour) this.#paintContours(context, pane, left, top, side);
     if (this.pointer) this.#paintPointer(context, pane, left, top, side);
+  }
+
+  #paintContours(context, pane, left, top, side) {
+    const { colour, rate } = this.room.contour;
+    context.strokeStyle = colour;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    for (const line of this.contours) {
+      line.forEach(([x, y], k) => context[k ? "lineTo" : "moveTo"](left + x * side, top + y * side));
+    }
+    if (pane.kind === "input") {
+      // The legend: a piece of line, and what it stands for.
+      context.moveTo(10, 34);
+      context.lineTo(26, 34);
+      context.font = "12px system-ui, sans-serif";
+      context.fillStyle = "#b9c3cb";
+      context.shadowColor = "#000";
+      context.shadowBlur = 3;
+      const promise = `in at most ${100 * rate} % of the healthy`;
+      context.fillText(this.contours.length ? `contour, ${promise}` : `no contour here; ${promise}`, 32, 38);
+    }
+    context.stroke();
+    context.shadowBlur = 0;
   }
 
   // Left of the pointer the input, right of it the twin.

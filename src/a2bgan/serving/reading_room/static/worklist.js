@@ -161,7 +161,7 @@ export class Worklist {
     if (found.score !== null) {
       picture.loading = "lazy";
       picture.alt = "";
-      picture.src = `/api/cases/${found.number}/thumbnail`;
+      picture.src = `api/cases/${found.number}/thumbnail`;
     }
     const name = text("span", "name", found.name.split("/").pop());
     name.title = found.name;
