@@ -112,7 +112,7 @@ def serve(
         if list_checkpoints(folder.checkpoints):
             trained = load_trained(folder)
             inputs = find_cases(folder, data, chosen)
-            cases = _open_cases(place, folder, trained, inputs)
+            cases = _open_cases(place, trained, inputs)
             calibration = _calibration(folder, trained)
         else:
             errors.print(
@@ -135,9 +135,7 @@ def serve(
                 verdicts.close()
 
 
-def _open_cases(
-    room: Path, run: "RunFolder", trained: "Trained", inputs: "Sequence[Input]"
-) -> "Cases":
+def _open_cases(room: Path, trained: "Trained", inputs: "Sequence[Input]") -> "Cases":
     """The cases, scored before the server starts where that was not done, with a bar."""
     from rich.progress import Progress
 
@@ -146,8 +144,7 @@ def _open_cases(
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(inputs), visible=False)
         cases = open_cases(
-            room, run, trained, inputs,
-            lambda done: bar.update(task, completed=done, visible=True),
+            room, trained, inputs, lambda done: bar.update(task, completed=done, visible=True)
         )  # fmt: skip
     failed = sum(case.score is None for case in cases.cases)
     output.print(f"{len(cases) - failed} cases, {failed} that could not be scored")

@@ -43,6 +43,12 @@ def test_paths_that_a_proxy_could_not_take_off_are_refused(path):
         Access("127.0.0.1", 8080, LONG, root_path=path)
 
 
+@pytest.mark.parametrize("name", ["https://a.example", "a.example:8080", "a.example/x", ""])
+def test_names_are_names_alone(name):
+    with pytest.raises(InputError, match="--name"):
+        Access("127.0.0.1", 8080, LONG, names=[name])
+
+
 def test_names_that_point_here_are_not_this_server():
     own = Access("127.0.0.1", 8080)
     for name in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080", "LOCALHOST"):

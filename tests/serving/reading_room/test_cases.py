@@ -28,7 +28,7 @@ def test_cases_are_the_test_images_with_the_scores_of_the_detector(run, phantoms
     rows = open_data(phantoms).split("test")
     assert [i.name for i in inputs] == [row.name for row in rows]
     done = []
-    cases = open_cases(tmp_path, folder, load_trained(folder), inputs, done.append)
+    cases = open_cases(tmp_path, load_trained(folder), inputs, done.append)
     assert done == list(range(1, len(rows) + 1))
     detector = Detector.load(run)
     paths = [row.path for row in rows]
@@ -57,7 +57,7 @@ def test_the_second_start_scores_nothing_until_something_changes(run, tmp_path, 
 
     def opened():
         done.clear()
-        return open_cases(room, folder, trained, find_cases(folder, str(data)), done.append)
+        return open_cases(room, trained, find_cases(folder, str(data)), done.append)
 
     first = opened()
     assert len(done) == 4
@@ -86,7 +86,7 @@ def test_slices_of_volumes_are_read_by_the_content_of_their_volume(run, tmp_path
 
     def opened():
         done.clear()
-        return open_cases(tmp_path, folder, trained, find_cases(folder, str(heads)), done.append)
+        return open_cases(tmp_path, trained, find_cases(folder, str(heads)), done.append)
 
     cases = opened()
     first = cases.cases
@@ -134,7 +134,7 @@ def test_a_series_in_a_folder_is_one_case_where_the_run_is_of_volumes(run, tmp_p
     trained = load_trained(folder)
 
     def opened():
-        return open_cases(tmp_path, folder, trained, find_cases(folder, str(tmp_path / "data")))
+        return open_cases(tmp_path, trained, find_cases(folder, str(tmp_path / "data")))
 
     (case,) = opened().cases
     assert case.name == "ward" and case.score is not None and case.digest
@@ -150,14 +150,14 @@ def test_a_full_disk_leaves_nothing_and_is_said(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(InputError, match="make room"):
-            open_cases(tmp_path, folder, trained, inputs)
+            open_cases(tmp_path, trained, inputs)
 
     def full(prediction):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "planes_of", full)
     with pytest.raises(InputError, match="No space left"):
-        open_cases(tmp_path, folder, trained, inputs)
+        open_cases(tmp_path, trained, inputs)
     assert list(tmp_path.iterdir()) == []
 
 

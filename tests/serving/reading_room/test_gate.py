@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app
-from a2bgan.serving.reading_room.gate import LARGEST_TEXT, Gate
+from a2bgan.serving.reading_room.gate import LARGEST_TEXT, PIECE, Gate
 from a2bgan.serving.reading_room.uploads import Limits, Uploads
 
 PRIVATE = [
@@ -133,6 +133,31 @@ def test_one_address_leaves_places_for_the_uploads_of_others(room):
     with uploads.place("10.0.0.1"):
         pass
     uploads.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_large_answers_come_whole_and_in_pieces(size):
+    sent = []
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def send(message):
+        sent.append(message)
+
+    gate = Gate(
+        app, Access("127.0.0.1", 8080), uploads=frozenset(), largest_upload=0, seconds=1,
+        log=lambda line: None,
+    )  # fmt: skip
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+    asyncio.run(gate(scope, None, send))
+    assert b"".join(message.get("body", b"") for message in sent) == body
+    assert max(len(message.get("body", b"")) for message in sent) <= PIECE
+    assert [message.get("more_body", False) for message in sent[1:]] == (
+        [True] * (len(sent) - 2) + [False]
+    )
 
 
 def test_the_page_itself_holds_nothing(guarded):

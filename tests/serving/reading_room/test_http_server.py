@@ -16,10 +16,10 @@ pytest.importorskip("uvicorn")
 from a2bgan.errors import InputError
 from a2bgan.serving.addresses import parse_networks
 from a2bgan.serving.reading_room import http_server
-from a2bgan.serving.reading_room.gate import HEADERS
+from a2bgan.serving.reading_room.gate import HEADERS, PIECE
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LARGE = 30_000_000
+MANY = 500
 
 
 async def app(scope, receive, send):
@@ -28,10 +28,12 @@ async def app(scope, receive, send):
         while (await receive()).get("more_body"):
             pass
     client = f"{scope['scheme']}://{scope['client'][0]}"
-    body = b"x" * LARGE if scope["path"] == "/large" else client.encode()
-    headers = [(b"content-length", str(len(body)).encode())]
+    pieces = [b"x" * PIECE] * MANY if scope["path"] == "/large" else [client.encode()]
+    headers = [(b"content-length", str(sum(map(len, pieces))).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body"})
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def test_an_answer_that_is_not_taken_is_not_kept(address):
             while part := peer.recv(10**6):
                 got += len(part)
             raise ConnectionResetError  # ended without one, but early
-        assert got < LARGE
+        assert got < MANY * PIECE
 
 
 def test_a_peer_that_hoards_connections_takes_them_from_itself(full):

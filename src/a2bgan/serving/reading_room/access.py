@@ -49,6 +49,9 @@ class Access:
             raise InputError(f"{reached}; give --token, or set A2BGAN_TOKEN")
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise InputError(f"the token is too short: {SHORTEST_TOKEN} characters or more")
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+                raise InputError(f"--name {name}: give a host name alone, like room.example.org")
         if not _ROOT_PATH.fullmatch(root_path):
             raise InputError(f"--root-path {root_path}: give a path like /reading-room")
         self.root_path = root_path

@@ -23,7 +23,7 @@ from PIL import Image
 
 from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import open_data
-from a2bgan.data.slice_names import parse_slice, volume_of
+from a2bgan.data.slice_names import fragment_of, volume_of
 from a2bgan.data.tag_filter import TagFilter
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import find_inputs, predict
@@ -31,7 +31,6 @@ from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import MAP_NAME, map_unit
-from a2bgan.training.checkpoint import find_checkpoint
 from a2bgan.training.run_folder import RunFolder
 
 FORMAT = 1
@@ -43,7 +42,7 @@ _TOP = np.iinfo(np.uint16).max
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What the planes of a case are, in order: input, twin if there is one, map if there is one.
+    """The planes of a case: input, and twin and map where there are any.
 
     size: side in pixels; channels: 1 or 3, of input and twin; the map has one.
     map_scale: the map value that gets the brightest colour.
@@ -104,8 +103,7 @@ class Cases:
 
     def image(self, number: int) -> NDArray[np.uint16]:
         """The input of a case, (C, S, S)."""
-        image: NDArray[np.uint16] = np.array(self._planes[number, : self.pictures.channels])
-        return image
+        return np.array(self._planes[number, : self.pictures.channels])
 
     def anomaly_map(self, number: int) -> NDArray[np.float64] | None:
         """The map of a case, (S, S), in steps of its peak / 65535; None where there is none."""
@@ -116,9 +114,8 @@ class Cases:
 
     def thumbnail(self, number: int) -> bytes:
         """PNG of the input, at most `THUMBNAIL` pixels a side."""
-        channels = self.pictures.channels
-        grey = (self._planes[number, :channels] >> 8).astype(np.uint8)
-        picture = Image.fromarray(grey[0] if channels == 1 else np.moveaxis(grey, 0, -1))
+        levels = (self.image(number) >> 8).astype(np.uint8)
+        picture = Image.fromarray(np.moveaxis(levels, 0, -1).squeeze())
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         file = io.BytesIO()
         picture.save(file, format="PNG", compress_level=1)
@@ -153,7 +150,6 @@ def find_cases(run: RunFolder, data: str | None, chosen: TagFilter | None = None
 
 def open_cases(
     room: Path,
-    run: RunFolder,
     trained: Trained,
     inputs: Sequence[Input],
     watch: Callable[[int], None] | None = None,
@@ -162,15 +158,14 @@ def open_cases(
 
     ``watch`` is called with the number of images done while they are scored.
     """
-    folder = room / f"cases-{_key(run, trained, inputs)[:20]}"
+    folder = room / f"cases-{_key(trained, inputs)[:20]}"
     if not folder.is_dir():
-        method = trained.method
-        facts, data = method.facts, trained.config.data
+        facts, data = trained.method.facts, trained.config.data
         pictures = Pictures(
             data.size, data.channels, facts.makes_twin, facts.makes_map,
-            float(method.map_scale), MAP_NAME, map_unit(facts.makes_twin),
+            float(trained.map_scale), MAP_NAME, map_unit(facts.makes_twin),
         )  # fmt: skip
-        write_cases(folder, pictures, len(inputs), _read(trained, inputs, watch))
+        write_cases(folder, pictures, len(inputs), _read(trained, pictures, inputs, watch))
     return Cases(folder)
 
 
@@ -226,11 +221,12 @@ def _is_plain_folder(path: Path) -> bool:
 
 
 def _read(
-    trained: Trained, inputs: Sequence[Input], watch: Callable[[int], None] | None
+    trained: Trained,
+    pictures: Pictures,
+    inputs: Sequence[Input],
+    watch: Callable[[int], None] | None,
 ) -> Iterable[tuple[Case, NDArray[np.uint16]]]:
-    data, facts = trained.config.data, trained.method.facts
-    planes = data.channels * (1 + facts.makes_twin) + facts.makes_map
-    nothing = np.zeros((planes, data.size, data.size), np.uint16)
+    nothing = np.zeros((pictures.planes, pictures.size, pictures.size), np.uint16)
     digests: dict[str, str] = {}  # of a volume's slices the volume is read once
     for done, p in enumerate(predict(trained, inputs), start=1):
         pixels, peak = nothing, 0.0
@@ -240,8 +236,7 @@ def _read(
         file = volume_of(p.input.path)
         if file not in digests:
             digests[file] = _digest(Path(file))
-        part = parse_slice(p.input.path)
-        digest = digests[file] + part.fragment if digests[file] and part else digests[file]
+        digest = digests[file] and digests[file] + fragment_of(p.input.path)
         yield Case(name, p.input.patient_id, digest, p.score, p.error, peak), pixels
         if watch is not None:
             watch(done)
@@ -249,39 +244,35 @@ def _read(
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, or of those of the files in a folder; "" where one cannot be read."""
+    digests = []
     try:
-        if path.is_dir():
-            parts = [_digest(file) for file in _files(path)]
-            return hashlib.sha256("".join(parts).encode()).hexdigest() if all(parts) else ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        for part in _files(path) if path.is_dir() else [path]:
+            with part.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     except OSError:
         return ""
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if path.is_dir() else digests[0]
 
 
-def _key(run: RunFolder, trained: Trained, inputs: Sequence[Input]) -> str:
-    weights = sorted(find_checkpoint(run.checkpoints, trained.pick.checkpoint).iterdir())
+def _key(trained: Trained, inputs: Sequence[Input]) -> str:
     states = {file: _state(Path(file)) for file in {volume_of(i.path) for i in inputs}}
     known = {
         "format": FORMAT,
         "pick": asdict(trained.pick),
         "data": trained.config.data.model_dump(mode="json"),
-        "weights": [(path.name, _state(path)) for path in weights],
+        "weights": trained.fingerprint,
         "inputs": [(i.name, i.patient_id, states[volume_of(i.path)]) for i in inputs],
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _state(path: Path) -> list[tuple[int, int]] | tuple[int, int] | None:
+def _state(path: Path) -> list[tuple[int, int]] | None:
     """Size and time of a file, or of each file in a folder; None where they cannot be had."""
     try:
-        if path.is_dir():
-            found = [os.stat(file) for file in _files(path)]
-            return [(status.st_size, status.st_mtime_ns) for status in found]
-        status = os.stat(path)
+        found = [file.stat() for file in (_files(path) if path.is_dir() else [path])]
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return [(status.st_size, status.st_mtime_ns) for status in found]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -38,6 +38,9 @@ HEALTH = "/healthz"
 LARGEST_TEXT = 64 * 1024
 """Bytes of a request that is no upload."""
 
+PIECE = 64 * 1024
+"""Bytes of an answer that are written at a time."""
+
 
 class Gate:
     """Host, origin, token, size and time of each request; headers and quiet errors of each answer.
@@ -168,7 +171,13 @@ class _Answer:
             own = {name.lower() for name, _ in message["headers"]}
             added = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in own]
             message = {**message, "headers": [*message["headers"], *added]}
-        await self._send(message)
+        # In pieces, so that an answer is at work for as long as it takes to reach the peer.
+        body = message.get("body", b"")
+        last = max(len(body) - 1, 0) // PIECE * PIECE
+        for start in range(0, last, PIECE):
+            piece = body[start : start + PIECE]
+            await self._send({"type": message["type"], "body": piece, "more_body": True})
+        await self._send({**message, "body": body[last:]} if last else message)
 
     async def error(self, status: int, text: str) -> None:
         if not self._started:

@@ -7,6 +7,7 @@ nothing takes places from itself alone.
 
 import asyncio
 import json
+import math
 import resource
 import socket
 import ssl
@@ -226,14 +227,15 @@ class ImpatientProtocol(H11Protocol):
         super().on_response_complete()
         self._mark()
         if self.transport.is_closing():
-            self.loop.call_later(KEEP_ALIVE, self.transport.abort)  # though the rest is not taken
+            self._watch()
 
     def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()
+        super().timeout_keep_alive_handler()
+        self._watch()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(1 + self.transport.get_write_buffer_size())
+        self._watch()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -263,8 +265,9 @@ class ImpatientProtocol(H11Protocol):
             self._asking.cancel()
             self._asking = None
 
-    def _watch(self, before: int) -> None:
-        """Look whether the peer takes what is written to it."""
+    def _watch(self, before: float = math.inf) -> None:
+        """End the connection where the peer does not take what is written to it."""
+        self._stop_watching()
         left = self.transport.get_write_buffer_size()
         if left >= before:
             self.transport.abort()

@@ -1,4 +1,4 @@
-"""Where the threshold can lie, and what each place costs: the slider of the reading room."""
+"""The places where the threshold can lie, and their cost: the slider of the reading room."""
 
 import math
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ class OperatingPoint:
 def p_values(calibration: Calibration, cases: list[Case]) -> NDArray[np.float64]:
     """(N,) of each case its patient's p-value; NaN where there is no score."""
     found = np.full(len(cases), np.nan)
-    scored = [k for k, case in enumerate(cases) if case.score is not None]
-    if scored:
+    scores = np.array([np.nan if case.score is None else case.score for case in cases])
+    scored = np.flatnonzero(~np.isnan(scores))
+    if len(scored):
         patients = [cases[k].patient for k in scored]
-        scores = np.array([cases[k].score for k in scored], dtype=np.float64)
-        found[scored] = calibration.p_values(patients, scores)
+        found[scored] = calibration.p_values(patients, scores[scored])
     return found
 
 
@@ -52,14 +52,9 @@ def operating_points(calibration: Calibration, p: NDArray[np.float64]) -> list[O
     for rank in ranks.tolist():
         rate = rank / (n + 1)
         limit = conformal.threshold(scores, rate)
-        points.append(
-            OperatingPoint(
-                rate,
-                conformal.worst_rate(n, rate),
-                limit if math.isfinite(limit) else None,
-                int(flagged(p, rate).sum()),
-            )
-        )
+        threshold = limit if math.isfinite(limit) else None
+        count = int(flagged(p, rate).sum())
+        points.append(OperatingPoint(rate, conformal.worst_rate(n, rate), threshold, count))
     return points
 
 

@@ -32,18 +32,14 @@ def training_progress(run: RunFolder) -> dict[str, Any]:
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     settings = run.config().train
     fraction = 0.0
-    if lines:
-        last = lines[-1]
-        done = (
-            last["step"] / settings.steps
-            if settings.steps is not None
-            else last.get("seconds", 0) / (60 * (settings.minutes or 1))
-        )
-        fraction = min(1.0, done) if math.isfinite(done) else 0.0
+    if lines and settings.steps is not None:
+        fraction = lines[-1]["step"] / settings.steps
+    elif lines:
+        fraction = lines[-1].get("seconds", 0) / (60 * (settings.minutes or 1))
     return {
         "steps": [line["step"] for line in lines],
         "values": {name: [_number(line.get(name)) for line in lines] for name in names},
-        "fraction": fraction,
+        "fraction": min(1.0, fraction) if math.isfinite(fraction) else 0.0,
         "ended": _ended(run),
     }
 

@@ -1,11 +1,9 @@
-"""What a reader decided, in SQLite; as a CSV file that `a2bgan select --by labels` takes."""
+"""Verdicts of a reader, in SQLite; as a CSV file that `a2bgan select --by labels` takes."""
 
 import csv
 import io
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,20 +64,25 @@ class Verdicts:
         """The verdict on an image by its digest; None where nobody has read it."""
         return self._known.get(digest)
 
-    def put(self, digest: str, answer: Answer | None, note: str) -> Verdict | None:
+    def put(self, digest: str, answer: Answer | None, note: str) -> None:
         """Keep a verdict, or forget it where both are empty. Raises DiskFullError."""
         verdict = Verdict(answer, note, datetime.now(UTC).isoformat(timespec="seconds"))
-        with self._lock, _full_disk():
-            if answer is None and not note:
-                self._connection.execute("DELETE FROM verdicts WHERE digest = ?", (digest,))
+        emptied = answer is None and not note
+        with self._lock:
+            try:
+                if emptied:
+                    self._connection.execute("DELETE FROM verdicts WHERE digest = ?", (digest,))
+                else:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)",
+                        (digest, answer, note, verdict.read_at),
+                    )
+            except sqlite3.OperationalError:
+                raise DiskFullError from None
+            if emptied:
                 self._known.pop(digest, None)
-                return None
-            self._connection.execute(
-                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)",
-                (digest, answer, note, verdict.read_at),
-            )
-            self._known[digest] = verdict
-        return verdict
+            else:
+                self._known[digest] = verdict
 
     def as_csv(self, cases: list[Case]) -> str:
         """A manifest of the cases that were read, with their verdicts; unsure has no label."""
@@ -96,11 +99,3 @@ class Verdicts:
                  verdict.answer or "", no_formula(verdict.note), score, verdict.read_at)
             )  # fmt: skip
         return text.getvalue()
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError:
-        raise DiskFullError from None

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from a2bgan.serving.reading_room.cases import Case
 from a2bgan.serving.reading_room.operating_points import flagged
@@ -72,22 +73,18 @@ class Worklist:
             self._unfamiliar[number] = found is not None and bool(found[0])
         return self._unfamiliar.get(number, False)
 
-    def _shown(self, show: Show, rate: float) -> np.ndarray:
-        if show == "all":
-            return np.ones(len(self._cases), dtype=bool)
-        if show == "failed":
-            failed: np.ndarray = self._failed
-            return failed
+    def _shown(self, show: Show, rate: float) -> NDArray[np.bool_]:
         now = flagged(self._p, rate)
-        if show == "flagged":
-            return now
-        if show == "unflagged":
-            rest: np.ndarray = ~now & ~self._failed
-            return rest
-        if show == "changed":
-            changed: np.ndarray = now != flagged(self._p, self._room.rate)
-            return changed
+        by_score = {
+            "all": np.ones(len(self._cases), dtype=bool),
+            "failed": self._failed,
+            "flagged": now,
+            "unflagged": ~now & ~self._failed,
+            "changed": now != flagged(self._p, self._room.rate),
+        }
+        if show in by_score:
+            return by_score[show]
         verdicts = [self._room.verdicts.get(case.digest) for case in self._cases]
-        answers = [None if v is None else v.answer for v in verdicts]
         wanted = None if show == "unread" else show
-        return np.array([a == wanted for a in answers], dtype=bool)
+        answers = [None if verdict is None else verdict.answer for verdict in verdicts]
+        return np.array([answer == wanted for answer in answers], dtype=bool)
