@@ -41,7 +41,7 @@ _config.LOG_HANDLER_LEVEL = "none"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of a node and of each association with it.
+    """Limits of a node and of each association with it.
 
     associations: at once.
     images, object_bytes, seconds: of one association; objects are in memory while they arrive.

@@ -1,4 +1,4 @@
-"""What a DICOM node has accepted and not yet delivered, in a folder that survives kill -9.
+"""Objects that a DICOM node has accepted and not yet delivered, in a folder that survives kill -9.
 
 An object is in one place at a time, and goes from one to the next by a rename of something that
 was written and synced whole before:
@@ -219,5 +219,5 @@ def _by_age(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, without hidden files, which systems leave everywhere."""
+    """Files and folders in a folder, but for hidden ones, which systems leave everywhere."""
     return [path for path in folder.iterdir() if not is_hidden(path.name)]

@@ -37,7 +37,7 @@ class Receiver:
 
     @classmethod
     def parse(cls, text: str) -> "Receiver":
-        """Of ``AET@host:port``; an IPv6 address in brackets. Raises InputError."""
+        """Read ``AET@host:port``; an IPv6 address in brackets. Raises InputError."""
         found = _ADDRESS.fullmatch(text)
         if found is None or not 0 < int(found["port"]) < 65536 or not is_ae_title(found["aet"]):
             raise InputError(

@@ -55,7 +55,7 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
 
     @routes.get("/api/room")
     def about() -> dict[str, Any]:
-        """What there is to see."""
+        """The run, its pictures, and the places of the threshold."""
         trained, calibration = room.trained, room.calibration
         scores = [case.score for case in cases if case.score is not None]
         contour = {"rate": RATE, "colour": CONTOUR}

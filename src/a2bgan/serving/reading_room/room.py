@@ -19,7 +19,7 @@ Line = list[list[float]]
 
 @dataclass(frozen=True)
 class Room:
-    """What the server of a reading room shows.
+    """Run, cases and verdicts that the server shows.
 
     trained, cases: None while a run has no checkpoint; the progress of training is shown then.
     calibration: None where there is no threshold for the run's score.

@@ -28,7 +28,7 @@ KEPT = 16
 
 # A volume is scored slice by slice, which takes longer than an upload may.
 SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suffix}")))
-"""Of the files that can be dropped in: images."""
+"""Suffixes of images, which can be dropped in."""
 
 AT_WORK = 4
 """Uploads that arrive or are read at a time, half of them from one address; others are refused."""
@@ -36,7 +36,7 @@ AT_WORK = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """Of uploads: bytes, pixels (the readers', at most), seconds to arrive and to be read."""
+    """Limits of an upload: bytes, pixels (the readers', at most), seconds to arrive and to be read."""
 
     upload_bytes: int = 64 * 2**20
     pixels: int = 50_000_000

@@ -75,7 +75,7 @@ class Worklist:
 
     def _shown(self, show: Show, rate: float) -> NDArray[np.bool_]:
         now = flagged(self._p, rate)
-        by_score = {
+        by_score: dict[str, NDArray[np.bool_]] = {
             "all": np.ones(len(self._cases), dtype=bool),
             "failed": self._failed,
             "flagged": now,

@@ -201,19 +201,18 @@ export class Viewer {
     for (const line of this.contours) {
       line.forEach(([x, y], k) => context[k ? "lineTo" : "moveTo"](left + x * side, top + y * side));
     }
-    if (pane.kind === "input") {
-      // The legend: a piece of line, and what it stands for.
-      context.moveTo(10, 34);
-      context.lineTo(26, 34);
-      context.font = "12px system-ui, sans-serif";
-      context.fillStyle = "#b9c3cb";
-      context.shadowColor = "#000";
-      context.shadowBlur = 3;
-      const promise = `in at most ${100 * rate} % of the healthy`;
-      context.fillText(this.contours.length ? `contour, ${promise}` : `no contour here; ${promise}`, 32, 38);
-    }
     context.stroke();
-    context.shadowBlur = 0;
+    if (pane.kind !== "input") return;
+    // The legend: a piece of line, and what it stands for.
+    context.fillStyle = colour;
+    context.fillRect(10, 33, 16, 2);
+    const legend = `${this.contours.length ? "contour," : "no contour here;"} in at most ${100 * rate} % of the healthy`;
+    context.font = "12px system-ui, sans-serif";
+    context.lineWidth = 3;
+    context.strokeStyle = "rgba(0, 0, 0, .7)";
+    context.strokeText(legend, 32, 38);
+    context.fillStyle = "#d6dce1";
+    context.fillText(legend, 32, 38);
   }
 
   // Left of the pointer the input, right of it the twin.
