@@ -32,6 +32,9 @@ ATTACKS = {"none": "nobody", "one": "{} from one address", "own": "{}, each from
 PAUSE = 3.0
 """Seconds between two requests of a reader, on average."""
 
+LONGEST_PAUSE = 10.0
+"""The server closes a connection that is idle for 15 seconds; a browser would open another."""
+
 PATIENCE = 20.0
 """A request without an answer after so many seconds counts as refused."""
 
@@ -71,7 +74,7 @@ async def read(found: Readers, port: int, number: int, until: float) -> None:
                 if not head.startswith(b"HTTP/1.1 200 "):
                     raise ConnectionError
                 found.times.append(time.monotonic() - began)
-                await asyncio.sleep(rng.expovariate(1 / PAUSE))
+                await asyncio.sleep(min(rng.expovariate(1 / PAUSE), LONGEST_PAUSE))
                 began = time.monotonic()
                 if began >= until:
                     break
@@ -99,7 +102,7 @@ async def attack(port: int, count: int, own: bool) -> None:
                     writer.write(b"GET /api/cases HTTP/1.1\r\nHost: loc")
                 await reader.read()
                 writer.close()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
 
     tasks = [asyncio.create_task(hoard(number)) for number in range(count)]
     ended = asyncio.Event()
@@ -164,8 +167,8 @@ def main() -> None:
         f"{os.cpu_count()} CPUs ({platform.machine()}); a tiny A2B-GAN; server, {args.clients} "
         f"readers and {args.attackers} attackers on this machine. Each reader has its own address "
         f"and asks every {PAUSE:g} s on average; half of the attackers say nothing, half send half "
-        f"a request, and each connects anew when it is closed. {args.rounds} rounds of "
-        f"{args.seconds:g} s of each row, in turn. Ratios are to the first row; connecting counts "
+        f"a request, and each connects anew a second after it was closed or refused. "
+        f"{args.rounds} rounds of {args.seconds:g} s of each row, in turn. Ratios are to the first row; connecting counts "
         "as part of a request.",
         "",
         "| attackers | connections they opened | readers' requests | refused or without an answer "

@@ -32,7 +32,7 @@ def test_a_missing_extra_is_one_line(run, a2bgan, says, monkeypatch):
     real = builtins.__import__
 
     def without(name, *rest, **kwargs):
-        if name == "uvicorn":
+        if name == "a2bgan.serving.reading_room":
             raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
         return real(name, *rest, **kwargs)
 

@@ -66,6 +66,7 @@ def full(monkeypatch):
     monkeypatch.setattr(http_server, "SECONDS", 30)
     monkeypatch.setattr(http_server, "MOST_OF_ONE", 10)
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 20)
+    monkeypatch.setattr(http_server, "GRACE", 0.2)
     with served() as address:
         yield address
 
@@ -153,6 +154,24 @@ def test_a_peer_that_hoards_connections_takes_them_from_itself(full):
         assert still <= 10
 
 
+def test_one_that_opens_too_many_at_once_is_refused_and_not_others(full, monkeypatch):
+    monkeypatch.setattr(http_server, "GRACE", 60)
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connect(full, "127.0.0.2")) for _ in range(10)]
+        time.sleep(0.3)
+        with connect(full, "127.0.0.2") as late:
+            assert ask(late)[0] == 503
+        with connect(full, "127.0.0.3") as other:
+            assert ask(other)[0] == 200
+        assert not any(is_closed_after(peer, 0.05) for peer in idle)
+        # Those that are closed count no longer.
+        for peer in idle:
+            peer.close()
+        time.sleep(0.3)
+        with connect(full, "127.0.0.2") as late:
+            assert ask(late)[0] == 200
+
+
 def test_many_peers_that_ask_nothing_make_room_for_those_who_do(full):
     with ExitStack() as stack:
         idle = [stack.enter_context(connect(full, f"127.0.1.{k}")) for k in range(1, 31)]
@@ -180,10 +199,10 @@ def test_connections_at_work_are_not_closed_for_new_ones_which_are_told_so(full)
             assert ask(other)[0] == 200
     with ExitStack() as stack:
         # A body that does not come is waiting, too.
-        time.sleep(0.3)
+        time.sleep(0.5)
         for _ in range(10):
             stack.enter_context(connect(full)).sendall(body)
-        time.sleep(0.3)
+        time.sleep(0.5)
         with connect(full) as honest:
             assert ask(honest)[0] == 200
 

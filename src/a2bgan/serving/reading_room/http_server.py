@@ -2,7 +2,7 @@
 
 The number of connections is limited, of each peer and in all. Where it is reached, the one that has
 waited longest for a request makes room for the new one: a peer that opens connections and asks
-nothing takes places from itself alone.
+nothing keeps nobody out.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ import math
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -37,68 +39,81 @@ MOST_CONNECTIONS = 1000
 MOST_OF_ONE = 100
 """Open at a time from one peer: an IPv4 address, or a network of IPv6 with its 64 bits."""
 
+GRACE = 1.0
+"""Seconds that a connection may wait for a request before it has to make room: one that hoards them
+is refused, at hardly any cost, and does not take its own places from itself all the time."""
+
 Address = tuple[Any, ...]
 
 
 class _Connection(socket.socket):
     """A connection that a crowd counts until it is closed."""
 
-    address: Address = ()
-    forget: Callable[["_Connection"], None] = staticmethod(lambda connection: None)
+    address: Address
+    peer: str
+    crowd: "Crowd"
 
     def close(self) -> None:
-        self.forget(self)
+        self.crowd.forget(self)
         super().close()
 
 
 class Crowd:
-    """The open connections: of each peer those that wait for a request, and the others.
+    """The open connections, and those of them that wait for a request.
 
     proxies: networks that many peers may come from; only the limit of all holds for them.
     """
 
     def __init__(self, proxies: Sequence[Network] = ()) -> None:
         self._proxies = proxies
-        # Of each peer; whether it waits, and the one that has waited longest first.
-        self._open: dict[str, dict[Address, tuple[_Connection, bool]]] = {}
+        self._open: dict[Address, _Connection] = {}
+        self._by_peer = Counter[str]()
+        self._waiting: dict[_Connection, float] = {}  # since when; the longest first
 
     def admit(self, connection: _Connection) -> bool:
         """Count a connection; another may be closed for it. False where no other can be."""
-        peer = self._peer(connection.address)
-        full = self._open.get(peer, {})
-        if len(full) < MOST_OF_ONE or is_in(connection.address[0], self._proxies):
-            crowded = sum(map(len, self._open.values())) >= MOST_CONNECTIONS
-            full = max(self._open.values(), key=len) if crowded else {}
-        if full:
-            idle = next((one for one, waits in full.values() if waits), None)
-            if idle is None:
-                return False
-            self._forget(idle)
-            with suppress(OSError):
-                idle.shutdown(socket.SHUT_RDWR)  # the loop reads the end of it, and closes it
-        self._open.setdefault(peer, {})[connection.address] = (connection, True)
-        connection.forget = self._forget
-        return True
+        address = parse_peer(connection.address[0])
+        connection.peer = str(address) if address.version == 4 else address.exploded[:19]
+        greedy = self._by_peer[connection.peer] >= MOST_OF_ONE
+        if greedy and not is_in(connection.address[0], self._proxies):
+            room = self._make_room(connection.peer)
+        else:
+            room = len(self._open) < MOST_CONNECTIONS or self._make_room()
+        if room:
+            self._open[connection.address] = connection
+            self._by_peer[connection.peer] += 1
+            self._waiting[connection] = time.monotonic()
+        return room
 
     def mark(self, address: Address, waits: bool) -> None:
         """Note whether the connection from an address waits for a request now."""
-        own = self._open.get(self._peer(address), {})
-        if address in own and own[address][1] != waits:
-            connection, _ = own.pop(address)
-            own[address] = (connection, waits)
+        connection = self._open.get(address)
+        if connection is not None and waits:
+            self._waiting.setdefault(connection, time.monotonic())
+        elif connection is not None:
+            self._waiting.pop(connection, None)
 
-    def _forget(self, connection: _Connection) -> None:
-        peer = self._peer(connection.address)
-        own = self._open.get(peer, {})
-        if own.get(connection.address, (None,))[0] is connection:
-            del own[connection.address]
-        if not own:
-            self._open.pop(peer, None)
+    def forget(self, connection: _Connection) -> None:
+        """Count it no longer."""
+        if self._open.get(connection.address) is connection:
+            del self._open[connection.address]
+            self._waiting.pop(connection, None)
+            self._by_peer[connection.peer] -= 1
+            if not self._by_peer[connection.peer]:
+                del self._by_peer[connection.peer]
 
-    @staticmethod
-    def _peer(address: Address) -> str:
-        peer = parse_peer(address[0])
-        return str(peer) if peer.version == 4 else peer.exploded[:19]
+    def _make_room(self, peer: str | None = None) -> bool:
+        """Close the connection, of all or of a peer, that has waited longest."""
+        late = time.monotonic() - GRACE
+        for connection, since in self._waiting.items():
+            if since > late:
+                break
+            if peer in (None, connection.peer):
+                self.forget(connection)
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # the loop reads its end, and closes it
+                return True
+        return False
 
 
 class Door(socket.socket):
@@ -110,7 +125,7 @@ class Door(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         accepted, address = super().accept()
         connection = _Connection(fileno=accepted.detach())
-        connection.address = address
+        connection.address, connection.crowd = address, self.crowd
         if self.crowd.admit(connection):
             return connection, address
         with connection, suppress(OSError):

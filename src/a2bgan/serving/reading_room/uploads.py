@@ -36,7 +36,7 @@ AT_WORK = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of an upload: bytes, pixels (the readers', at most), seconds to arrive and to be read."""
+    """Limits of an upload: bytes, pixels, seconds to arrive and to be read."""
 
     upload_bytes: int = 64 * 2**20
     pixels: int = 50_000_000
