@@ -44,7 +44,7 @@ def make_cases(folder: Path, count: int, pictures: Pictures) -> Cases:
 
 @pytest.fixture
 def pictures() -> Pictures:
-    return Pictures(SIZE, 1, True, True, 0.3, "Difference", "fraction of intensity range")
+    return Pictures(SIZE, 1, True, True, 0.3, "Difference")
 
 
 @pytest.fixture

@@ -477,7 +477,7 @@ def test_the_token_is_asked_for_once(make_room, visit, token):
 
 @pytest.mark.parametrize(("twin", "map_"), [(True, True), (False, True), (False, False)])
 def test_methods_show_what_there_is(make_room, visit, twin, map_):
-    pictures = Pictures(32, 1, twin, map_, 7.5, "Anomaly map", "distance from healthy")
+    pictures = Pictures(32, 1, twin, map_, 7.5, "Anomaly map")
     with served(make_room(pictures=pictures)) as address:
         page = visit(address)
         loaded(page)

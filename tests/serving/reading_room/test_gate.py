@@ -25,7 +25,6 @@ PRIVATE = [
     ("PUT", "/api/cases/0/verdict"),
     ("GET", "/api/verdicts.csv"),
     ("POST", "/api/uploads?suffix=.png"),
-    ("GET", "/api/uploads/0/pixels"),
     ("GET", "/api/training"),
     ("POST", "/api/report"),
     ("GET", "/report"),

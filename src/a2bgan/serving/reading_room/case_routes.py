@@ -70,7 +70,6 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
             "pictures": None if room.cases is None else asdict(room.cases.pictures),
             "contour": None if room.contour_threshold is None else contour,
             "rate": room.rate,
-            "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
             "points": [asdict(point) for point in points],
             "lowest_score": min(scores, default=None),
             "highest_score": max(scores, default=None),

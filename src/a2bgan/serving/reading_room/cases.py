@@ -30,10 +30,10 @@ from a2bgan.detection.predict import find_inputs, predict
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import MAP_NAME, map_unit
+from a2bgan.report.pictures import MAP_NAME
 from a2bgan.training.run_folder import RunFolder
 
-FORMAT = 1
+FORMAT = 2
 THUMBNAIL = 64
 """Longest side of a thumbnail in pixels."""
 
@@ -54,7 +54,6 @@ class Pictures:
     map: bool
     map_scale: float
     map_name: str
-    map_unit: str
 
     @property
     def planes(self) -> int:
@@ -163,7 +162,7 @@ def open_cases(
         facts, data = trained.method.facts, trained.config.data
         pictures = Pictures(
             data.size, data.channels, facts.makes_twin, facts.makes_map,
-            float(trained.map_scale), MAP_NAME, map_unit(facts.makes_twin),
+            float(trained.map_scale), MAP_NAME,
         )  # fmt: skip
         write_cases(folder, pictures, len(inputs), _read(trained, pictures, inputs, watch))
     return Cases(folder)

@@ -1,8 +1,9 @@
 """Files that are dropped in: scored, shown, forgotten."""
 
+import base64
 import tempfile
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from a2bgan.data.readers import READERS, ImageError, is_volume
@@ -22,9 +22,6 @@ from a2bgan.serving.reading_room.room import Room
 from a2bgan.serving.reading_room.verdicts import DiskFullError
 
 UPLOAD = "/api/uploads"
-
-KEPT = 16
-"""Uploads whose pictures stay in memory."""
 
 # A volume is scored slice by slice, which takes longer than an upload may.
 SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suffix}")))
@@ -44,12 +41,10 @@ class Limits:
 
 
 class Uploads:
-    """Scores files that were dropped in; the last few of them are kept in memory."""
+    """Scores files that were dropped in; nothing of them is kept."""
 
     def __init__(self, room: Room, limits: Limits) -> None:
         self._room = room
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._count = 0
         self._lock, self._judging = threading.Lock(), threading.Lock()
         self._at_work = Counter[str]()
         self._decoder: Decoder | None = None
@@ -81,12 +76,12 @@ class Uploads:
                 self._at_work += Counter()  # forgets those without any
 
     def score(self, file: Path) -> dict[str, Any]:
-        """Score an image, keep its pictures and give them a number.
+        """Score an image.
 
-        Returns ``number``, ``score`` (None where it is not finite), ``p_value`` (None without a
-        calibration or a score), ``unfamiliar``, whether it looks like none of training, ``peak``,
-        see `planes_of`, and ``contours``, see `Room`. Raises HTTPException (422) if the file cannot
-        be read.
+        Returns ``score`` (None where it is not finite), ``p_value`` (None without a calibration or
+        a score), ``unfamiliar``, whether it looks like none of training, ``planes``, (P, S, S)
+        little-endian uint16 in base64, and ``peak``, see `planes_of`, and ``contours``, see `Room`.
+        Raises HTTPException (422) if the file cannot be read.
         """
         trained = self._room.trained
         assert trained is not None and self._decoder is not None
@@ -99,32 +94,18 @@ class Uploads:
         prediction = Prediction.of(found, 0, Input("", file, ""))
         planes, peak = planes_of(prediction)
         score = float(found.scores[0])
-        with self._lock:
-            number = self._count
-            self._count += 1
-            self._kept[number] = planes.astype("<u2").tobytes()
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
         p = None
         if self._room.calibration is not None and np.isfinite(score):
             p = float(self._room.calibration.p_values([""], np.array([score]))[0])
         return {
-            "number": number,
             "score": score if np.isfinite(score) else None,
             "p_value": p,
             "unfamiliar": self._room.calibration is not None
             and bool(self._room.calibration.unfamiliar(image[np.newaxis])),
+            "planes": base64.b64encode(planes.astype("<u2").tobytes()).decode(),
             "peak": peak,
             "contours": self._room.contours(prediction.anomaly_map),
         }
-
-    def pixels(self, number: int) -> bytes:
-        """Planes of an upload, little-endian uint16 (P, S, S). Raises HTTPException (404) if they
-        are no longer kept."""
-        with self._lock:
-            if number not in self._kept:
-                raise HTTPException(404, "no longer kept; drop the file again")
-            return self._kept[number]
 
 
 def upload_routes(uploads: Uploads) -> APIRouter:
@@ -156,9 +137,5 @@ def upload_routes(uploads: Uploads) -> APIRouter:
             except OSError:
                 raise DiskFullError from None
             return await run_in_threadpool(uploads.score, file)
-
-    @routes.get(f"{UPLOAD}/{{number}}/pixels", responses={404: {}}, response_class=Response)
-    def pixels(number: Annotated[int, Field(ge=0, le=10**9)]) -> Response:
-        return Response(uploads.pixels(number), media_type="application/octet-stream")
 
     return routes

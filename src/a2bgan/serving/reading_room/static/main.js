@@ -33,7 +33,7 @@ function say(error) {
 async function picture(number) {
   if (!kept.has(number)) {
     const contours = room.contour ? server.contours(number) : [];
-    kept.set(number, await Promise.all([server.pixels("cases", number), contours]));
+    kept.set(number, await Promise.all([server.pixels(number), contours]));
     if (kept.size > KEPT_PIXELS) kept.delete(kept.keys().next().value);
   }
   return kept.get(number);
@@ -134,10 +134,9 @@ async function score(files) {
       if (file.size > room.upload_bytes) throw new Error(`too large: at most ${room.upload_bytes / 2 ** 20} MiB`);
       await saveNote();
       $("case-facts").textContent = "scoring…";
-      const found = await server.upload(file, room.suffixes);
-      const planes = await server.pixels("uploads", found.number);
+      const { planes, ...found } = await server.upload(file, room.suffixes);
       worklist.chosen = null;
-      shown = { ...found, number: undefined, name: file.name, patient: "", error: "", answer: null, dropped: true };
+      shown = { ...found, name: file.name, patient: "", error: "", answer: null, dropped: true };
       $("cases").dataset.shown = "viewer";
       showView("cases");
       describe();

@@ -42,8 +42,8 @@ export async function oneCase(number, rate) {
   return (await ask(`api/cases/${number}?rate=${rate}`)).json();
 }
 
-export async function pixels(place, number, signal) {
-  return new Uint16Array(await (await ask(`api/${place}/${number}/pixels`, { signal })).arrayBuffer());
+export async function pixels(number) {
+  return new Uint16Array(await (await ask(`api/cases/${number}/pixels`)).arrayBuffer());
 }
 
 export const contours = async (number) => (await ask(`api/cases/${number}/contours`)).json();
@@ -59,5 +59,7 @@ export async function upload(file, suffixes) {
   const suffix = suffixes.filter((s) => name.endsWith(s)).sort((a, b) => b.length - a.length)[0];
   if (!suffix) throw new Error(`no image; one of ${suffixes.join(", ")}; "a2bgan predict" scores volumes`);
   const options = { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } };
-  return (await ask(`api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
+  const found = await (await ask(`api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
+  const bytes = Uint8Array.from(atob(found.planes), (character) => character.charCodeAt(0));
+  return { ...found, planes: new Uint16Array(bytes.buffer) };
 }
