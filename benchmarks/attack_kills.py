@@ -162,7 +162,7 @@ def serve_queue(place: Path, kill_before: int | None = None) -> tuple[int, list[
         os.close(told)
         code = 1
         try:
-            from a2bgan.serving.dicom_queue import Queue
+            from a2bgan.serving.dicom_node.queue import Queue
 
             if kill_before is not None:
                 arm(kill_before)

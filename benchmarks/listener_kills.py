@@ -1,15 +1,17 @@
-"""The DICOM node, killed while it is sent images: is anything lost or done twice?
+"""The DICOM node and its peers, killed while images go through: is anything lost or done twice?
 
     python benchmarks/listener_kills.py --images 1000 --kills 5
 
-Generated phantoms are sent to `a2bgan listen` by an archive's rules: each until it was answered
-with success, over and over, and once more at the end. Meanwhile the node is ended with SIGKILL and
-started again. Its results go to a receiver in this process, which counts them, and which refuses
-one in twenty the first time. Prints a table and writes it to docs/results/listener.md.
+A sender gives generated X-rays to `a2bgan listen`, each until it was answered with success, and
+once more after that. The results go to a receiver, which refuses one in twenty the first time. Each
+of the three is a process of its own, ended with SIGKILL and started again several times. Sender and
+receiver write down what was acknowledged, and sync it, before they go on; at the end every
+acknowledged UID is matched with its results. Prints a table and writes docs/results/listener.md.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import platform
 import random
@@ -20,9 +22,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -35,123 +38,109 @@ from pynetdicom.sop_class import (
     SegmentationStorage,
 )
 
+from reading_room import free_port
 from upload_fuzz import train_tiny
 
 NAME = "Phantom^Patient"
+REFUSED = 0.05
+"""Share of the results that the receiver refuses the first time."""
 
 
-@dataclass
-class Receiver:
-    """Counts results: by their own UID, and by the UID of their source."""
+class Journal:
+    """Lines of JSON that are on the disk when `write` returns."""
 
-    refuses: float = 0.05
-    arrivals: Counter[str] = field(default_factory=Counter)
-    versions: dict[str, set[str]] = field(default_factory=dict)
-    of_source: dict[str, set[str]] = field(default_factory=dict)
-    patients: set[str] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
-    port: int = 0
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
 
-    def start(self) -> None:
-        entity = AE("ARCHIVE")
-        for kind in (SecondaryCaptureImageStorage, ParametricMapStorage, SegmentationStorage):
-            entity.add_supported_context(kind, ExplicitVRLittleEndian)
-        server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
-        )
-        self.port = server.server_address[1]
+    def write(self, line: dict[str, Any]) -> None:
+        with self._lock, self._file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
-    def _store(self, event: evt.Event) -> int:
+    def read(self) -> list[dict[str, Any]]:
+        text = self._file.read_text() if self._file.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def receive(journal: Journal, port: int) -> None:
+    """Be the archive: take results until the process is killed."""
+    refused = {line["uid"] for line in journal.read() if line["refused"]}
+
+    def store(event: evt.Event) -> int:
         dataset = event.dataset
         uid = str(dataset.SOPInstanceUID)
-        if uid not in self.refused and random.Random(uid).random() < self.refuses:
-            self.refused.add(uid)
-            return 0xA700
-        self.arrivals[uid] += 1
-        # A result that was made again has the same UID, and other times in it.
-        digest = hashlib.sha256(event.encoded_dataset()).hexdigest()
-        self.versions.setdefault(uid, set()).add(digest)
-        if "SourceImageSequence" in dataset:
-            (source,) = dataset.SourceImageSequence
-        else:
-            frames = dataset.get("SharedFunctionalGroupsSequence") or []
-            frames = [*frames, *dataset.get("PerFrameFunctionalGroupsSequence", [])]
-            (source,) = (
-                frame.DerivationImageSequence[0].SourceImageSequence[0]
-                for frame in frames
-                if "DerivationImageSequence" in frame
-            )
-        self.of_source.setdefault(str(source.ReferencedSOPInstanceUID), set()).add(uid)
-        self.patients.add(str(dataset.PatientName))
-        return 0
-
-
-class Listener:
-    """`a2bgan listen` in a process of its own, which can be killed and started again."""
-
-    def __init__(self, run: Path, port: int, send_to: int, log: Path) -> None:
-        self.port, self.log = port, log
-        self._command = [
-            sys.executable, "-X", "faulthandler", "-m", "a2bgan.cli.app", "listen", str(run),
-            "--port", str(port), "--send-to", f"ARCHIVE@127.0.0.1:{send_to}",
-        ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=self.log.open("a")
+        refuse = uid not in refused and random.Random(uid).random() < REFUSED
+        if refuse:
+            refused.add(uid)
+        journal.write(
+            {
+                "uid": uid,
+                "refused": refuse,
+                "kind": kind_of(dataset),
+                "source": source_of(dataset),
+                # A result that was made again has the same UID, and other times in it.
+                "digest": hashlib.sha256(event.encoded_dataset()).hexdigest(),
+                "patient": str(dataset.PatientName),
+            }
         )
-        while self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise SystemExit(f"the node ended: {self.log.read_text()}")
+        return 0xA700 if refuse else 0
 
-    def end(self, number: int) -> int:
-        assert self._process is not None
-        self._process.send_signal(number)
-        try:
-            return self._process.wait(120)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGABRT)  # says where each thread is
-            self._process.wait()
-            raise SystemExit(f"the node does not end: {self.log.read_text()}") from None
+    entity = AE("ARCHIVE")
+    for kind in (SecondaryCaptureImageStorage, ParametricMapStorage, SegmentationStorage):
+        entity.add_supported_context(kind, ExplicitVRLittleEndian)
+    entity.start_server(("127.0.0.1", port), evt_handlers=[(evt.EVT_C_STORE, store)])
 
 
-class Archive(threading.Thread):
-    """Sends every image until it was answered with success, and once more after that."""
+def kind_of(result: Dataset) -> str:
+    """capture, map or regions; both maps and regions may be segmentations."""
+    if result.SOPClassUID == SecondaryCaptureImageStorage:
+        return "capture"
+    return "regions" if result.get("SegmentationType") == "BINARY" else "map"
 
-    def __init__(self, images: list[Dataset], port: int) -> None:
-        super().__init__(daemon=True)
-        self.acknowledged: Counter[str] = Counter()
-        self._waiting = list(images)
-        self._port = port
-        self._entity = AE("CT1")
-        self._entity.dimse_timeout = self._entity.acse_timeout = 10
-        self._entity.add_requested_context(
-            DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+def source_of(result: Dataset) -> str:
+    """The UID of the image that a result was made from."""
+    if "SourceImageSequence" in result:
+        (source,) = result.SourceImageSequence
+    else:
+        frames = [*result.get("SharedFunctionalGroupsSequence", [])]
+        frames += result.get("PerFrameFunctionalGroupsSequence", [])
+        (source,) = (
+            frame.DerivationImageSequence[0].SourceImageSequence[0]
+            for frame in frames
+            if "DerivationImageSequence" in frame
         )
+    return str(source.ReferencedSOPInstanceUID)
 
-    def run(self) -> None:
-        while self._waiting:
-            association = self._entity.associate("127.0.0.1", self._port, ae_title="A2BGAN")
-            for image in list(self._waiting):
-                if not association.is_established:
-                    break
-                if association.send_c_store(image).get("Status") != 0:
-                    continue
-                uid = str(image.SOPInstanceUID)
-                self.acknowledged[uid] += 1
-                if self.acknowledged[uid] == 2:
-                    self._waiting.remove(image)
-            if association.is_established:
-                association.release()
-            time.sleep(0.05)
+
+def send(journal: Journal, port: int, count: int) -> None:
+    """Send every image until it was answered with success, and once more after that."""
+    acknowledged = Counter(line["uid"] for line in journal.read())
+    waiting = [i for i in make_images(count) if acknowledged[str(i.SOPInstanceUID)] < 2]
+    entity = AE("CT1")
+    entity.dimse_timeout = entity.acse_timeout = 10
+    entity.add_requested_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    while waiting:
+        association = entity.associate("127.0.0.1", port, ae_title="A2BGAN")
+        for image in list(waiting):
+            if not association.is_established:
+                break
+            if association.send_c_store(image).get("Status") != 0:
+                continue
+            uid = str(image.SOPInstanceUID)
+            journal.write({"uid": uid})
+            acknowledged[uid] += 1
+            if acknowledged[uid] == 2:
+                waiting.remove(image)
+        if association.is_established:
+            association.release()
+        time.sleep(0.05)
 
 
 def make_images(count: int) -> list[Dataset]:
-    """Blurred noise as X-rays of 64 x 64, ten a study."""
+    """Blurred noise as X-rays of 64 x 64, ten a study; the same each time."""
     rng = np.random.default_rng(0)
     made = []
     for k in range(count):
@@ -160,7 +149,7 @@ def make_images(count: int) -> list[Dataset]:
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-        dataset.SOPInstanceUID = generate_uid()
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=["image", str(k)])
         dataset.StudyInstanceUID = generate_uid(entropy_srcs=["study", str(k // 10)])
         dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series", str(k // 10)])
         dataset.PatientName, dataset.PatientID = NAME, f"PHANTOM-{k // 10}"
@@ -174,15 +163,53 @@ def make_images(count: int) -> list[Dataset]:
     return made
 
 
+class Process:
+    """A command in a process of its own, which can be killed and started again.
+
+    port: the command is there when this answers; None for one that does not listen.
+    """
+
+    def __init__(self, command: list[str], log: Path, port: int | None = None) -> None:
+        self.log = log
+        self._command = command
+        self._port = port
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=self.log.open("a")
+        )
+        while self._port is not None and self._process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            time.sleep(0.05)
+        if self._port is not None:
+            raise SystemExit(f"it ended: {self.log.read_text()}")
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, number: int) -> int:
+        self._process.send_signal(number)
+        try:
+            return self._process.wait(120)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # says where each thread is
+            self._process.wait()
+            raise SystemExit(f"it does not end: {self.log.read_text()}") from None
+
+
 @dataclass
 class Found:
-    """What became of the images."""
+    """What became of the images; `kills` of each of node, receiver and sender."""
 
-    images: int
-    kills: int
+    sent: int
+    acknowledged: int
+    kills: Counter[str]
     known: int
     missing: int
     twice: int
+    strangers: int
     objects: int
     again: int
     refused: int
@@ -192,87 +219,142 @@ class Found:
 
     @property
     def failed(self) -> bool:
-        return bool(self.missing or self.twice or self.stopped) or not self.named
+        lost = self.missing or self.twice or self.strangers or self.sent != self.acknowledged
+        return bool(lost or self.stopped) or not self.named
 
 
 def kill_it(run: Path, count: int, kills: int, folder: Path, seed: int = 0) -> Found:
-    """Send images while the node is killed; wait until everything came out."""
+    """Send images while each process is killed `kills` times; wait until all came out."""
     rng = random.Random(seed)
-    receiver = Receiver()
-    receiver.start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    listener = Listener(run, port, receiver.port, folder / "listener.log")
-    images = make_images(count)
+    node_port, archive_port = free_port(), free_port()
+    sent, got = Journal(folder / "sent.jsonl"), Journal(folder / "got.jsonl")
+    peer = [sys.executable, __file__]
+    listen = ["-X", "faulthandler", "-m", "a2bgan.cli.app", "listen", str(run)]
+    options = ["--port", str(node_port), "--send-to", f"ARCHIVE@127.0.0.1:{archive_port}"]
+    node = Process([sys.executable, *listen, *options], folder / "node.log", node_port)
+    receiver = Process(
+        [*peer, "receive", str(folder / "got.jsonl"), str(archive_port)],
+        folder / "receiver.log", archive_port,
+    )  # fmt: skip
+    sender = Process(
+        [*peer, "send", str(folder / "sent.jsonl"), str(node_port), str(count)],
+        folder / "sender.log",
+    )  # fmt: skip
     began = time.monotonic()
-    listener.start()
-    archive = Archive(images, port)
-    archive.start()
-    for k in range(kills):
-        # Spread over the whole, with some time apart.
-        while len(receiver.of_source) < count * (k + 0.5) / (kills + 1):
-            time.sleep(0.02)
-        time.sleep(rng.random())
-        listener.end(signal.SIGKILL)
-        listener.start()
-    until = time.monotonic() + 60 + 3 * count
+    for process in (receiver, node, sender):
+        process.start()
+    progress = {
+        "node": lambda: len({line["source"] for line in got.read()}) / count,
+        "receiver": lambda: len({line["source"] for line in got.read()}) / count,
+        "sender": lambda: len(sent.read()) / (2 * count),
+    }
+    # Spread over the whole, at other moments for each of them.
+    due = {
+        name: [(k + rng.uniform(0.2, 0.9)) / (kills + 1) for k in range(kills)] for name in progress
+    }
+    done = Counter[str]()
     queue = run / "dicom-node"
+    until = time.monotonic() + 120 + 4 * count
     while time.monotonic() < until and (
-        archive.is_alive()
+        any(due.values())
+        or sender.is_alive()
         or any((queue / "received").iterdir())
         or any((queue / "outbox").iterdir())
     ):
+        for name, process in (("node", node), ("receiver", receiver), ("sender", sender)):
+            if due[name] and progress[name]() >= due[name][0]:
+                due[name].pop(0)
+                process.end(signal.SIGKILL)
+                process.start()
+                done[name] += 1
         time.sleep(0.1)
     seconds = time.monotonic() - began
-    stopped = listener.end(signal.SIGTERM)
-    per_image = [len(receiver.of_source.get(str(i.SOPInstanceUID), ())) for i in images]
-    return Found(
-        images=len(archive.acknowledged), kills=kills,
-        known=sum(n - 1 for n in archive.acknowledged.values()),
-        missing=sum(n < 2 for n in per_image),
-        twice=sum(n > 2 for n in per_image) + sum(len(v) > 1 for v in receiver.versions.values()),
-        objects=len(receiver.arrivals), again=sum(n - 1 for n in receiver.arrivals.values()),
-        refused=len(receiver.refused),
-        named=receiver.patients == {NAME} and NAME not in listener.log.read_text(),
-        seconds=seconds, stopped=stopped,
-    )  # fmt: skip
+    stopped = node.end(signal.SIGTERM)
+    receiver.end(signal.SIGKILL)
+    if sender.is_alive():
+        sender.end(signal.SIGKILL)
+    found = match(count, sent.read(), got.read())
+    logs = "".join(process.log.read_text() for process in (node, receiver, sender))
+    named = found.pop("patients") == {NAME} and NAME not in logs
+    return Found(**found, kills=done, named=named, seconds=seconds, stopped=stopped)
+
+
+def match(count: int, sent: list[dict[str, Any]], got: list[dict[str, Any]]) -> dict[str, Any]:
+    """Match the UID of each image with its results, one by one: due is one capture, which has the
+    score, and one map; regions where there are any."""
+    images = {str(image.SOPInstanceUID) for image in make_images(count)}
+    acknowledged = Counter(line["uid"] for line in sent)
+    stored = [line for line in got if not line["refused"]]
+    versions: dict[str, set[str]] = defaultdict(set)
+    results: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for line in stored:
+        versions[line["uid"]].add(line["digest"])
+        results[line["source"]][line["kind"]].add(line["uid"])
+    missing = twice = 0
+    for uid in acknowledged:
+        kinds = results[uid]
+        missing += not (kinds["capture"] and kinds["map"])
+        uids = [uid for of_kind in kinds.values() for uid in of_kind]
+        doubled = any(len(of_kind) > 1 for of_kind in kinds.values())
+        twice += doubled or any(len(versions[uid]) > 1 for uid in uids)
+    return {
+        "sent": len(images),
+        "acknowledged": len(images & acknowledged.keys()),
+        "known": sum(n - 1 for n in acknowledged.values()),
+        "missing": missing,
+        "twice": twice,
+        "strangers": len(results.keys() - acknowledged.keys()),
+        "objects": len(versions),
+        "again": len(stored) - len(versions),
+        "refused": len(got) - len(stored),
+        "patients": {line["patient"] for line in got},
+    }
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["receive"]:
+        receive(Journal(Path(sys.argv[2])), int(sys.argv[3]))
+        return
+    if sys.argv[1:2] == ["send"]:
+        send(Journal(Path(sys.argv[2])), int(sys.argv[3]), int(sys.argv[4]))
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=5, help="of each of the three processes")
     parser.add_argument("--out", type=Path, default=Path("docs/results/listener.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as name:
         folder = Path(name)
         found = kill_it(train_tiny(folder), args.images, args.kills, folder)
+    kills = ", ".join(f"{found.kills[name]} {name}" for name in ("node", "receiver", "sender"))
     lines = [
-        "# The DICOM node, killed",
+        "# The DICOM node and its peers, killed",
         "",
         f"`python benchmarks/listener_kills.py --images {args.images} --kills {args.kills}`",
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), generated X-rays of 64 x 64, a tiny "
-        "A2B-GAN; sender, node and receiver on this machine. Every image is sent until it was "
-        "answered with success, and once more; the receiver refuses one result in twenty the "
-        "first time. Of each image two results are due: capture and map.",
+        "A2B-GAN; sender, node and receiver are processes on this machine. Every image is sent "
+        "until it was answered with success, and once more; the receiver refuses one result in "
+        "twenty the first time. Of each image two results are due, a capture with the score and a "
+        "map; the UID of each acknowledged image was matched with those of its results.",
         "",
         "| | |",
         "| --- | --- |",
-        f"| images acknowledged | {found.images} |",
-        f"| SIGKILLs meanwhile | {found.kills} |",
-        f"| sent again and answered as known | {found.known} |",
-        f"| acknowledged images without both results | {found.missing} |",
-        "| images with more than two results, or another version of one (scored twice) "
-        f"| {found.twice} |",
+        f"| images sent | {found.sent} |",
+        f"| images acknowledged | {found.acknowledged} |",
+        f"| SIGKILLs meanwhile | {kills} |",
+        f"| acknowledgements of images that were known already | {found.known} |",
+        f"| acknowledged images without both results (lost) | {found.missing} |",
+        "| acknowledged images with more than one result of a kind, or another version of one "
+        f"(scored twice) | {found.twice} |",
+        f"| results of images that nobody was told are accepted | {found.strangers} |",
         f"| results at the receiver, by UID | {found.objects} |",
-        f"| results that arrived again under the same UID (killed before the answer was noted) "
+        "| results that arrived again under the same UID (killed before the answer was noted) "
         f"| {found.again} |",
         f"| results that were refused at first | {found.refused} |",
-        f"| exit code on SIGTERM | {found.stopped} |",
+        f"| exit code of the node on SIGTERM | {found.stopped} |",
         f"| seconds, with the starts | {found.seconds:.0f} |",
     ]
     print(*lines, sep="\n")

@@ -72,9 +72,7 @@ def write_images(folder: Path, count: int) -> None:
 def measure(run: Path, images: Path) -> list[tuple[str, float]]:
     from playwright.sync_api import sync_playwright
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}/"
     command = [sys.executable, "-m", "a2bgan.cli.app", "serve", str(run), "--data", str(images)]
     command += ["--port", str(port)]
@@ -154,6 +152,12 @@ def use(browser, address: str) -> list[tuple[str, float]]:
 
     rows.append(("verdict saved", median(judge, answers)))
     return rows
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -81,11 +81,11 @@ class Result:
 def fuzz(run: Path, room: Path, files: int, seed: int) -> Result:
     """Send mutated files to a server of a run."""
     from a2bgan.detection.trained import load_trained
-    from a2bgan.serving.access import Access
-    from a2bgan.serving.app import make_app
-    from a2bgan.serving.shown import Room
-    from a2bgan.serving.uploads import Limits
-    from a2bgan.serving.verdicts import Verdicts
+    from a2bgan.serving.reading_room.access import Access
+    from a2bgan.serving.reading_room.app import make_app
+    from a2bgan.serving.reading_room.room import Room
+    from a2bgan.serving.reading_room.uploads import Limits
+    from a2bgan.serving.reading_room.verdicts import Verdicts
     from a2bgan.training.run_folder import RunFolder
 
     room.mkdir()

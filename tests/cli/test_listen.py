@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from a2bgan.serving.dicom_queue import Queue
-from a2bgan.serving.room import open_room
+from a2bgan.serving.dicom_node.queue import Queue
+from a2bgan.serving.private_folder import open_private
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_no_run_and_no_pynetdicom(run, a2bgan, says, monkeypatch, tmp_path):
     real = builtins.__import__
 
     def without(name, *rest, **kwargs):
-        if name == "a2bgan.serving.dicom_node":
+        if name == "a2bgan.serving.dicom_node.node":
             raise ModuleNotFoundError("No module named 'pynetdicom'", name="pynetdicom")
         return real(name, *rest, **kwargs)
 
@@ -38,7 +38,7 @@ def test_no_run_and_no_pynetdicom(run, a2bgan, says, monkeypatch, tmp_path):
 
 def test_a_queue_has_one_listener_and_one_way_out(run, a2bgan, says, tmp_path):
     place = tmp_path / "queue"
-    with open_room(place):
+    with open_private(place, "DICOM node", "--queue"):
         line = says(a2bgan("listen", run, "--queue", place))
         assert "another DICOM node is open here" in line and "--queue" in line
     queue = Queue(place)

@@ -57,8 +57,8 @@ def listen(
 ) -> None:
     """Be a DICOM node: score the images it is sent, and send the results to an archive."""
     try:
-        from a2bgan.serving.dicom_node import Allowed, Limits, Node
-        from a2bgan.serving.dicom_sender import Receiver, Sender, is_ae_title
+        from a2bgan.serving.dicom_node.node import Allowed, Limits, Node
+        from a2bgan.serving.dicom_node.sender import Receiver, Sender, is_ae_title
     except ModuleNotFoundError as error:
         if error.name != "pynetdicom":
             raise
@@ -67,10 +67,10 @@ def listen(
         ) from None
     from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.trained import load_trained
-    from a2bgan.serving.access import is_loopback
-    from a2bgan.serving.dicom_queue import Queue
-    from a2bgan.serving.dicom_scorer import Scorer
-    from a2bgan.serving.room import open_room
+    from a2bgan.serving.addresses import is_loopback
+    from a2bgan.serving.dicom_node.queue import Queue
+    from a2bgan.serving.dicom_node.scorer import Scorer
+    from a2bgan.serving.private_folder import open_private
     from a2bgan.training.run_folder import RunFolder
 
     for option, title in (("--aet", aet), *(("--allow-ae", title) for title in allow_ae or ())):
@@ -94,7 +94,7 @@ def listen(
     # A traceback could quote what was received.
     threading.excepthook = lambda failed: log(f"a thread failed: {failed.exc_type.__name__}")
     place = run / "dicom-node" if queue is None else queue
-    with open_room(place, "DICOM node", "--queue"):
+    with open_private(place, "DICOM node", "--queue"):
         pending = Queue(place)
         waiting = len(pending.wait(for_sending=True, seconds=0))
         if receiver is None and waiting:

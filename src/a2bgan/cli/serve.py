@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from a2bgan.detection.calibration import Calibration
     from a2bgan.detection.prediction import Input
     from a2bgan.detection.trained import Trained
-    from a2bgan.serving.cases import Cases
+    from a2bgan.serving.reading_room.cases import Cases
     from a2bgan.training.run_folder import RunFolder
 
 
@@ -46,13 +46,35 @@ def serve(
         float, typer.Option(min=0.001, max=0.5, help="Where the threshold's slider starts.")
     ] = 0.05,
     where: WhereOption = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Certificate chain for HTTPS, a PEM file; with --key.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The certificate's key, a PEM file without a password.")
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="What paths begin with at a proxy, as in /room.", show_default="/")
+    ] = "",
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded headers count; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host name that readers use, such as the proxy's; may be repeated.",
+            show_default="this machine's own",
+        ),
+    ] = None,
 ) -> None:
     """Read a run's cases in the browser: worklist, healthy twins, threshold, verdicts."""
     try:
-        import uvicorn
-
-        from a2bgan.serving.app import make_app
-        from a2bgan.serving.shown import Room
+        from a2bgan.serving.reading_room import http_server
+        from a2bgan.serving.reading_room.app import make_app
+        from a2bgan.serving.reading_room.room import Room
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "fastapi", "starlette"):
             raise
@@ -61,12 +83,11 @@ def serve(
         ) from None
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained import load_trained
-    from a2bgan.serving.access import Access
-    from a2bgan.serving.cases import find_cases
-    from a2bgan.serving.impatient_protocol import MOST_CONNECTIONS, ImpatientProtocol
-    from a2bgan.serving.listening import listen
-    from a2bgan.serving.room import ROOM, open_room
-    from a2bgan.serving.verdicts import Verdicts
+    from a2bgan.serving.addresses import parse_networks
+    from a2bgan.serving.private_folder import open_private
+    from a2bgan.serving.reading_room.access import Access
+    from a2bgan.serving.reading_room.cases import find_cases
+    from a2bgan.serving.reading_room.verdicts import Verdicts
     from a2bgan.training.checkpoint import list_checkpoints
     from a2bgan.training.run_folder import RunFolder
 
@@ -74,14 +95,24 @@ def serve(
         refuse_where_without_data(where)
     chosen = TagFilter(where) if where else None
     folder = RunFolder.open(run)
-    access = Access(host, port, token)
-    with open_room(run / ROOM if room is None else room) as place:
+    proxies = parse_networks("--proxy", proxy or ())
+    access = Access(
+        host, port, token, names=name or (), root_path=root_path, proxied=bool(proxies)
+    )  # fmt: skip
+    if (certificate is None) != (key is None):
+        raise InputError("--certificate and --key belong together; give both")
+    tls = None if certificate is None or key is None else (certificate, key)
+    if tls is not None:
+        http_server.check_certificate(*tls)
+    with open_private(
+        run / "reading-room" if room is None else room, "reading room", "--room"
+    ) as place:
         verdicts = Verdicts(place / "verdicts.sqlite")
         trained, cases, calibration = None, None, None
         if list_checkpoints(folder.checkpoints):
             trained = load_trained(folder)
             inputs = find_cases(folder, data, chosen)
-            cases = _open_cases(place, folder, trained, inputs)
+            cases = _open_cases(place, trained, inputs)
             calibration = _calibration(folder, trained)
         else:
             errors.print(
@@ -92,35 +123,28 @@ def serve(
             access,
             log=lambda line: errors.print(escape(line), soft_wrap=True, highlight=False),
         )
-        with listen(host, port) as socket:
+        with http_server.listen(host, port, proxies=proxies, encrypted=tls is not None) as door:
             address = f"[{host}]" if ":" in host else host
-            output.print(f"reading room: http://{address}:{port}/  (ends with Ctrl+C)")
-            config = uvicorn.Config(
-                app, log_level="critical", access_log=False, server_header=False,
-                limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=15,
-                timeout_graceful_shutdown=3, ws="none", http=ImpatientProtocol,
-            )  # fmt: skip
+            scheme = "http" if tls is None else "https"
+            output.print(f"reading room: {scheme}://{address}:{port}/  (ends with Ctrl+C)")
             try:
-                uvicorn.Server(config).run(sockets=[socket])
+                http_server.run(http_server.make_server(app, door, proxies=proxies, tls=tls), door)
             except KeyboardInterrupt:
                 pass  # asked to end, and it has ended
             finally:
                 verdicts.close()
 
 
-def _open_cases(
-    room: Path, run: "RunFolder", trained: "Trained", inputs: "Sequence[Input]"
-) -> "Cases":
+def _open_cases(room: Path, trained: "Trained", inputs: "Sequence[Input]") -> "Cases":
     """The cases, scored before the server starts where that was not done, with a bar."""
     from rich.progress import Progress
 
-    from a2bgan.serving.cases import open_cases
+    from a2bgan.serving.reading_room.cases import open_cases
 
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(inputs), visible=False)
         cases = open_cases(
-            room, run, trained, inputs,
-            lambda done: bar.update(task, completed=done, visible=True),
+            room, trained, inputs, lambda done: bar.update(task, completed=done, visible=True)
         )  # fmt: skip
     failed = sum(case.score is None for case in cases.cases)
     output.print(f"{len(cases) - failed} cases, {failed} that could not be scored")

@@ -1,0 +1,1 @@
+"""The DICOM node: scores what archives and scanners send, and sends them the results."""
