@@ -315,7 +315,7 @@ def test_phantoms_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return out / "manifest.csv"
 
     monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", write_few)
+    monkeypatch.setattr("a2bgan.data.generate.phantoms.write_phantoms", write_few)
     first, second = open_data("phantom"), open_data("phantom")
     assert first == second
     assert first.root.parent == tmp_path / "cache"
@@ -331,7 +331,7 @@ def test_phantoms_of_another_process_are_used(
         raise InputError(f"{out}: is not empty")
 
     monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", lose_the_race)
+    monkeypatch.setattr("a2bgan.data.generate.phantoms.write_phantoms", lose_the_race)
     assert open_data("phantom").counts()["healthy"] == 1
 
 
@@ -347,7 +347,7 @@ def test_phantoms_that_cannot_be_written_say_why(
         raise InputError(f"{out}: disk full")
 
     monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", fail)
+    monkeypatch.setattr("a2bgan.data.generate.phantoms.write_phantoms", fail)
     with pytest.raises(InputError, match="disk full"):
         open_data("phantom")
 

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from a2bgan.data.cache import StoredForm, load_images
+from a2bgan.data.cache.images import StoredForm, load_images
 from a2bgan.data.manifest import open_data, read_manifest
 from a2bgan.data.preprocessing import DataConfig, load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes

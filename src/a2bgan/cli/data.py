@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
     from a2bgan.detection.shortcuts import Audit
 
-# `a2bgan.data.phantom.KINDS`, whose import would make every `--help` slower.
+# `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
 
 app = typer.Typer(
@@ -77,7 +77,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
     """The paper's simulated anomalies: a square, somewhere, replaced by its mean."""
-    from a2bgan.data.simulate import simulate_squares
+    from a2bgan.data.generate.squares import simulate_squares
 
     made = simulate_squares(
         images,
@@ -152,13 +152,13 @@ def phantom(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     if volumes:
-        from a2bgan.data.phantom_volumes import write_phantom_volumes
+        from a2bgan.data.generate.phantom_volumes import write_phantom_volumes
 
         if mixed_kinds or test_kinds or shortcut or objects:
             raise InputError("--volumes has one disease: leave out kinds, --objects and --shortcut")
         manifest = write_phantom_volumes(out, seed=seed, **chosen)
     else:
-        from a2bgan.data.phantom import write_phantoms
+        from a2bgan.data.generate.phantoms import write_phantoms
 
         if objects is not None:
             if mixed_kinds is not None or test_kinds is not None:
@@ -187,7 +187,7 @@ def faces(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Drawn faces with and without glasses; test images have their exact counterpart."""
-    from a2bgan.data.faces import write_faces
+    from a2bgan.data.generate.faces import write_faces
 
     manifest = write_faces(
         out,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import errors
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from a2bgan.data.formats.kinds import dicom_of, is_dicom
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import Row
-from a2bgan.data.readers import dicom_of, is_dicom
-from a2bgan.data.slice_names import volume_of
 
 KEYWORDS = {
     "view": ("ViewPosition",),
@@ -29,7 +29,7 @@ def acquisition_of(row: Row) -> dict[str, str]:
     missing = [name for name in KEYWORDS if name not in known]
     path = dicom_of(Path(volume_of(row.path)))
     if missing and is_dicom(path):
-        from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
+        from a2bgan.data.formats.dicom_header import read_tags
 
         tags = read_tags(path, [word for name in missing for word in KEYWORDS[name]]) or {}
         for name in missing:

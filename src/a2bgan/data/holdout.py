@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from a2bgan.data.atomic_folder import write_atomically
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 
 Part = Literal["training", "selection", "calibration"]
 

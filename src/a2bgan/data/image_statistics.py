@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import laplace
 
-from a2bgan.data.readers import image_suffix
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.formats.kinds import image_suffix
+from a2bgan.data.formats.slice_names import volume_of
 
 PIXEL_STATISTICS = (
     "mean brightness",

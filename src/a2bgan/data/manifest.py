@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.cache_folder import default_cache_dir
-from a2bgan.data.image_search import images_below, others_below
+from a2bgan.data.cache.folder import default_cache_dir
+from a2bgan.data.formats.image_search import images_below, others_below
+from a2bgan.data.formats.kinds import dicom_of, is_dicom, is_hidden, is_image, is_volume
+from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import dicom_of, is_dicom, is_hidden, is_image, is_volume
-from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 
 SPLITS = ("healthy", "mixed", "test", "extra")
 COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
@@ -174,7 +174,7 @@ def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
     written, unless `keep_identifiers`.
     """
     if not given and is_dicom(path := dicom_of(path)):
-        from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
+        from a2bgan.data.formats.dicom_header import read_tags
 
         given = "".join((read_tags(path, ["PatientID"]) or {}).get("PatientID", ())[:1])
     return given if keep_identifiers or not given else pseudonym(given)
@@ -514,7 +514,7 @@ def _default_phantoms() -> Path:
     if manifest.is_file():
         return manifest
     # Generating takes a while and only "phantom" needs it.
-    from a2bgan.data.phantom import write_phantoms
+    from a2bgan.data.generate.phantoms import write_phantoms
 
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from a2bgan.data.readers import is_dicom
-from a2bgan.data.slice_names import parse_slice
+from a2bgan.data.formats.kinds import is_dicom
+from a2bgan.data.formats.slice_names import parse_slice
 
 
 def pixel_area(path: Path) -> float | None:
@@ -15,12 +15,12 @@ def pixel_area(path: Path) -> float | None:
     ImageError for a slice whose volume cannot be read.
     """
     if (part := parse_slice(path)) is not None:
-        from a2bgan.data.volumes import pixel_side, read_volume  # nibabel takes a while
+        from a2bgan.data.formats.volumes import pixel_side, read_volume  # nibabel takes a while
 
         return pixel_side(read_volume(Path(part.volume)), part.axis) ** 2
     if not is_dicom(path):
         return None
-    from a2bgan.data.dicom import read_tags
+    from a2bgan.data.formats.dicom_header import read_tags
 
     tags = read_tags(path, ["PixelSpacing"]) or {}
     try:

@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_picture
+from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_picture
-from a2bgan.data.slice_names import parse_slice
 
 LOOKED_AT = 16
 """Files that are opened, evenly spread."""
@@ -53,7 +54,7 @@ def _types(config: DataConfig, paths: Iterable[Path]) -> list[np.dtype]:
         if parse_slice(path) is not None:
             continue  # a volume has one window of all its voxels
         try:
-            picture = read_picture(path, config.reading)
+            picture = read_picture(path, config.read_options)
         except (ImageError, OSError):
             continue
         if picture.window is None:

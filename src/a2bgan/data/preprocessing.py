@@ -7,14 +7,13 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from a2bgan.data.readers import (
+from a2bgan.data.formats.picture import (
     LARGEST_PIXEL_COUNT,
     ImageError,
     PassingImageError,
-    Reading,
-    read_mask,
-    read_picture,
+    ReadOptions,
 )
+from a2bgan.data.formats.reading import read_mask, read_picture
 
 DEFAULT_PERCENTS = (0.5, 99.5)
 
@@ -120,10 +119,10 @@ class DataConfig(BaseModel):
         return self
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadOptions:
         """The part of it that readers need."""
         percents = self.window_range if self.window == "percentile" else DEFAULT_PERCENTS
-        return Reading(self.max_pixels, self.window, self.frames, percents)
+        return ReadOptions(self.max_pixels, self.window, self.frames, percents)
 
     @property
     def window_range(self) -> tuple[float, float]:
@@ -206,7 +205,7 @@ def load_image(path: Path, config: DataConfig) -> np.ndarray:
 
 def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
     """`load_image`, and the height and width that the image had. Raises ImageError only."""
-    picture = read_picture(path, config.reading)
+    picture = read_picture(path, config.read_options)
     height, width = picture.values.shape[:2]
     return preprocess(picture.values, config, picture.window), (height, width)
 

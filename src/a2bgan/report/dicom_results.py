@@ -27,10 +27,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from a2bgan.data.dicom import chosen_frame, read_header
+from a2bgan.data.formats.dicom import chosen_frame
+from a2bgan.data.formats.dicom_header import read_header
+from a2bgan.data.formats.kinds import is_dicom, is_enhanced
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.volumes import Grid, in_stored_order, read_series
 from a2bgan.data.preprocessing import DataConfig, to_original_grid
-from a2bgan.data.readers import ImageError, is_dicom, is_enhanced
-from a2bgan.data.volumes import Grid, in_stored_order, read_series
 from a2bgan.detection.contours import Place, place_mask
 from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError
@@ -365,7 +367,7 @@ def _reference(source: Dataset, config: DataConfig) -> Dataset:
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
     if int(source.get("NumberOfFrames") or 1) > 1:
-        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.reading)
+        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.read_options)
     return reference
 
 

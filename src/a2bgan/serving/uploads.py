@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from fastapi import HTTPException
 
-from a2bgan.data.readers import READERS, ImageError, is_volume
+from a2bgan.data.formats.kinds import KINDS, is_volume
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.serving.cases import planes_of
 from a2bgan.serving.decoder import Decoder
@@ -19,7 +20,7 @@ KEPT = 16
 """Uploads whose pictures stay in memory."""
 
 # A volume is scored slice by slice, which takes longer than an upload may.
-SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suffix}")))
+SUFFIXES = sorted(suffix for suffix in KINDS if not is_volume(Path(f"image{suffix}")))
 """Of the files that can be dropped in: images."""
 
 AT_WORK = 4

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.generate.squares import simulate_squares
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.prepare.celeba_files import (
     LAYOUT,
@@ -21,7 +22,6 @@ from a2bgan.data.prepare.celeba_translation import prepare_celeba_translation
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Counts, require_split
 from a2bgan.data.prepare.writing import Prepared
-from a2bgan.data.simulate import simulate_squares
 from a2bgan.errors import InputError
 
 PAPER = Counts(5_000, 3_500, 1_500, test_normal=2_500, test_abnormal=2_500)

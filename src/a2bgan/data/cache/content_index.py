@@ -1,0 +1,121 @@
+"""What is in each file of a set: hashes of their bytes, of files that changed alone.
+
+An index is a file `SET.json` of size, modification time and hash of each; SET is a digest of the
+absolute paths, and no file name is stored.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from a2bgan.data.formats.kinds import image_suffix
+from a2bgan.data.formats.picture import ImageError, open_image_file
+from a2bgan.data.formats.reading import find_reader
+from a2bgan.data.formats.slice_names import fragment_of, volume_of
+from a2bgan.files.atomic import write_atomically
+from a2bgan.files.ordered_work import read_in_order
+
+
+class Content(NamedTuple):
+    """What is in a file: the hash of its bytes, or the reason why it cannot be opened."""
+
+    sha256: str | None
+    suffix: str
+    size: int
+    reason: str
+
+
+def contents_of(
+    paths: Sequence[Path], folder: Path, report: Callable[[int], None]
+) -> list[Content]:
+    """Hash the files, except those whose size and modification time are as at the last time.
+
+    folder: where the index is kept. report: called with the number of files done.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    suffixes = [image_suffix(Path(volume_of(path))) + fragment_of(path) for path in paths]
+    digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
+    index_file = folder / f"{digest.hexdigest()}.json"
+    known = _read_index(index_file, len(paths))
+    # Slices of a volume are one file, looked at once.
+    files = [volume_of(path) for path in absolute]
+    first: dict[str, int] = {}
+    for k, file in enumerate(files):
+        first.setdefault(file, k)
+    state_of = {file: file_state(file) for file in first}
+    states = [state_of[file] for file in files]
+    changed = [
+        k
+        for k in first.values()
+        if states[k] is None or known[k] is None or known[k][0] != states[k]
+    ]
+    contents = [
+        Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
+        for entry, suffix, state in zip(known, suffixes, states, strict=True)
+    ]
+    sizes = [contents[k].size for k in changed]
+    hashed = read_in_order(lambda k: _hash_file(paths[k]), changed, sizes)
+    for done, k in enumerate(changed, start=len(paths) - len(changed) + 1):
+        sha256, reason = next(hashed)
+        contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
+        report(done)
+    contents = [
+        content._replace(sha256=contents[first[file]].sha256, reason=contents[first[file]].reason)
+        for content, file in zip(contents, files, strict=True)
+    ]
+    if any(states[k] is not None for k in changed):
+        rows = [
+            None if content.sha256 is None else [state, content.sha256]
+            for state, content in zip(states, contents, strict=True)
+        ]
+        write_atomically(index_file, json.dumps(rows))
+    return contents
+
+
+def file_state(path: str) -> list[int] | None:
+    """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
+    it cannot be told."""
+    try:
+        if os.path.isdir(path):  # a DICOM series
+            entries = sorted(
+                (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
+                for entry in os.scandir(path)
+                if entry.is_file()
+            )
+            digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
+            return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _hash_file(path: Path) -> tuple[str | None, str]:
+    try:
+        find_reader(path)
+        volume = Path(volume_of(path))
+        if os.path.isdir(volume):
+            digest = hashlib.sha256()
+            for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
+                digest.update((_hash_file(part)[0] or "").encode())
+            return digest.hexdigest(), ""
+        with open_image_file(volume) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except ImageError as error:
+        return None, str(error)
+    except OSError:
+        return None, "cannot be read (input/output error)"
+
+
+def _read_index(index_file: Path, count: int) -> list[Any]:
+    try:
+        rows = json.loads(index_file.read_bytes())
+        intact = len(rows) == count and all(
+            row is None or (isinstance(row[0], list) and len(row[1]) == 64) for row in rows
+        )
+        return rows if intact else [None] * count
+    except (OSError, ValueError, TypeError, IndexError, KeyError):
+        return [None] * count
