@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from a2bgan.data.cache.content_index import Content, contents_of
 from a2bgan.data.cache import content_index
+from a2bgan.data.cache.content_index import Content, contents_of
 
 
 @pytest.fixture

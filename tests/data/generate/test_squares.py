@@ -234,6 +234,6 @@ def test_unusable_arguments_are_named_in_one_line(sources, tmp_path):
     assert message(square=64) == "square 64 does not fit: use 1 to 63 for size 64"
     assert message(square=0).startswith("square 0 does not fit")
     assert message(size=30) == "size 30: use a multiple of 4, at least 32"
-    assert message(test_normal=-1) == "numbers of images and seed must be 0 or more"
+    assert message(test_normal=-1) == "numbers of images must be 0 or more"
     assert "is not empty" in message(out=sources)
     assert list(tmp_path.iterdir()) == []

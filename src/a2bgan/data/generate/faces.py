@@ -1,12 +1,14 @@
 """Generated faces with and without eyeglasses: pairs that a translator is measured by, and never
 trained on. Drawings, not likenesses: nobody is shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from a2bgan.data.generate.generated_set import Generated, write_generated
 from a2bgan.data.generate.shapes import Field, curve, ellipse, line, soft
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 Rng = np.random.Generator
@@ -14,6 +16,8 @@ Rng = np.random.Generator
 GLASSES = "glasses"
 
 SMALLEST_SIZE = 32
+
+COUNTS = SetCounts(1000, 0, 1000, test_normal=200, test_abnormal=200)
 
 SKINS = np.array([(0.93, 0.78, 0.67), (0.80, 0.60, 0.46), (0.55, 0.38, 0.27), (0.36, 0.24, 0.17)])
 HAIRS = np.array([(0.10, 0.08, 0.07), (0.35, 0.22, 0.13), (0.72, 0.56, 0.32), (0.55, 0.55, 0.55)])
@@ -86,33 +90,19 @@ def make_face(rng: Rng, size: int = 64, glasses: bool = False) -> Generated:
     return Generated(image, twin, (image != twin).any(axis=-1), GLASSES)
 
 
-def write_faces(
-    out: Path,
-    *,
-    size: int = 64,
-    healthy: int = 1000,
-    mixed_normal: int = 0,
-    mixed_abnormal: int = 1000,
-    test_normal: int = 200,
-    test_abnormal: int = 200,
-    seed: int = 0,
-) -> Path:
+def write_faces(out: Path, *, size: int = 64, seed: int = 0, **counts: int) -> Path:
     """Write a set of faces as `write_generated` does; returns its manifest.
 
     B ("healthy") has faces without glasses, A ("mixed") faces with and, if asked for, without.
-    Raises InputError.
+    counts: fields of `SetCounts`, by default those of COUNTS. Raises InputError.
     """
-    counts = {
-        ("healthy", 0): healthy,
-        ("mixed", 0): mixed_normal,
-        ("mixed", 1): mixed_abnormal,
-        ("test", 0): test_normal,
-        ("test", 1): test_abnormal,
-    }
     _require_size(size)
-    kinds = dict.fromkeys(("healthy", "mixed", "test"), (GLASSES,))
     return write_generated(
-        out, counts, kinds, lambda rng, kind: make_face(rng, size, kind is not None), seed
+        out,
+        replace(COUNTS, **counts),
+        dict.fromkeys(("mixed", "test"), (GLASSES,)),
+        lambda rng, kind: make_face(rng, size, kind is not None),
+        seed,
     )
 
 

@@ -6,8 +6,7 @@ whatever grid a file has, so grids differ and the patient does not. Lesions are 
 the white matter, brighter or darker than it.
 """
 
-import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,8 +16,9 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from a2bgan.data.formats.volumes import write_nifti
+from a2bgan.data.generate.generated_set import generator, new_set
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
-from a2bgan.files.atomic import atomic_folder
 
 Field = NDArray[np.float64]
 Rng = np.random.Generator
@@ -31,12 +31,13 @@ FIELD_OF_VIEW = 210.0
 
 SMALLEST_SIZE = 32
 
+COUNTS = SetCounts(60, 30, 30, test_normal=15, test_abnormal=15)
+
 # Grey levels for an intensity of 1, and the least change that is lesion.
 _WHITE = 1000
 _NOTABLE = 0.04
 
 _TEXTURE_NODES = 20
-COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin", "affine")
 
 
 @dataclass(frozen=True)
@@ -76,63 +77,36 @@ def make_phantom_volume(
     return PhantomVolume(stored(healthy + np.where(mask, change, 0)), stored(healthy), mask, matrix)
 
 
-def write_phantom_volumes(
-    out: Path,
-    *,
-    size: int = 64,
-    healthy: int = 60,
-    mixed_normal: int = 30,
-    mixed_abnormal: int = 30,
-    test_normal: int = 15,
-    test_abnormal: int = 15,
-    seed: int = 0,
-) -> Path:
+def write_phantom_volumes(out: Path, *, size: int = 64, seed: int = 0, **counts: int) -> Path:
     """Write a set of heads into the new folder `out` and return the path of its manifest.csv.
 
-    The folder holds images/, masks/ (diseased ones) and twins/ (test), NIfTI each, and the
-    manifest, whose column `affine` says how a file stores its voxels; the kinds take turns. Volume
-    number i depends on the seed, i and whether it is diseased. `out` appears when it is complete.
-    Raises InputError when `out` holds something, or for a count or size that is too small.
+    counts: fields of `SetCounts`, by default those of COUNTS. The folder holds images/, masks/
+    (diseased ones) and twins/ (test), NIfTI each, and the manifest, whose column `affine` says how
+    a file stores its voxels; the kinds take turns. Volume number i depends on the seed, i and
+    whether it is diseased. `out` appears when it is complete. Raises InputError when `out` holds
+    something, or for a count or size that is too small.
     """
-    counts = {
-        ("healthy", 0): healthy,
-        ("mixed", 0): mixed_normal,
-        ("mixed", 1): mixed_abnormal,
-        ("test", 0): test_normal,
-        ("test", 1): test_abnormal,
-    }
-    if min(counts.values()) < 0 or seed < 0:
-        raise InputError("phantom counts and seed must be 0 or more")
-    plan = [
-        (split, label, AFFINES[k % len(AFFINES)])
-        for (split, label), count in counts.items()
-        for k in range(count)
-    ]
+    roles = replace(COUNTS, **counts).roles()
+    generator(seed)  # refuses a bad one
     # Names say nothing about the class.
-    numbers = np.random.default_rng([seed, len(plan)]).permutation(len(plan))
+    numbers = np.random.default_rng([seed, len(roles)]).permutation(len(roles))
     rows: list[tuple[str, ...]] = []
-    with atomic_folder(out) as folder:
-        for name in ("images", "masks", "twins"):
-            (folder / name).mkdir()
-        for number, (split, label, affine) in zip(numbers.tolist(), plan, strict=True):
+    columns = ("path", "split", "label", "patient_id", "mask", "twin", "affine")
+    with new_set(out, ("images", "masks", "twins"), columns) as (folder, table):
+        for number, (split, label, k) in zip(numbers.tolist(), roles, strict=True):
+            affine = AFFINES[k % len(AFFINES)]
             rng = np.random.default_rng([seed, number])
             phantom = make_phantom_volume(rng, size, affine, diseased=label == 1)
-            file = f"{number:04d}.nii.gz"
-            _write(folder / "images" / file, phantom.image, phantom.affine)
-            mask = twin = ""
+            path, mask, twin = f"images/{number:04d}.nii.gz", "", ""
+            _write(folder / path, phantom.image, phantom.affine)
             if label:
-                mask = f"masks/{file}"
+                mask = f"masks/{number:04d}.nii.gz"
                 _write(folder / mask, phantom.mask.astype(np.uint8), phantom.affine)
             if split == "test":
-                twin = f"twins/{file}"
+                twin = f"twins/{number:04d}.nii.gz"
                 _write(folder / twin, phantom.twin, phantom.affine)
-            rows.append(
-                (f"images/{file}", split, str(label), f"head-{number:04d}", mask, twin, affine)
-            )
-        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.writer(stream, lineterminator="\n")
-            table.writerow(COLUMNS)
-            table.writerows(sorted(rows))
+            rows.append((path, split, str(label), f"head-{number:04d}", mask, twin, affine))
+        table.writerows(sorted(rows))
     return out / "manifest.csv"
 
 

@@ -8,6 +8,7 @@ the image and its twin.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from a2bgan.data.generate.chest_anomalies import ANOMALIES
 from a2bgan.data.generate.generated_set import Generated, write_generated
 from a2bgan.data.generate.phantom_objects import burn_marker, draw_pacemaker, draw_tube
 from a2bgan.data.generate.shapes import Field
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 Rng = np.random.Generator
 
 SHORTCUTS = ("exposure", "marker")
-"""What sets of phantoms can have that is no disease and goes with it."""
+"""Traits of a film that can be made to go with disease without being one."""
 
 # The films of the diseased, as a share of their brightness.
 _UNDEREXPOSED = 0.7
@@ -41,6 +43,8 @@ _IMPLANTS: dict[str, Callable[[Rng, Field, Field], Field]] = {
 
 OBJECTS: tuple[str, ...] = (*_IMPLANTS, "marker")
 """Kinds that are no disease; none is drawn unless it is asked for."""
+
+COUNTS = SetCounts(1000, 500, 500, test_normal=200, test_abnormal=200)
 
 # Smallest image side at which ribs are still wider than a pixel.
 SMALLEST_SIZE = 32
@@ -92,36 +96,26 @@ def write_phantoms(
     out: Path,
     *,
     size: int = 128,
-    healthy: int = 1000,
-    mixed_normal: int = 500,
-    mixed_abnormal: int = 500,
-    test_normal: int = 200,
-    test_abnormal: int = 200,
     mixed_kinds: Sequence[str] | None = None,
     test_kinds: Sequence[str] | None = None,
     shortcut: str | None = None,
     seed: int = 0,
+    **counts: int,
 ) -> Path:
     """Write a set of phantoms as `write_generated` does; returns its manifest.
 
-    The kinds of anomaly, by default all diseases, are equally frequent in each split; OBJECTS are
-    kinds too. With a shortcut the diseased, and only they, have darker films ("exposure") or a
-    bright marker in a corner ("marker"), their twins too: a network can tell the sets apart without
-    any disease. The same arguments give the same bytes with the same versions of the libraries.
+    counts: fields of `SetCounts`, by default those of COUNTS. The kinds of anomaly, by default all
+    diseases, are equally frequent in each split; OBJECTS are kinds too. With a shortcut the
+    diseased, and only they, have darker films ("exposure") or a bright marker in a corner
+    ("marker"), and so have their twins: a network can tell the sets apart without any disease. The
+    same arguments give the same bytes with the same versions of the libraries.
 
     Raises InputError when `out` holds something, a count is negative, the size is below 32 or a
     kind or the shortcut is unknown.
     """
-    counts = {
-        ("healthy", 0): healthy,
-        ("mixed", 0): mixed_normal,
-        ("mixed", 1): mixed_abnormal,
-        ("test", 0): test_normal,
-        ("test", 1): test_abnormal,
-    }
     _require_size(size)
-    kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS, "healthy": KINDS}
-    for kind in {kind for some in kinds.values() for kind in some}:
+    kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS}
+    for kind in {*kinds["mixed"], *kinds["test"]}:
         _require_kind(kind)
     if shortcut not in (None, *SHORTCUTS):
         raise InputError(
@@ -132,7 +126,7 @@ def write_phantoms(
         phantom = make_phantom(rng, size, kind)
         return phantom if shortcut is None or kind is None else _plant(phantom, shortcut)
 
-    return write_generated(out, counts, kinds, draw, seed)
+    return write_generated(out, replace(COUNTS, **counts), kinds, draw, seed)
 
 
 def _plant(phantom: Generated, shortcut: str) -> Generated:

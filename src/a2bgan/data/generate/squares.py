@@ -1,6 +1,5 @@
 """Simulated anomalies, the paper's check of localisation: squares replaced by their mean."""
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from PIL import Image
 from a2bgan.data.formats.kinds import image_suffix
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_image
+from a2bgan.data.generate.generated_set import generator, new_set
 from a2bgan.data.preprocessing import DataConfig, preprocess
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
-from a2bgan.files.atomic import atomic_folder
 
 SOURCE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -37,14 +37,10 @@ def simulate_squares(
     *,
     size: int = 64,
     square: int = 20,
-    healthy: int,
-    mixed_normal: int,
-    mixed_abnormal: int,
-    test_normal: int,
-    test_abnormal: int,
     seed: int = 0,
     test_images: Path | None = None,
     patients: Mapping[str, str] | None = None,
+    **counts: int,
 ) -> Simulated:
     """Make a data set with known anomalies from a folder of healthy images.
 
@@ -61,62 +57,46 @@ def simulate_squares(
     The split is by image, as in the paper: images of one patient may land in several splits. The
     patient is known for names like 00001280_004.png (patient 00001280) and for file names in
     `patients`; any other image counts as a patient of its own. With `test_images`, the test set is
-    made of the images below that folder and the rest of those below `images`.
+    made of the images below that folder and the rest of those below `images`. counts: fields of
+    `SetCounts`.
 
     Raises InputError when `images` is no folder or holds too few usable images, `out` holds
     something, the square does not fit, or a count is negative.
     """
-    roles = [
-        (split, label)
-        for split, label, count in (
-            ("healthy", False, healthy),
-            ("mixed", False, mixed_normal),
-            ("mixed", True, mixed_abnormal),
-            ("test", False, test_normal),
-            ("test", True, test_abnormal),
-        )
-        for _ in range(count)
-    ]
-    if min(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal, seed) < 0:
-        raise InputError("numbers of images and seed must be 0 or more")
+    wanted = SetCounts(**counts)
+    roles = [(split, label) for split, label, _ in wanted.roles()]
+    rng = generator(seed)
     if size < 32 or size % 4:
         raise InputError(f"size {size}: use a multiple of 4, at least 32")
     if not 1 <= square < size:
         raise InputError(f"square {square} does not fit: use 1 to {size - 1} for size {size}")
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    apart = 0 if test_images is None else test_normal + test_abnormal
+    apart = 0 if test_images is None else wanted.test_normal + wanted.test_abnormal
     files = _shuffled_files(images, len(roles) - apart, rng)
     # Shuffled, so that neither names nor the order of rows tell the class.
     roles = [roles[i] for i in rng.permutation(len(roles))]
 
     skipped: list[tuple[str, str]] = []
-    usable = _usable_images(files, images, size, skipped)
-    usable_in_test = usable
+    usable = usable_in_test = _usable_images(files, images, size, skipped)
     if test_images is not None:
         test_files = _shuffled_files(test_images, apart, rng)
         usable_in_test = _usable_images(test_files, test_images, size, skipped)
-    with atomic_folder(out) as folder:
-        (folder / "images").mkdir()
-        (folder / "masks").mkdir()
+    columns = ("path", "split", "label", "patient_id", "mask")
+    with new_set(out, ("images", "masks"), columns) as (folder, table):
         grey_paths = []
-        with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as table_file:
-            table = csv.writer(table_file, lineterminator="\n")
-            table.writerow(("path", "split", "label", "patient_id", "mask"))
-            for index, (split, abnormal) in enumerate(roles):
-                source, image = next(usable_in_test if split == "test" else usable, (None, None))
-                if source is None or image is None:
-                    raise _too_few(images, len(roles), index, len(skipped))
-                path, mask = f"images/{index:05d}.png", ""
-                if abnormal:
-                    place = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-                    image, lesion = _replace_square(image, square, place)
-                    mask = f"masks/{index:05d}.png"
-                    Image.fromarray(lesion.astype(np.uint8) * 255).save(folder / mask)
-                Image.fromarray(image).save(folder / path)
-                if image.ndim == 2:
-                    grey_paths.append(folder / path)
-                patient = (patients or {}).get(source.name) or _patient_id(source, index)
-                table.writerow((path, split, int(abnormal), patient, mask))
+        for index, (split, label) in enumerate(roles):
+            source, image = next(usable_in_test if split == "test" else usable, (None, None))
+            if source is None or image is None:
+                raise _too_few(images, len(roles), index, len(skipped))
+            path, mask = f"images/{index:05d}.png", ""
+            if label:
+                image, lesion = _replace_square(image, square, generator(seed, index))
+                mask = f"masks/{index:05d}.png"
+                Image.fromarray(lesion.astype(np.uint8) * 255).save(folder / mask)
+            Image.fromarray(image).save(folder / path)
+            if image.ndim == 2:
+                grey_paths.append(folder / path)
+            patient = (patients or {}).get(source.name) or _patient_id(source, index)
+            table.writerow((path, split, label, patient, mask))
         if len(grey_paths) < len(roles):
             for grey_path in grey_paths:
                 with Image.open(grey_path) as grey:
