@@ -29,7 +29,7 @@ def acquisition_of(row: Row) -> dict[str, str]:
     missing = [name for name in KEYWORDS if name not in known]
     path = dicom_of(Path(volume_of(row.path)))
     if missing and is_dicom(path):
-        from a2bgan.data.formats.dicom_header import read_tags
+        from a2bgan.data.formats.dicom.header import read_tags
 
         tags = read_tags(path, [word for name in missing for word in KEYWORDS[name]]) or {}
         for name in missing:

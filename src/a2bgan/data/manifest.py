@@ -174,7 +174,7 @@ def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
     written, unless `keep_identifiers`.
     """
     if not given and is_dicom(path := dicom_of(path)):
-        from a2bgan.data.formats.dicom_header import read_tags
+        from a2bgan.data.formats.dicom.header import read_tags
 
         given = "".join((read_tags(path, ["PatientID"]) or {}).get("PatientID", ())[:1])
     return given if keep_identifiers or not given else pseudonym(given)

@@ -20,7 +20,7 @@ def pixel_area(path: Path) -> float | None:
         return pixel_side(read_volume(Path(part.volume)), part.axis) ** 2
     if not is_dicom(path):
         return None
-    from a2bgan.data.formats.dicom_header import read_tags
+    from a2bgan.data.formats.dicom.header import read_tags
 
     tags = read_tags(path, ["PixelSpacing"]) or {}
     try:

@@ -51,7 +51,7 @@ class TagFilter:
 
     def matches(self, path: Path) -> bool | None:
         """Whether a file has the tags; None for one that is not DICOM or cannot be read."""
-        from a2bgan.data.formats.dicom_header import read_tags
+        from a2bgan.data.formats.dicom.header import read_tags
 
         tags = read_tags(dicom_of(path), list(self._conditions))
         if tags is None:

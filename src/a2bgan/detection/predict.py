@@ -60,7 +60,7 @@ def find_inputs(
             if len(sources) > 1:
                 found = [_below(source.parent, *row) for row in found]
         elif source.name.upper() == "DICOMDIR":
-            from a2bgan.data.formats.dicom_header import read_dicomdir  # pydicom takes a while
+            from a2bgan.data.formats.dicom.header import read_dicomdir  # pydicom takes a while
 
             found = [(str(path), path, "") for path in read_dicomdir(source)]
         else:

@@ -204,7 +204,8 @@ class _Painters:
 
 
 def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:
-    from a2bgan.data.formats.volumes import read_grid, write_map  # nibabel takes a while
+    from a2bgan.data.formats.nifti import write_map  # nibabel takes a while
+    from a2bgan.data.formats.volumes import read_grid
 
     with suppress(ImageError):  # the volume was there a moment ago
         write_map(path, values, read_grid(p.input.path))

@@ -31,11 +31,11 @@ from pydicom.uid import (
 )
 
 from a2bgan.data.cache.images import load_images
-from a2bgan.data.formats import dicom, dicom_header
-from a2bgan.data.formats.dicom_header import read_dicomdir, read_tags
+from a2bgan.data.formats.dicom import header, pixels
+from a2bgan.data.formats.dicom.header import read_dicomdir, read_tags
+from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.kinds import is_image
 from a2bgan.data.formats.picture import ImageError, PassingImageError, Picture, ReadOptions
-from a2bgan.data.formats.quiet_pydicom import quiet_pydicom
 from a2bgan.data.formats.reading import read_image, read_mask, read_picture
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.errors import InputError
@@ -357,7 +357,7 @@ def test_bad_files_are_named_in_a_few_words_without_the_patient(
         StudyDate="not a date of Doe^Jane",
     )  # fmt: skip
     damage(path)
-    monkeypatch.setattr(dicom_header, "LARGEST_INFLATED", 8 << 20)
+    monkeypatch.setattr(header, "LARGEST_INFLATED", 8 << 20)
     records: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
@@ -463,7 +463,7 @@ def test_a_missing_decoder_is_named(
     tmp_path: Path, write_dicom: Write, grey12: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = compressed(write_dicom(tmp_path / "a.dcm", grey12), JPEGLSLossless)
-    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: Missing())
+    monkeypatch.setattr(pixels, "get_decoder", lambda syntax: Missing())
     with pytest.raises(PassingImageError, match=r"needs a decoder; pip install pyjpegls$"):
         auto(path)
 
@@ -478,7 +478,7 @@ def test_advice_to_install_a_decoder_helps(
         return [failure.reason for failure in loaded.failures]
 
     with monkeypatch.context() as patch:
-        patch.setattr(dicom, "get_decoder", lambda syntax: Missing())
+        patch.setattr(pixels, "get_decoder", lambda syntax: Missing())
         assert "needs a decoder" in failures()[0]
         assert "needs a decoder" in failures()[0]
     assert failures() == []

@@ -92,7 +92,9 @@ def _decode(path: Path, reader: Reader, options: ReadOptions) -> Picture:
 
 
 def _read_dicom(path: Path, options: ReadOptions) -> Picture:
-    from a2bgan.data.formats.dicom import read_dicom  # pydicom takes a while, and few need it
+    from a2bgan.data.formats.dicom.pixels import (
+        read_dicom,  # pydicom takes a while, and few need it
+    )
 
     return read_dicom(path, options)
 

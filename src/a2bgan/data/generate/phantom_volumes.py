@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from a2bgan.data.formats.volumes import write_nifti
+from a2bgan.data.formats.nifti import write_nifti
 from a2bgan.data.generate.generated_set import generator, new_set
 from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError

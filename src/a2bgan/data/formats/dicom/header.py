@@ -10,9 +10,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
+from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.kinds import begins_like_dicom
 from a2bgan.data.formats.picture import ImageError, as_image_error, open_image_file
-from a2bgan.data.formats.quiet_pydicom import quiet_pydicom
 from a2bgan.errors import InputError
 
 # A deflated file tells its size only when it is inflated: a small one can fill the memory.

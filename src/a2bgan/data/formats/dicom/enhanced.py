@@ -13,8 +13,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from a2bgan.data.formats.dicom.quiet import quiet_pydicom
+from a2bgan.data.formats.grid import LARGEST_VOXEL_COUNT, LPS_TO_RAS, Grid
 from a2bgan.data.formats.picture import ImageError
-from a2bgan.data.formats.quiet_pydicom import quiet_pydicom
 
 READABLE = (
     ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian,
@@ -24,38 +25,32 @@ READABLE = (
 
 UNEVEN = "its frames are no even stack of parallel slices"
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 @quiet_pydicom()
-def enhanced_grid(path: Path, most_voxels: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape (slices, rows, columns) and the affine (4, 4) from indices to RAS+ in mm, without the
-    pixels.
-
-    Raises ImageError as `read_enhanced` does.
-    """
-    geometry = _stack(_open(path, most_voxels).get_volume_geometry)
+def enhanced_grid(path: Path) -> Grid:
+    """Read the grid (slices, rows, columns), without the pixels. Raises ImageError as
+    `read_enhanced` does."""
+    geometry = _stack(_open(path).get_volume_geometry)
     if geometry is None:
         raise ImageError(UNEVEN)
-    return tuple(geometry.spatial_shape), LPS_TO_RAS @ np.asarray(geometry.affine)
+    return Grid(tuple(geometry.spatial_shape), LPS_TO_RAS @ np.asarray(geometry.affine))
 
 
 @quiet_pydicom()
-def read_enhanced(path: Path, most_voxels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values, float32 (slices, rows, columns), after the modality's rescaling, and the affine
-    (4, 4) from their indices to RAS+ in mm.
+def read_enhanced(path: Path) -> tuple[np.ndarray, Grid]:
+    """Read values, float32 (slices, rows, columns), after the modality's rescaling, and their grid.
 
     Raises ImageError: several stacks, slices that are missing, uneven or not parallel, a
-    compression that is not read, more than `most_voxels`, a damaged file.
+    compression that is not read, too many voxels, a damaged file.
     """
-    image = _open(path, most_voxels)
+    image = _open(path)
     volume = _stack(lambda: image.get_volume(dtype=np.float32, apply_real_world_transform=False))
     values: np.ndarray = np.asarray(volume.array, dtype=np.float32)
-    return values, LPS_TO_RAS @ np.asarray(volume.affine)
+    return values, Grid(values.shape, LPS_TO_RAS @ np.asarray(volume.affine))
 
 
-def _open(path: Path, most_voxels: int) -> Any:
-    """The file as highdicom has it, once its header allows reading."""
+def _open(path: Path) -> Any:
+    """Open the file with highdicom, once its header allows reading."""
     import highdicom  # takes a while, and few need it
 
     try:
@@ -65,8 +60,8 @@ def _open(path: Path, most_voxels: int) -> Any:
     if image.file_meta.TransferSyntaxUID not in READABLE:
         raise ImageError("compressed frames of a volume are not read; decompress the file")
     count = int(image.NumberOfFrames) * int(image.Rows) * int(image.Columns)
-    if count > most_voxels:
-        raise ImageError(f"too large (more than {most_voxels:,} voxels)")
+    if count > LARGEST_VOXEL_COUNT:
+        raise ImageError(f"too large (more than {LARGEST_VOXEL_COUNT:,} voxels)")
     if int(image.get("SamplesPerPixel", 1)) != 1:
         raise ImageError("colour volume")
     expected = count * int(image.BitsAllocated) // 8

@@ -37,7 +37,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from a2bgan.data.formats.dicom_header import parse_dicom
+from a2bgan.data.formats.dicom.header import parse_dicom
+from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.jpeg_stream import decode_whole, jpeg_frame, with_end
 from a2bgan.data.formats.picture import (
     ImageError,
@@ -47,7 +48,6 @@ from a2bgan.data.formats.picture import (
     check_size,
     open_image_file,
 )
-from a2bgan.data.formats.quiet_pydicom import quiet_pydicom
 
 LARGEST_FILE = 2 * 1024**3
 
