@@ -20,7 +20,8 @@ from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
-from a2bgan.data.manifest import open_data, read_manifest
+from a2bgan.data.manifest import read_manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.volume_rows import expand_volumes

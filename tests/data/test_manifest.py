@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.manifest import (
-    Manifest,
-    Row,
-    open_data,
-    read_manifest,
-    require_training_sets,
-    scan_folder,
-)
+from a2bgan.data.folder_layout import scan_folder
+from a2bgan.data.manifest import Manifest, Row, read_manifest, require_training_sets
+from a2bgan.data.open_data import open_data
 from a2bgan.errors import InputError
 
 

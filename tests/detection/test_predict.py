@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from a2bgan.data.formats.kinds import dicom_of, is_dicom, is_volume
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict

@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.generate.phantoms import write_phantoms
-from a2bgan.data.manifest import Row, open_data
+from a2bgan.data.manifest import Row
+from a2bgan.data.open_data import open_data
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.score_audit import Dependence, ScoreAudit, _interval, audit_score
 

@@ -81,7 +81,7 @@ def open_chosen(
     data: str, config: "DataConfig", where: str | None = None, keep_identifiers: bool = False
 ) -> "Manifest":
     """Open a data set, keep the rows with the tags and make slices of volumes; says how many."""
-    from a2bgan.data.manifest import open_data
+    from a2bgan.data.open_data import open_data
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.data.volume_rows import count_volumes, expand_volumes
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from a2bgan.data.formats.slice_names import volume_of
-from a2bgan.data.manifest import Manifest, Row, identify
-from a2bgan.data.pseudonyms import pseudonym
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.pseudonyms import identify, pseudonym
 from a2bgan.errors import InputError
 
 SETS = ("healthy", "mixed", "test")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.data.tag_filter import TagFilter
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.predict import find_inputs, predict

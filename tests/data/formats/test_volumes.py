@@ -21,11 +21,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from a2bgan.data.formats import nifti, volumes
+from a2bgan.data.formats import volumes
 from a2bgan.data.formats.dicom.series import left_out_of_series
 from a2bgan.data.formats.grid import same_places
 from a2bgan.data.formats.kinds import is_volume
-from a2bgan.data.formats.nifti import write_map, write_nifti
+from a2bgan.data.formats.nifti import GEOMETRY, write_map, write_nifti
 from a2bgan.data.formats.picture import ImageError, ReadOptions
 from a2bgan.data.formats.reading import read_mask, read_picture
 from a2bgan.data.formats.slice_names import AXES, SliceName, parse_slice, volume_of
@@ -129,7 +129,7 @@ def test_a_map_comes_back_exactly_where_pixels_are_square(tmp_path: Path) -> Non
         write_map(tmp_path / "map.nii.gz", target, read_grid(tmp_path / "a.nii.gz"))
         made = nib.load(tmp_path / "map.nii.gz")
         assert np.array_equal(made.get_fdata(dtype=np.float32), values)
-        for name in nifti.GEOMETRY:
+        for name in GEOMETRY:
             assert np.array_equal(made.header[name], image.header[name], equal_nan=True)
     assert b"DOE" not in gzip.decompress((tmp_path / "map.nii.gz").read_bytes())
 

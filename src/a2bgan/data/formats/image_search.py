@@ -1,4 +1,4 @@
-"""Which images there are below a folder; the same for training and for scoring."""
+"""Find the images below a folder, in the same way for training and for scoring."""
 
 import os
 from collections import deque
@@ -15,20 +15,16 @@ def images_below(folder: Path) -> list[Path]:
     Hidden files and folders are passed over. Links to folders are followed, each folder once, under
     its own name where it has one here. Raises InputError for a folder that cannot be read.
     """
-    return [path for path in _files_below(folder) if is_image(path)]
+    return search(folder)[0]
 
 
-def others_below(folder: Path, known: Container[Path | None]) -> list[Path]:
-    """The files, except hidden ones, that `images_below` does not take for images.
+def search(folder: Path, leave_out: Container[str] = ()) -> tuple[list[Path], list[Path]]:
+    """`images_below`, and the other files there except hidden ones.
 
-    known: images that were found before; they are not opened again.
+    leave_out: names of sub-folders of `folder` that are not searched.
     """
-    seen = (path for path in _files_below(folder) if path not in known)
-    return [path for path in seen if not is_hidden(path.name) and not is_image(path)]
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
+    images: list[Path] = []
+    others: list[Path] = []
     seen = set[str]()
     waiting = deque([str(folder)])
     while waiting:
@@ -38,12 +34,14 @@ def _files_below(folder: Path) -> list[Path]:
                 folders.clear()
                 continue
             seen.add(real)
-            folders[:] = [name for name in folders if not is_hidden(name)]
-            # os.walk does not follow them: what they lead to may still come under its own name.
+            left_out = leave_out if place == str(folder) else ()
+            folders[:] = [n for n in folders if not is_hidden(n) and n not in left_out]
+            # os.walk does not follow links: their targets may still come under their own name.
             below = (os.path.join(place, name) for name in sorted(folders))
             waiting.extend(path for path in below if os.path.islink(path))
-            found += [Path(place, name) for name in files]
-    return found
+            for path in (Path(place, name) for name in files if not is_hidden(name)):
+                (images if is_image(path) else others).append(path)
+    return images, others
 
 
 def _refuse(error: OSError) -> None:
