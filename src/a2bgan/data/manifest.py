@@ -17,8 +17,16 @@ from a2bgan.files.atomic import write_atomically
 
 SPLITS = ("healthy", "mixed", "test", "extra")
 COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
-TAGS = ("view", "laterality", "manufacturer", "station", "age", "sex")
-"""Columns about how an image was taken and of whom, which are written where any row has them."""
+TAGS = {
+    "view": ("ViewPosition",),
+    "laterality": ("ImageLaterality", "Laterality"),
+    "manufacturer": ("Manufacturer",),
+    "station": ("StationName",),
+    "age": ("PatientAge",),
+    "sex": ("PatientSex",),
+}
+"""Columns about how an image was taken and of whom, which are written where any row has them, and
+the DICOM keywords of each, the first of which counts."""
 LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "no": 0, "yes": 1, "false": 0, "true": 1}
 
 OTHER_NAMES = {
