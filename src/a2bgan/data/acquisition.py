@@ -1,4 +1,4 @@
-"""How an image was taken and of whom: view, side, scanner, station, age and sex."""
+"""Acquisition of an image: view, side, scanner, station, age and sex."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def age_group(text: str) -> str:
 
 
 def groups_of(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """For each name that is known of any row its value in every row, "" where unknown; ages in
+    """Values of every row by name, "" where unknown, of the names that any row has; ages in
     groups."""
     known = [acquisition_of(row) for row in rows]
     groups = {name: [found.get(name, "") for found in known] for name in TAGS}

@@ -1,4 +1,4 @@
-"""Look a data set over before hours are spent on it: what is in it and what is wrong with it."""
+"""Check a data set before hours are spent on it: count, measure, and name what is wrong."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ class Sizes:
 
 @dataclass
 class DataCheck:
-    """What `check_data` found.
+    """Findings of `check_data`.
 
     counts: rows of each split in the manifest.
     test_labels: test rows that are "normal", "abnormal" and "unlabelled".

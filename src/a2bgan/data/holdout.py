@@ -1,4 +1,4 @@
-"""Images that training never sees: one part to choose by, one to set the threshold by."""
+"""Hold images out of training: one part to choose by, one to set the threshold by."""
 
 import csv
 import io
@@ -40,12 +40,11 @@ class HoldoutConfig(BaseModel):
 
 
 class Holdout:
-    """Which rows of a manifest are kept from training, and for what.
+    """The rows of a manifest that are kept from training, by purpose.
 
     ``selection``: healthy and mixed images by which checkpoint and score are chosen.
-    ``calibration``: healthy images by which the threshold is set. They are others than those of
-    the selection: images that helped to choose a score are no longer strangers to it, and the
-    guarantee on false alarms holds for strangers.
+    ``calibration``: other healthy images, by which the threshold is set. The guarantee on false
+    alarms does not hold for images that helped to choose a score.
     """
 
     def __init__(self, parts: dict[str, Part]) -> None:
@@ -68,7 +67,7 @@ class Holdout:
 
     @classmethod
     def read(cls, path: Path) -> "Holdout":
-        """What `write` wrote. Raises InputError if it is not there or not readable."""
+        """Read a file of `write`. Raises InputError if it is not there or not readable."""
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 header, *lines = csv.reader(file)
@@ -146,7 +145,7 @@ def _images_of_patients(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _first_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Of each patient the image whose name comes first."""
+    """The first image, by name, of each patient."""
     first: dict[str, str] = {}
     for row in rows:
         first[row.patient_id] = min(row.name, first.get(row.patient_id, row.name))

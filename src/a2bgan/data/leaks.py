@@ -118,12 +118,12 @@ def _examples(names: Sequence[str]) -> str:
 
 
 def _keys() -> Keys:
-    """What equal files have in common, the cheapest first, asked once of each file."""
+    """Functions of files that are equal for equal files, the cheapest first; each remembers."""
     return cache(_size), cache(_blocks), cache(_digest)
 
 
 def _same_files(learned: Sequence[Row], others: Sequence[Row], keys: Keys) -> dict[str, str]:
-    """For each file of `others` that is one of `learned` the name of that one.
+    """Names of the files of `learned` that files of `others` equal, by the latter's path.
 
     Only files of one size are opened, and only those whose `BLOCK`s are equal are read whole.
     """

@@ -102,7 +102,7 @@ class Manifest:
         return tuple(row for row in self.rows if row.split == name)
 
     def counts(self) -> dict[str, int]:
-        """How many rows each of SPLITS has."""
+        """Number of rows of each of SPLITS."""
         return {name: len(self.split(name)) for name in SPLITS}
 
     def write(self, path: Path) -> None:
@@ -206,7 +206,7 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
 
 
 class InsideFolder:
-    """Turns relative names into absolute paths and refuses those that leave the folder."""
+    """A folder that turns names below it into absolute paths and refuses those that leave it."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)

@@ -1,4 +1,4 @@
-"""How much of a patient a pixel shows."""
+"""Area of the patient that a pixel shows."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ from a2bgan.data.formats.slice_names import parse_slice
 
 
 def pixel_area(path: Path) -> float | None:
-    """Area of a pixel of an image as `read_picture` returns it, in mm2; None where it is not known.
+    """Area in mm2 of a pixel of an image as `read_picture` returns it; None where it is unknown.
 
     Known are slices of volumes and DICOM images with a PixelSpacing. ImagerPixelSpacing is not
     taken: it is measured at the detector, where an X-ray shows everything larger than it is. Raises

@@ -18,7 +18,7 @@ from a2bgan.data.manifest import Manifest
 from a2bgan.data.preprocessing import DataConfig
 
 LOOKED_AT = 16
-"""Files that are opened, evenly spread."""
+"""Number of files that are opened, evenly spread."""
 
 PlainWindow = Literal["full", "percentile"]
 
@@ -32,8 +32,8 @@ def settled_for(config: DataConfig, manifest: Manifest) -> DataConfig:
 def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """The same with ``plain_window`` set by what most of the files are.
 
-    Unchanged where it is set, ``window`` is not "auto", or all files have windows of their own. Of
-    files that cannot be read nothing is said here.
+    Unchanged where it is set, ``window`` is not "auto", or all files have windows of their own.
+    Files that cannot be read are passed over.
     """
     if config.window != "auto" or config.plain_window is not None:
         return config

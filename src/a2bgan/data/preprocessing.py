@@ -1,4 +1,4 @@
-"""From an image of any size and depth to the fixed-size array the networks see."""
+"""Preprocess images of any size and depth to the fixed-size arrays that networks see."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -120,7 +120,7 @@ class DataConfig(BaseModel):
 
     @property
     def reading(self) -> ReadOptions:
-        """The part of it that readers need."""
+        """The options for the readers."""
         percents = self.window_range if self.window == "percentile" else DEFAULT_PERCENTS
         return ReadOptions(self.max_pixels, self.window, self.frames, percents)
 

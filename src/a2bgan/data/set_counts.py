@@ -1,4 +1,4 @@
-"""How many images each part of a set has."""
+"""Numbers of images in the parts of a set."""
 
 from dataclasses import astuple, dataclass
 

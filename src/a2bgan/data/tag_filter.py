@@ -1,4 +1,4 @@
-"""Keep the images whose DICOM tags say what is wanted: ``ViewPosition=PA,Modality=DX|CR``."""
+"""Keep the images with given DICOM tags: ``ViewPosition=PA,Modality=DX|CR``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

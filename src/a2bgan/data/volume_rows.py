@@ -1,4 +1,4 @@
-"""Rows of slices in place of rows of volumes."""
+"""Replace the rows of volumes by rows of their slices."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def expand_volumes(manifest: Manifest, config: DataConfig) -> Manifest:
 
 
 def count_volumes(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many volumes the slices among rows are of, and how many slices there are."""
+    """Numbers of volumes and of slices among rows."""
     slices = [volume_of(row.name) for row in rows if parse_slice(row.name) is not None]
     return len(set(slices)), len(slices)
 

@@ -1,5 +1,5 @@
-"""A folder under construction, beside those that are complete, that another process can go on with
-when its own was killed.
+"""A folder under construction, beside complete ones, which another process can go on with after its
+own was killed.
 
 A lock on the folder, which ends with its process, tells one that is left from one in use.
 """
@@ -20,13 +20,13 @@ Entry = TypeVar("Entry")
 
 PREFIX = ".building-"
 
-# What a killed process left half built is removed after this long.
+# Folders that killed processes left are removed after this long.
 ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 @contextmanager
 def building_folder(entries: Path, key: str, notes: str) -> Iterator[Path]:
-    """A folder to build an entry in: what a killed process left of it, or a new one.
+    """Yield a folder to build an entry in: what a killed process left of it, or a new one.
 
     notes: the file in it that says how far a process has come. The folder is gone after the block,
     unless that was interrupted and the file is there. Of several processes the others wait for the

@@ -1,7 +1,7 @@
-"""What is in each file of a set: hashes of their bytes, of files that changed alone.
+"""Index of the contents of a set's files: hashes, computed again only where a file has changed.
 
-An index is a file `SET.json` of size, modification time and hash of each; SET is a digest of the
-absolute paths, and no file name is stored.
+An index is a file `SET.json` with the size, modification time and hash of each file; SET is a
+digest of the absolute paths, and no file name is stored.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from a2bgan.files.ordered_work import read_in_order
 
 
 class Content(NamedTuple):
-    """What is in a file: the hash of its bytes, or the reason why it cannot be opened."""
+    """Content of a file: the hash of its bytes, or the reason why it cannot be opened."""
 
     sha256: str | None
     suffix: str

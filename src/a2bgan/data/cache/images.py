@@ -68,7 +68,7 @@ class _Passing(str):
 
 
 class StoredForm(NamedTuple):
-    """How an image was stored before preprocessing: pixels, channels (1 or 3), bits a channel."""
+    """Form of an image before preprocessing: pixels, channels (1 or 3), bits a channel."""
 
     height: int
     width: int

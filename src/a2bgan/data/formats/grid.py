@@ -1,4 +1,4 @@
-"""Where the voxels of a volume are in the patient."""
+"""Grids: the places of a volume's voxels in the patient."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""A picture as its file stores it, how to read one, and why one cannot be read."""
+"""A picture as its file stores it, options for reading one, and the error when it fails."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ class PassingImageError(ImageError):
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read an image.
+    """Options for reading an image.
 
     max_pixels: larger images are refused before they are decoded.
     window: `data.window`; with "auto" and "voi" a DICOM file's own window is looked up.

@@ -1,4 +1,4 @@
-"""How a slice of a volume is named: ``head.nii.gz#axial-0042``, where a path of an image stands.
+"""Names of slices of volumes: ``head.nii.gz#axial-0042``, in place of an image's path.
 
 The number counts along the patient's axis (to the right, anterior or superior), whatever the order
 of the file.
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 AXES = ("sagittal", "coronal", "axial")
-"""Which of the RAS+ axes, to the right, anterior and superior, slices are stacked along."""
+"""Names of slices stacked along each of the RAS+ axes: to the right, anterior, superior."""
 
 _SLICE = re.compile(rf"(.+)#({'|'.join(AXES)})-(\d{{4,6}})", re.DOTALL)
 
@@ -23,7 +23,7 @@ class SliceName(NamedTuple):
 
     @property
     def fragment(self) -> str:
-        """What follows the volume's name."""
+        """The part of the name after the volume's."""
         return f"#{self.axis}-{self.place:04d}"
 
     def __str__(self) -> str:
@@ -31,19 +31,19 @@ class SliceName(NamedTuple):
 
 
 def parse_slice(name: str | Path) -> SliceName | None:
-    """A name or path taken apart; None where it is not that of a slice."""
+    """Take a name or path apart; None where it is not that of a slice."""
     text = str(name)
     found = _SLICE.fullmatch(text) if "#" in text else None
     return None if found is None else SliceName(found[1], found[2], int(found[3]))
 
 
 def volume_of(name: str | Path) -> str:
-    """The volume's name or path of a slice's; of any other image its own."""
+    """The name or path of a slice's volume; for any other image its own."""
     found = parse_slice(name)
     return str(name) if found is None else found.volume
 
 
 def fragment_of(name: str | Path) -> str:
-    """What tells a slice from the others of its volume; "" for other images."""
+    """The part of a slice's name after its volume's; "" for other images."""
     found = parse_slice(name)
     return "" if found is None else found.fragment

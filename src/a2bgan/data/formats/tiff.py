@@ -67,7 +67,7 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
 
 
 def _has_second_page(tiff: tifffile.TiffFile) -> bool:
-    """Not by their number, for which all of 100,000 pages would be looked up."""
+    """Look for a second page; counting them would look up all of 100,000."""
     try:
         tiff.pages[1]
     except IndexError:

@@ -151,7 +151,7 @@ def square_pixel_shape(volume: Volume, axis: str) -> tuple[int, int]:
 
 
 def slice_at(axis: str, index: int) -> tuple[int | slice, ...]:
-    """Where a slice is in a volume (X, Y, Z) along RAS+ axes."""
+    """Index of a slice in a volume (X, Y, Z) along RAS+ axes."""
     return tuple(index if k == AXES.index(axis) else slice(None) for k in range(3))
 
 
@@ -163,7 +163,7 @@ def as_voxels(picture: np.ndarray, axis: str, shape: tuple[int, ...]) -> np.ndar
 
 
 def _in_plane(axis: str) -> tuple[int, int]:
-    """Which of the RAS+ axes go across and up in an axis's slices."""
+    """The RAS+ axes that go across and up in an axis's slices."""
     across, up = (k for k in range(3) if k != AXES.index(axis))
     return across, up
 

@@ -19,7 +19,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class View:
-    """Where the patient stands: the chest coordinates of each pixel, and the way back."""
+    """Position of the patient: the chest coordinates of each pixel, and the way back."""
 
     u: Field
     v: Field
@@ -47,7 +47,7 @@ def _draw_view(rng: Rng, size: int) -> View:
 
 @dataclass(frozen=True)
 class Exposure:
-    """From density to grey levels; `noise` is in grey levels."""
+    """Conversion of density to grey levels; `noise` is in grey levels."""
 
     gamma: float
     black: float

@@ -180,7 +180,7 @@ def _draw_head(rng: Rng, places: Field, radii: Field, texture: _Texture) -> Fiel
 
 
 def _draw_lesions(rng: Rng, places: Field, radii: Field, texture: _Texture) -> Field:
-    """What one to three lesions add to the head."""
+    """Intensity that one to three lesions add to the head."""
     change = np.zeros(places.shape[:-1])
     for _ in range(rng.integers(1, 4)):
         centre = _direction(rng) * radii * rng.uniform(0.3, 0.6)

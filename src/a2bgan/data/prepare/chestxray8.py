@@ -13,7 +13,7 @@ from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 PAPER = SetCounts(20_657, 2_111, 905, test_normal=7_589, test_abnormal=301)
-"""Of 39,302 PA images without a finding and 1,563 with Cardiomegaly."""
+"""Drawn from 39,302 PA images without a finding and 1,563 with Cardiomegaly."""
 
 NO_FINDING = "No Finding"
 VIEWS = ("PA", "AP", "any")

@@ -1,4 +1,4 @@
-"""Who goes where: healthy, mixed or test, by patient or as the paper drew them."""
+"""Divide images into healthy, mixed and test, by patient or as the paper drew them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

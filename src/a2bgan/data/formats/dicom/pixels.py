@@ -7,7 +7,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +54,7 @@ LARGEST_FILE = 2 * 1024**3
 # Compressions that change values, or may.
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
-# Where the scanner saw nothing: the value, or both ends of a range; of integers and of floats.
+# Elements with the value of padding, or both ends of its range; for integers and for floats.
 PADDING = (
     ("PixelPaddingValue", "PixelPaddingRangeLimit"),
     (
@@ -63,7 +63,7 @@ PADDING = (
     ),
 )  # fmt: skip
 
-# What a decoder has to know of a frame.
+# Elements that a decoder needs.
 DESCRIPTION = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -84,7 +84,7 @@ PLUGINS = {
 }
 OTHER_PLUGIN = "pylibjpeg"
 
-# Of these pydicom has no decoder, or one that ends the process over a damaged file.
+# pydicom has no decoder for these, or one that ends the process over a damaged file.
 DEEP_JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 
 # Text that stands for a number, however wrongly.
@@ -112,7 +112,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Picture:
 
 @quiet_pydicom()
 def read_with_padding(path: Path, options: ReadOptions) -> tuple[Picture, np.ndarray | None]:
-    """As `read_dicom`, with padding as it is stored, and where it is: bool (H, W), or None."""
+    """`read_dicom`, but padding keeps its value; and a mask of it, bool (H, W), or None."""
     with open_image_file(path) as file:
         if os.fstat(file.fileno()).st_size > LARGEST_FILE:
             raise ImageError("too large (more than 2 GiB)")
@@ -187,7 +187,7 @@ def _require(dataset: Dataset, keyword: str) -> None:
 
 
 def chosen_frame(dataset: Dataset, options: ReadOptions) -> int:
-    """Which frame of a file is read, from 0. Raises ImageError where several are refused."""
+    """The frame of a file that is read, from 0. Raises ImageError where several are refused."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1 and options.frames == "refuse":
         raise ImageError(f"multi-frame file ({frames} frames); data.frames=middle takes one")
@@ -224,7 +224,7 @@ def _frame_bytes(dataset: Dataset) -> int:
 
 
 def _lowest_bit(dataset: Dataset) -> int:
-    """Where in a word a value begins, by HighBit. Raises ImageError where it cannot be."""
+    """The bit of a word where a value begins, by HighBit. ImageError for an impossible one."""
     bits = int(dataset.get("BitsStored") or 0)
     high = dataset.get("HighBit")
     if not bits or high is None:
@@ -324,16 +324,14 @@ def _codestream_size(stream: bytes) -> tuple[int, int] | None:
 
 def _colour(stored: np.ndarray, dataset: Dataset, options: ReadOptions) -> Picture:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        top = _top_of(
-            apply_color_lut(_entries(dataset.RedPaletteColorLookupTableDescriptor), dataset)
-        )
-        stored = apply_color_lut(stored, dataset)
+        descriptor = dataset.RedPaletteColorLookupTableDescriptor
+        stored, top = _look_up(apply_color_lut, stored, dataset, descriptor, "palette")
     else:
-        top = (1 << int(dataset.BitsStored)) - 1
+        top = float((1 << int(dataset.BitsStored)) - 1)
     if stored.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"unsupported bit depth (colour of {8 * stored.itemsize} bits)")
     whole = options.window in ("auto", "voi", "full")
-    return Picture(np.ascontiguousarray(stored), (0.0, float(top)) if whole else None)
+    return Picture(np.ascontiguousarray(stored), (0.0, top) if whole else None)
 
 
 def _grey(stored: np.ndarray, dataset: Dataset, index: int, options: ReadOptions) -> Picture:
@@ -356,7 +354,7 @@ def _grey(stored: np.ndarray, dataset: Dataset, index: int, options: ReadOptions
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Where the scanner saw nothing, bool (H, W)."""
+    """Mask of the padding, bool (H, W); None where the file names none."""
     ends = []
     for name in PADDING[stored.dtype.kind == "f"]:
         value = dataset.get(name)
@@ -373,7 +371,7 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
 
 
 def _for_frame(dataset: Dataset, index: int) -> Dataset:
-    """Where rescale and window stand: in the file, or in one of its groups for frames."""
+    """The data set with rescale and window of a frame: the file, or its groups for frames."""
     found = dataset
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         groups = dataset.get(name) or []
@@ -398,9 +396,10 @@ def _modality(
     if dataset.get("ModalityLUTSequence"):
         descriptor = dataset.ModalityLUTSequence[0].LUTDescriptor
         descriptor[2] = 8 if descriptor[2] <= 8 else 16  # of 12 bits pydicom knows no words
-        entries = _entries(descriptor)
-        top = _top_of(apply_modality_lut(entries, dataset))
-        return apply_modality_lut(stored, dataset).astype(np.float32), 0.0, top
+        values, top = _look_up(
+            apply_modality_lut, stored, dataset, descriptor, "ModalityLUTSequence"
+        )
+        return values.astype(np.float32), 0.0, top
     slope = _number(dataset, "RescaleSlope") or 1.0
     intercept = _number(dataset, "RescaleIntercept") or 0.0
     low, high = sorted((least * slope + intercept, most * slope + intercept))
@@ -413,8 +412,9 @@ def _voi(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, tuple[float,
     """The values to show and which of them are black and white; None without VOI in the file."""
     tables = dataset.get("VOILUTSequence")
     if tables and tables[0].get("LUTData"):
-        top = _top_of(apply_voi(_entries(tables[0].LUTDescriptor), dataset))
-        shown = apply_voi(np.rint(values).astype(np.int32), dataset)
+        values = np.rint(values).astype(np.int32)
+        descriptor = tables[0].LUTDescriptor
+        shown, top = _look_up(apply_voi, values, dataset, descriptor, "VOILUTSequence")
         return shown.astype(np.float32), (0.0, top)
     centre, width = (_number(dataset, name) for name in ("WindowCenter", "WindowWidth"))
     if centre is None or width is None or not width > 0:
@@ -429,18 +429,25 @@ def _voi(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, tuple[float,
     return values, (centre - width / 2, centre + width / 2)
 
 
-def _entries(descriptor: Sequence[int]) -> np.ndarray:
-    """Every value that a lookup table has an entry for."""
-    count, first = int(descriptor[0]) or 1 << 16, int(descriptor[1])
-    return np.arange(first, first + count)
+def _look_up(
+    apply: Callable[[np.ndarray, Dataset], np.ndarray],
+    values: np.ndarray,
+    dataset: Dataset,
+    descriptor: Sequence[int],
+    name: str,
+) -> tuple[np.ndarray, float]:
+    """Values after a lookup table, and the greatest that its entries could have by the bits they
+    use: descriptors often promise 16 bits where the entries end at 4095.
 
-
-def _top_of(entries: np.ndarray) -> float:
-    """The greatest value that a table's entries could have by the bits they use.
-
-    Descriptors often promise 16 bits where the entries end at 4095.
+    Raises ImageError where the table has other entries than its descriptor says.
     """
-    return float((1 << max(int(entries.max()).bit_length(), 8)) - 1)
+    count, first = int(descriptor[0]) or 1 << 16, int(descriptor[1])
+    try:
+        most = int(apply(np.arange(first, first + count), dataset).max())
+        shown = apply(values, dataset)
+    except (IndexError, NotImplementedError):
+        raise ImageError(f"LUTData contradicts LUTDescriptor ({name})") from None
+    return shown, float((1 << max(most.bit_length(), 8)) - 1)
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:

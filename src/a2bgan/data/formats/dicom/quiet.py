@@ -16,10 +16,11 @@ _inside = 0
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Within it pydicom logs nothing, warns of nothing and accepts values that break the standard.
+    """Let pydicom log nothing, warn of nothing and accept values that break the standard.
 
-    What it says of a file can quote a patient's name, and the readers say themselves what is wrong.
-    Its settings are the process's: once the last of several threads has left, all are as before.
+    Its messages can quote a patient's name, and the readers say themselves what is wrong with a
+    file. Its settings are those of the process: once the last of several threads has left, all are
+    as before.
     """
     global _inside
     with _LOCK:
