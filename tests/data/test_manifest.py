@@ -107,6 +107,7 @@ def test_round_trip(tiny_set: Path, tmp_path: Path) -> None:
         ('path,split\n"a\nb.png",mixed\n', "row 2: path 'a\\nb.png' has a control character"),
         ("path,split\na\0.png,mixed\n", "row 2: "),
         ("path,split\nbild_ä.png,mixed\n".encode("latin-1"), "not UTF-8 text; save"),
+        (b"PK\3\4 xlsx", "a spreadsheet; save it as CSV"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not UTF-8 text; save"),
     ],
 )

@@ -1,5 +1,6 @@
 """Check a data set before hours are spent on it: count, measure, and name what is wrong."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from a2bgan.data.cache.images import CachedImages, Failure, StoredForm, load_images
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_mask
+from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
@@ -90,9 +92,9 @@ def check_data(
 
     Errors: no healthy or no mixed images; healthy images labelled abnormal; the same file or
     patient in two sets; masks that cannot be read or differ in size from their image. Warnings:
-    unusable files, the same file twice in a set, too few images, test sets that give no AUROC,
-    images smaller than `config.size`, different formats in the healthy and the mixed set. Labels of
-    mixed rows are not looked at. Raises InputError for the cache folder only.
+    unusable files, DICOM files that are no slices of their series, the same file twice in a set,
+    too few images, test sets that give no AUROC, images smaller than `config.size`, different
+    formats in the healthy and the mixed set. Labels of mixed rows are not looked at. Raises InputError for the cache folder only.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
     loaded: dict[str, CachedImages] = {}
@@ -121,6 +123,7 @@ def check_data(
     )
     _check_sets(check, rows)
     _check_failures(check)
+    _check_series(check, rows)
     check.errors += leaks_within(manifest)
     _check_patients(check, rows)
     _check_duplicates(check, rows, loaded)
@@ -250,6 +253,20 @@ def _check_failures(check: DataCheck) -> None:
                 f"{len(failures)} of {check.counts[split]} {split} images cannot be used and are "
                 f"left out ({_examples(described)})"
             )
+
+
+def _check_series(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Name the DICOM files in the folders of series that are not slices of them."""
+    slices = (row for members in rows.values() for row in members if parse_slice(row.name))
+    folders = {volume_of(row.name): volume_of(row.path) for row in slices}
+    left_out: list[str] = []
+    for name, folder in folders.items():
+        if os.path.isdir(folder):
+            from a2bgan.data.formats.dicom.series import left_out_of_series
+
+            left_out += (f"{name}/{file}" for file in left_out_of_series(Path(folder)))
+    if left_out:
+        check.warnings.append(f"no slices of their series, and left out: {_examples(left_out)}")
 
 
 def _check_patients(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:

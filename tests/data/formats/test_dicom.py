@@ -176,6 +176,12 @@ def test_voi_tables_and_sigmoid(tmp_path: Path, write_dicom: Write, grey12: np.n
     values, window = auto(path)
     assert window == (0, 65535)
     assert np.array_equal(values, grey12.astype(np.int64) ** 2 // 256)
+    table.LUTData = table.LUTData[:-2]
+    path = write_dicom(
+        tmp_path / "b.dcm", grey12, BitsStored=12, HighBit=11, VOILUTSequence=Sequence([table])
+    )
+    with pytest.raises(ImageError, match=r"^LUTData contradicts LUTDescriptor \(VOILUTSequence\)$"):
+        auto(path)
     path = write_dicom(
         tmp_path / "s.dcm", grey12, WindowCenter="2000", WindowWidth="800",
         VOILUTFunction="SIGMOID",

@@ -21,6 +21,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from a2bgan.data.check import check_data
 from a2bgan.data.formats import volumes
 from a2bgan.data.formats.dicom.series import left_out_of_series
 from a2bgan.data.formats.grid import same_places
@@ -472,6 +473,11 @@ def test_localizers_and_reports_in_a_series_are_left_out(tmp_path: Path) -> None
     edit(tmp_path / "a" / "report", Rows=None, Columns=None, PixelData=None, PixelSpacing=None)
     assert np.array_equal(read_volume(tmp_path / "a").values, expected)
     assert left_out_of_series(tmp_path / "a") == ["localizer", "report"]
+    row = Row("a", tmp_path / "a", "healthy", 0, "a", None, None)
+    config = DataConfig(size=32)
+    checked = check_data(expand_volumes(Manifest((row,), tmp_path), config), config, tmp_path / "c")
+    said = "no slices of their series, and left out: a/localizer; a/report"
+    assert said in checked.warnings
 
 
 @pytest.mark.parametrize("step", [0.625, 2.5])
