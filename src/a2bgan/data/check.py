@@ -94,7 +94,8 @@ def check_data(
     patient in two sets; masks that cannot be read or differ in size from their image. Warnings:
     unusable files, DICOM files that are no slices of their series, the same file twice in a set,
     too few images, test sets that give no AUROC, images smaller than `config.size`, different
-    formats in the healthy and the mixed set. Labels of mixed rows are not looked at. Raises InputError for the cache folder only.
+    formats in the healthy and the mixed set. Labels of mixed rows are not looked at.
+    Raises InputError for the cache folder only.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
     loaded: dict[str, CachedImages] = {}

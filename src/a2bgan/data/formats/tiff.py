@@ -4,21 +4,11 @@ from io import BufferedReader
 
 import numpy as np
 import tifffile
+from PIL import ExifTags, Image, ImageOps
 
 from a2bgan.data.formats.picture import ImageError, Picture, check_size
 
 ZERO_IS_WHITE = 0
-
-ORIENTATIONS = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image.swapaxes(0, 1)[:, ::-1],
-    7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda image: image.swapaxes(0, 1)[::-1],
-}
-"""Turns that bring an image upright, by the value of TIFF's Orientation."""
 
 
 def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
@@ -40,9 +30,7 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
                 raise ImageError("multi-frame file; split it")
             _check(page, max_pixels)
             values = page.asarray()
-    except ImageError:
-        raise
-    except MemoryError:
+    except (ImageError, MemoryError):
         raise
     except Exception:  # a damaged file raises anything
         raise ImageError("damaged file, or a TIFF layout that is not supported") from None
@@ -61,9 +49,8 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if page.photometric == ZERO_IS_WHITE:
-        values = _turned_over(values)
-    turn = ORIENTATIONS.get(int(page.tags.valueof("Orientation", 1)))
-    return Picture(np.ascontiguousarray(values if turn is None else turn(values)))
+        values = _inverted(values)
+    return Picture(_upright(values, int(page.tags.valueof("Orientation", 1))))
 
 
 def _has_second_page(tiff: tifffile.TiffFile) -> bool:
@@ -86,11 +73,20 @@ def _check(page: tifffile.TiffPage, max_pixels: int) -> None:
         raise ImageError("a TIFF layout that is not supported (neither integers nor floats)")
 
 
-def _turned_over(values: np.ndarray) -> np.ndarray:
-    """White as black: within 16 bits, and of floats, which have no greatest value, within what the
-    image holds."""
+def _inverted(values: np.ndarray) -> np.ndarray:
+    """White as black: within 16 bits, or within the image's own range for floats."""
     if values.dtype == np.uint16:
         return np.iinfo(np.uint16).max - values
     # In double precision: the sum can leave the range of single.
     turned = (float(values.min()) + float(values.max())) - values.astype(np.float64)
     return turned.astype(np.float32)
+
+
+def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an image (H, W) or (H, W, 3) as Pillow turns those it opens."""
+    if values.ndim == 3:
+        planes = [_upright(values[..., k], orientation) for k in range(values.shape[2])]
+        return np.stack(planes, axis=-1)
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(picture))
