@@ -125,7 +125,7 @@ def test_windows_are_what_dcmtk_shows(
         path = write_dicom(
             tmp_path / f"{number}.dcm", grey12, BitsStored=12, HighBit=11, **elements
         )
-        values, window = auto(path, "voi")
+        values, window, _ = auto(path, "voi")
         assert window is not None
         low, high = window
         ours = np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255
@@ -143,7 +143,7 @@ def test_auto_takes_the_files_window_and_fixed_takes_hounsfield_units(
         tmp_path / "ct.dcm", stored, RescaleSlope="1", RescaleIntercept="-24",
         WindowCenter="40", WindowWidth="400",
     )  # fmt: skip
-    values, window = auto(path)
+    values, window, _ = auto(path)
     assert window == (-160.0, 239.0)
     assert np.array_equal(values, stored.astype(np.float32) - 24)
     for name in ("percentile", "fixed"):
@@ -173,7 +173,7 @@ def test_voi_tables_and_sigmoid(tmp_path: Path, write_dicom: Write, grey12: np.n
     path = write_dicom(
         tmp_path / "a.dcm", grey12, BitsStored=12, HighBit=11, VOILUTSequence=Sequence([table])
     )
-    values, window = auto(path)
+    values, window, _ = auto(path)
     assert window == (0, 65535)
     assert np.array_equal(values, grey12.astype(np.int64) ** 2 // 256)
     table.LUTData = table.LUTData[:-2]
@@ -186,7 +186,7 @@ def test_voi_tables_and_sigmoid(tmp_path: Path, write_dicom: Write, grey12: np.n
         tmp_path / "s.dcm", grey12, WindowCenter="2000", WindowWidth="800",
         VOILUTFunction="SIGMOID",
     )  # fmt: skip
-    values, window = auto(path)
+    values, window, _ = auto(path)
     assert window == (0, 1)
     assert values == pytest.approx(1 / (1 + np.exp(-4 * (grey12 - 2000.0) / 800)), abs=1e-6)
 
@@ -236,7 +236,7 @@ def test_colours(tmp_path: Path, write_dicom: Write) -> None:
     path = write_dicom(
         tmp_path / "p.dcm", index, PhotometricInterpretation="PALETTE COLOR", **lut, **descriptor
     )
-    values, window = auto(path)
+    values, window, _ = auto(path)
     assert window == (0, 255)  # its descriptor promises 16 bits, its entries use fewer than 8
     assert values[0, :3].tolist() == [[10, 1, 7], [20, 2, 7], [30, 3, 7]]
 
@@ -663,7 +663,7 @@ def test_tables_are_shown_by_the_range_of_their_entries(
     path = write_dicom(
         tmp_path / "a.dcm", grey12, BitsStored=12, HighBit=11, VOILUTSequence=Sequence([item])
     )
-    values, window = auto(path)
+    values, window, _ = auto(path)
     assert np.array_equal(values, 4095 - grey12) and window == (0, 4095)
     modality = Dataset()
     modality.LUTDescriptor, modality.LUTData = item.LUTDescriptor, item.LUTData

@@ -208,8 +208,8 @@ def _build_entry(
 
     def decode(row: int) -> StoredForm | str:
         try:
-            image, window = read_picture(paths[row], config.read_options)
-            images[row] = preprocess(image, config, window)
+            picture = read_picture(paths[row], config.read_options)
+            images[row] = preprocess(picture.values, config, picture.window)
         except PassingImageError as error:
             return _Passing(error)
         except ImageError as error:
@@ -217,7 +217,7 @@ def _build_entry(
             state = file_state(volume_of(paths[row]))
             whole = state is None or state[0] == contents[row].size
             return str(error) if whole else _Passing(error)
-        return _stored_form(image)
+        return _stored_form(picture.values)
 
     rows = [row for row in first_row.values() if row not in decoded]
     already = len(paths) - len(rows)
