@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import Result
 
 from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
@@ -23,7 +24,7 @@ from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.open_data import open_data
 from a2bgan.data.pixel_area import pixel_area
-from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.preprocessing import load_image
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from a2bgan.data.check import check_data, contact_sheet
+from a2bgan.data.config import DataConfig
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 
 CONFIG = DataConfig(size=32)

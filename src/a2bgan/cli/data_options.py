@@ -12,8 +12,8 @@ from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from a2bgan.data.config import DataConfig
     from a2bgan.data.manifest import Manifest
-    from a2bgan.data.preprocessing import DataConfig
     from a2bgan.training.run_folder import RunFolder
 
 WhereOption = Annotated[

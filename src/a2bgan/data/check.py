@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from a2bgan.data.cache.images import CachedImages, Failure, StoredForm, load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 
 # Rows marked "extra" are used for nothing, so they are counted and not read.

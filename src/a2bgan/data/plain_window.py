@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest
-from a2bgan.data.preprocessing import DataConfig
 
 LOOKED_AT = 16
 """Number of files that are opened, evenly spread."""

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import is_dicom, is_volume
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.slice_names import SliceName, parse_slice, volume_of
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.files.ordered_work import in_order
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache.images import Failure, StoredForm, load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest, Row, counted_as
-from a2bgan.data.preprocessing import DataConfig, preprocess_mask
+from a2bgan.data.preprocessing import preprocess_mask
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions

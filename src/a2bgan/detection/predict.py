@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.image_search import images_below
 from a2bgan.data.formats.kinds import is_dicom, is_volume
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.pixel_area import pixel_area
-from a2bgan.data.preprocessing import DataConfig, load_with_shape, to_original_grid
+from a2bgan.data.preprocessing import load_with_shape, to_original_grid
 from a2bgan.data.pseudonyms import identify
 from a2bgan.detection.contours import regions
 from a2bgan.detection.prediction import NOT_FINITE, Input, Model, Prediction

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.stats import norm
 
 from a2bgan.data.acquisition import acquisition_of, age_in_years
+from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
 from a2bgan.data.manifest import TAGS, Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.trivial_statistics import measure_images
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.config import DataConfig
 from a2bgan.detection.detect import Detection, batch_size_for, detect_batches, in_batches
 from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.scores import check_score

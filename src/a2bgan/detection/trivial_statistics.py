@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.image_statistics import (
@@ -19,7 +20,6 @@ from a2bgan.data.image_statistics import (
     pixel_statistics,
 )
 from a2bgan.data.manifest import Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.metrics import auroc
 
 LOOKED_AT = 500

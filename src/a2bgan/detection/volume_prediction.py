@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.slice_names import SliceName
-from a2bgan.data.preprocessing import DataConfig, to_original_grid
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.calibration import intensities
 from a2bgan.detection.contours import Region, place_mask
 from a2bgan.detection.patient_scores import PATIENT_SCORES

@@ -27,13 +27,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.dicom.header import read_header
 from a2bgan.data.formats.dicom.pixels import chosen_frame
 from a2bgan.data.formats.dicom.series import read_series
 from a2bgan.data.formats.grid import Grid, in_stored_order
 from a2bgan.data.formats.kinds import is_dicom, is_enhanced
 from a2bgan.data.formats.picture import ImageError
-from a2bgan.data.preprocessing import DataConfig, to_original_grid
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.contours import Place, place_mask
 from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError

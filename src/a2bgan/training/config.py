@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from a2bgan.data.batches import AugmentConfig
+from a2bgan.data.config import DataConfig
 from a2bgan.data.holdout import HoldoutConfig
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
 from a2bgan.training.methods.method import Facts, Method, MethodConfig

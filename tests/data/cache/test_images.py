@@ -22,10 +22,11 @@ from a2bgan.data.cache import content_index
 from a2bgan.data.cache import images as cache
 from a2bgan.data.cache.folder import default_cache_dir
 from a2bgan.data.cache.images import CachedImages, Failure, load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats import reading
 from a2bgan.data.formats.picture import PassingImageError, Picture, ReadOptions
 from a2bgan.data.formats.reading import read_image, read_picture
-from a2bgan.data.preprocessing import DataConfig, preprocess
+from a2bgan.data.preprocessing import preprocess
 from a2bgan.errors import InputError
 from a2bgan.files import ordered_work
 
@@ -433,7 +434,7 @@ def test_memory_that_is_short_in_preprocessing_may_not_be_another_time(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(preprocessing, "_resize_8_bit", short)
+        patch.setattr(preprocessing, "_resize", short)
         failures = load(files, cache_dir).failures
         assert {failure.reason for failure in failures} == {"not enough memory"}
         with pytest.raises(PassingImageError, match="not enough memory"):

@@ -31,13 +31,14 @@ from pydicom.uid import (
 )
 
 from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.dicom import header, pixels
 from a2bgan.data.formats.dicom.header import read_dicomdir, read_tags
 from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.kinds import is_image
 from a2bgan.data.formats.picture import ImageError, PassingImageError, Picture, ReadOptions
 from a2bgan.data.formats.reading import read_image, read_mask, read_picture
-from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.preprocessing import load_image
 from a2bgan.errors import InputError
 
 LIMIT = 1_000_000

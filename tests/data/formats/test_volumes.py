@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from a2bgan.data.check import check_data
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats import volumes
 from a2bgan.data.formats.dicom.series import left_out_of_series
 from a2bgan.data.formats.grid import same_places
@@ -41,7 +42,6 @@ from a2bgan.data.formats.volumes import (
     square_pixel_shape,
 )
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.volume_rows import expand_volumes
 
 READING = ReadOptions(1_000_000)

@@ -32,10 +32,11 @@ from a2bgan.data.cache.folder import (
     require_space,
     reserve,
 )
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import fragment_of, parse_slice, volume_of
-from a2bgan.data.preprocessing import DataConfig, preprocess
+from a2bgan.data.preprocessing import preprocess
 from a2bgan.errors import InputError
 from a2bgan.files.building_folder import building_folder, move_into_place, remove_abandoned
 from a2bgan.files.ordered_work import read_in_order

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import image_suffix
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_image
 from a2bgan.data.generate.generated_set import generator, new_set
-from a2bgan.data.preprocessing import DataConfig, preprocess
+from a2bgan.data.preprocessing import preprocess
 from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
