@@ -36,42 +36,31 @@ def contents_of(
     folder: where the index is kept. report: called with the number of files done.
     """
     absolute = [os.path.abspath(path) for path in paths]
-    suffixes = [image_suffix(Path(volume_of(path))) + fragment_of(path) for path in paths]
     digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
     index_file = folder / f"{digest.hexdigest()}.json"
-    known = _read_index(index_file, len(paths))
-    # Slices of a volume are one file, looked at once.
     files = [volume_of(path) for path in absolute]
-    first: dict[str, int] = {}
-    for k, file in enumerate(files):
-        first.setdefault(file, k)
-    state_of = {file: file_state(file) for file in first}
-    states = [state_of[file] for file in files]
-    changed = [
-        k
-        for k in first.values()
-        if states[k] is None or known[k] is None or known[k][0] != states[k]
-    ]
-    contents = [
-        Content(entry[1] if entry else None, suffix, state[0] if state else 0, "")
-        for entry, suffix, state in zip(known, suffixes, states, strict=True)
-    ]
-    sizes = [contents[k].size for k in changed]
-    hashed = read_in_order(lambda k: _hash_file(paths[k]), changed, sizes)
-    for done, k in enumerate(changed, start=len(paths) - len(changed) + 1):
-        sha256, reason = next(hashed)
-        contents[k] = contents[k]._replace(sha256=sha256, reason=reason)
-        report(done)
-    contents = [
-        content._replace(sha256=contents[first[file]].sha256, reason=contents[first[file]].reason)
-        for content, file in zip(contents, files, strict=True)
-    ]
-    if any(states[k] is not None for k in changed):
-        rows = [
-            None if content.sha256 is None else [state, content.sha256]
-            for state, content in zip(states, contents, strict=True)
-        ]
+    # Slices of a volume are one file, looked at once.
+    states = {file: file_state(file) for file in dict.fromkeys(files)}
+    found: dict[str, tuple[str | None, str]] = {
+        file: (entry[1], "")
+        for file, entry in zip(files, _read_index(index_file, len(paths)), strict=True)
+        if entry is not None and entry[0] == states[file]
+    }
+    changed = [file for file in states if file not in found]
+    sizes = [state[0] if (state := states[file]) else 0 for file in changed]
+    hashed = read_in_order(lambda file: _hash_file(Path(file)), changed, sizes)
+    already = len(paths) - len(changed)
+    for number, (file, result) in enumerate(zip(changed, hashed, strict=True), 1):
+        found[file] = result
+        report(already + number)
+    if any(states[file] is not None for file in changed):
+        rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
         write_atomically(index_file, json.dumps(rows))
+    contents = []
+    for path, file in zip(paths, files, strict=True):
+        (sha256, reason), state = found[file], states[file]
+        suffix = image_suffix(Path(volume_of(path))) + fragment_of(path)
+        contents.append(Content(sha256, suffix, state[0] if state else 0, reason))
     return contents
 
 
@@ -95,14 +84,13 @@ def file_state(path: str) -> list[int] | None:
 
 def _hash_file(path: Path) -> tuple[str | None, str]:
     try:
-        find_reader(path)
-        volume = Path(volume_of(path))
-        if os.path.isdir(volume):
+        find_reader(path)  # refuses unknown formats
+        if os.path.isdir(path):
             digest = hashlib.sha256()
-            for part in sorted(entry for entry in volume.iterdir() if entry.is_file()):
+            for part in sorted(entry for entry in path.iterdir() if entry.is_file()):
                 digest.update((_hash_file(part)[0] or "").encode())
             return digest.hexdigest(), ""
-        with open_image_file(volume) as file:
+        with open_image_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), ""
     except ImageError as error:
         return None, str(error)
