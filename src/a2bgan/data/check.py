@@ -152,8 +152,8 @@ def contact_sheet(images_by_split: Mapping[str, np.ndarray], path: Path) -> None
     for line, (split, images) in enumerate(shown.items()):
         top = gap + line * row_height
         count = min(len(images), SAMPLES_PER_SPLIT)
-        said = _caption(split, count, len(images))
-        draw.text((gap, top), said, "black", ImageFont.load_default(14))
+        text = _caption(split, count, len(images))
+        draw.text((gap, top), text, "black", ImageFont.load_default(14))
         for column, k in enumerate(np.linspace(0, len(images) - 1, count).round().astype(int)):
             picture = _to_picture(images[k]).resize((tile, tile), Image.Resampling.BICUBIC)
             sheet.paste(picture, (gap + column * (tile + gap), top + caption))

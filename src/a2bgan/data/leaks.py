@@ -71,19 +71,19 @@ def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
     names: dict[str, dict[str, None]] = {"patient": {}, "image": {}}
     for leak in leaks:
         names[leak.of][leak.name] = None
-    said = []
+    sentences = []
     if shared := list(names["patient"]):
         some = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
-        said.append(
+        sentences.append(
             f"{some} images both in {one} and in {other} ({_examples(shared)}); keep all images of "
             "a patient in one set"
         )
     if shared := list(names["image"]):
         some = "1 identical file is" if len(shared) == 1 else f"{len(shared)} identical files are"
-        said.append(
+        sentences.append(
             f"{some} both in {one} and in {other} ({_examples(shared)}); remove one of each"
         )
-    return said
+    return sentences
 
 
 def leaks_within(manifest: Manifest) -> list[str]:
@@ -92,13 +92,13 @@ def leaks_within(manifest: Manifest) -> list[str]:
     Patients are those of the manifest, which `open_data` has identified.
     """
     keys = _keys()
-    said = []
+    sentences = []
     for one, other in combinations(SETS, 2):
         learned, others = manifest.split(one), manifest.split(other)
         same = _same_files(learned, others, keys)
         found = _find(learned, others, same, _patient_of)
-        said += describe_leaks(found, one, other)
-    return said
+        sentences += describe_leaks(found, one, other)
+    return sentences
 
 
 def _patient_of(row: Row) -> str:
@@ -106,10 +106,10 @@ def _patient_of(row: Row) -> str:
     return pseudonym(row.named_patient) if row.named_patient else ""
 
 
-def refuse_leaks(said: Sequence[str], remedy: str) -> None:
+def refuse_leaks(sentences: Sequence[str], remedy: str) -> None:
     """InputError with what was found, if anything was, and how to go on all the same."""
-    if said:
-        raise InputError(f"{'; '.join(said)}; or {remedy}")
+    if sentences:
+        raise InputError(f"{'; '.join(sentences)}; or {remedy}")
 
 
 def _examples(names: Sequence[str]) -> str:

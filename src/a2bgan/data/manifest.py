@@ -201,8 +201,8 @@ def read_manifest(csv_path: str | Path, root: Path | None = None) -> Manifest:
         raise InputError(f"{file}: no rows below the header; list one image a row")
     used = set(columns.values())
     unknown = [quoted(cell) for k, cell in enumerate(header) if k not in used and cell.strip()]
-    said = (f"columns that are not used: {', '.join(unknown)}",) if unknown else ()
-    return Manifest(tuple(rows), root, passed_over=said)
+    unused = (f"columns that are not used: {', '.join(unknown)}",) if unknown else ()
+    return Manifest(tuple(rows), root, passed_over=unused)
 
 
 class InsideFolder:

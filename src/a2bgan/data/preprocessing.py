@@ -59,9 +59,9 @@ def _preprocess(
             levels = _equalize(pixels, config.depth)
         else:
             levels = _quantise(_standardize(pixels) if config.standardize else pixels, config.depth)
-    # The ranks of a constant are none.
-    told = pixels if config.equalize else levels
-    if told.min() == told.max():
+    # Ranks differ even where all pixels are equal.
+    compared = pixels if config.equalize else levels
+    if compared.min() == compared.max():
         raise ImageError("constant image after crop and window")
     blackened = np.zeros(content.shape, levels.dtype)
     blackened[kept] = levels

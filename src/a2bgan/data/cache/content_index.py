@@ -66,7 +66,7 @@ def contents_of(
 
 def file_state(path: str) -> list[int] | None:
     """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
-    it cannot be told."""
+    it is unknown."""
     try:
         if os.path.isdir(path):  # a DICOM series
             entries = sorted(

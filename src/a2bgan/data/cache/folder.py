@@ -1,4 +1,4 @@
-"""The folder that holds what can be computed again: where it is, and what is said of its disk."""
+"""The cache folder: its place, its permissions, and the space on its disk."""
 
 import errno
 import os

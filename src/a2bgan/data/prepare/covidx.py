@@ -56,8 +56,8 @@ def prepare_covidx(
             "COVIDx 7B, add --scale, or use --split patient"
         )
     if split == "patient":
-        strangers = {case.patient for case in test}
-        training = [case for case in training if case.patient not in strangers]
+        in_test = {case.patient for case in test}
+        training = [case for case in training if case.patient not in in_test]
     drawn = replace(counts, test_normal=0, test_abnormal=0)
     parts = divide(training, drawn, split, seed=seed, scale=scale, root=root)
     parts["test"] = test

@@ -255,7 +255,7 @@ def _decode_frame(dataset: Dataset, index: int) -> np.ndarray:
     stream = pydicom.encaps.get_frame(dataset.PixelData, index, number_of_frames=frames)
     header = jpeg_frame(stream)
     inside = _codestream_size(stream) if header is None else (header.rows, header.columns)
-    # A decoder believes the picture in it, whose size nobody has checked.
+    # A decoder goes by the size in the stream, which has not been checked.
     if inside is not None and inside != (rows, columns):
         raise ImageError(
             f"header and picture disagree ({columns} x {rows}, {inside[1]} x {inside[0]})"
