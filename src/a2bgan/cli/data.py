@@ -36,7 +36,8 @@ def check(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
-    from a2bgan.data.check import check_data, contact_sheet
+    from a2bgan.data.check import check_data
+    from a2bgan.data.contact_sheet import contact_sheet
     from a2bgan.data.plain_window import settled_for
     from a2bgan.detection.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from a2bgan.data.cache.images import CachedImages, Failure, StoredForm, load_images
 from a2bgan.data.config import DataConfig
@@ -16,7 +15,6 @@ from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
-from a2bgan.errors import InputError
 
 # Rows marked "extra" are used for nothing, so they are counted and not read.
 CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
@@ -26,7 +24,6 @@ CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
 FEW_TRAINING_IMAGES = 100
 FEW_TEST_IMAGES = 10
 
-SAMPLES_PER_SPLIT = 12
 EXAMPLES_NAMED = 3
 
 
@@ -131,42 +128,6 @@ def check_data(
     _check_formats(check, loaded, config)
     _check_masks(check, rows["test"], loaded["test"], config)
     return check
-
-
-def contact_sheet(images_by_split: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a PNG with a labelled row of up to 12 evenly spaced images for each split.
-
-    images_by_split: (N, C, H, W) uint8 or uint16 each, C 1 or 3; empty splits are left out.
-    Raises InputError when there is no image at all or the file cannot be written.
-    """
-    shown = {split: images for split, images in images_by_split.items() if len(images)}
-    if not shown:
-        raise InputError(f"{path}: no usable images to show; check the paths in the manifest")
-    tile, gap, caption = 96, 4, 20
-    columns = max(min(len(images), SAMPLES_PER_SPLIT) for images in shown.values())
-    row_height = caption + tile + gap
-    # Wide enough for the captions of a set of a single image.
-    width = max(gap + columns * (tile + gap), 240)
-    sheet = Image.new("RGB", (width, gap + len(shown) * row_height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for line, (split, images) in enumerate(shown.items()):
-        top = gap + line * row_height
-        count = min(len(images), SAMPLES_PER_SPLIT)
-        text = _caption(split, count, len(images))
-        draw.text((gap, top), text, "black", ImageFont.load_default(14))
-        for column, k in enumerate(np.linspace(0, len(images) - 1, count).round().astype(int)):
-            picture = _to_picture(images[k]).resize((tile, tile), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (gap + column * (tile + gap), top + caption))
-    try:
-        sheet.save(path, format="PNG")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _caption(split: str, shown: int, there: int) -> str:
-    if shown < there:
-        return f"{split}: {shown} of {there:,} images"
-    return f"{split}: {_images(there)}"
 
 
 def _for_split(progress: Callable[[str, int, int], None], split: str) -> Callable[[int, int], None]:
@@ -333,11 +294,6 @@ def _check_masks(
     if wrong:
         some = "1 mask" if len(wrong) == 1 else f"{len(wrong)} masks"
         check.errors.append(f"{some} cannot be used ({_examples(wrong)})")
-
-
-def _to_picture(image: np.ndarray) -> Image.Image:
-    levels = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else np.asarray(image)
-    return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1))
 
 
 def _images(count: int) -> str:
