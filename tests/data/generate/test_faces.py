@@ -35,5 +35,5 @@ def test_training_never_has_a_pair(tmp_path):
     assert manifest.counts() == {"healthy": 4, "mixed": 5, "test": 4, "extra": 0}
     assert {row.split for row in manifest.rows if row.twin is not None} == {"test"}
     assert sum(1 for _ in (tmp_path / "faces/twins").iterdir()) == 4
-    with pytest.raises(InputError, match="face size 16 is too small"):
+    with pytest.raises(InputError, match="size 16 is too small"):
         make_face(rng(0), 16)

@@ -43,5 +43,5 @@ def test_a_set_is_the_same_bytes_for_the_same_seed(tmp_path: Path) -> None:
     assert len(files) == 1 + 4 + 2 + 1
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    with pytest.raises(InputError, match="at least 32"):
+    with pytest.raises(InputError, match="too small: use 32"):
         write_phantom_volumes(tmp_path / "c", size=16)

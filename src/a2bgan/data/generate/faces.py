@@ -6,16 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.generate.generated_set import Generated, write_generated
+from a2bgan.data.generate.generated_set import Generated, require_size, write_generated
 from a2bgan.data.generate.shapes import Field, curve, ellipse, line, soft
 from a2bgan.data.set_counts import SetCounts
-from a2bgan.errors import InputError
 
 Rng = np.random.Generator
 
 GLASSES = "glasses"
-
-SMALLEST_SIZE = 32
 
 COUNTS = SetCounts(1000, 0, 1000, test_normal=200, test_abnormal=200)
 
@@ -28,7 +25,7 @@ def make_face(rng: Rng, size: int = 64, glasses: bool = False) -> Generated:
 
     Face, light and noise are drawn before the glasses. Raises InputError for a size below 32.
     """
-    _require_size(size)
+    require_size(size)
     axis = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
     u, v = np.meshgrid(axis - rng.normal(0, 0.05), axis - rng.normal(0, 0.05))
     u, v = u.astype(np.float32), v.astype(np.float32)
@@ -96,7 +93,7 @@ def write_faces(out: Path, *, size: int = 64, seed: int = 0, **counts: int) -> P
     B ("healthy") has faces without glasses, A ("mixed") faces with and, if asked for, without.
     counts: fields of `SetCounts`, by default those of COUNTS. Raises InputError.
     """
-    _require_size(size)
+    require_size(size)
     return write_generated(
         out,
         replace(COUNTS, **counts),
@@ -104,11 +101,6 @@ def write_faces(out: Path, *, size: int = 64, seed: int = 0, **counts: int) -> P
         lambda rng, kind: make_face(rng, size, kind is not None),
         seed,
     )
-
-
-def _require_size(size: int) -> None:
-    if size < SMALLEST_SIZE:
-        raise InputError(f"face size {size} is too small: use {SMALLEST_SIZE} or more")
 
 
 def _between(rng: Rng, colours: np.ndarray) -> np.ndarray:

@@ -15,6 +15,9 @@ from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_folder
 
+SMALLEST_SIZE = 32
+"""Smaller images have no room for what is drawn: a rib would be thinner than a pixel."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -82,6 +85,12 @@ def new_set(
             table = csv.writer(file, lineterminator="\n")
             table.writerow(columns)
             yield folder, table
+
+
+def require_size(size: int) -> None:
+    """InputError for a side below SMALLEST_SIZE."""
+    if size < SMALLEST_SIZE:
+        raise InputError(f"size {size} is too small: use {SMALLEST_SIZE} or more")
 
 
 def generator(seed: int, *index: int) -> np.random.Generator:

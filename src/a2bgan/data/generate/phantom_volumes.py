@@ -16,9 +16,8 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from a2bgan.data.formats.nifti import write_nifti
-from a2bgan.data.generate.generated_set import generator, new_set
+from a2bgan.data.generate.generated_set import generator, new_set, require_size
 from a2bgan.data.set_counts import SetCounts
-from a2bgan.errors import InputError
 
 Field = NDArray[np.float64]
 Rng = np.random.Generator
@@ -28,8 +27,6 @@ AFFINES = ("plain", "flipped", "permuted", "anisotropic", "oblique")
 
 FIELD_OF_VIEW = 210.0
 """Side in mm of what is drawn."""
-
-SMALLEST_SIZE = 32
 
 COUNTS = SetCounts(60, 30, 30, test_normal=15, test_abnormal=15)
 
@@ -58,8 +55,7 @@ def make_phantom_volume(
     The grid, the patient and the noise are drawn before the lesions: generators in the same state
     give the same twin. Raises InputError for a size below 32, ValueError for another affine.
     """
-    if size < SMALLEST_SIZE:
-        raise InputError(f"phantom size {size}: at least {SMALLEST_SIZE}")
+    require_size(size)
     shape, matrix = _draw_grid(rng, size, affine)
     indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     places = nib.affines.apply_affine(matrix, indices)

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from a2bgan.data.generate.chest import draw_chest, draw_exposure
 from a2bgan.data.generate.chest_anomalies import ANOMALIES
-from a2bgan.data.generate.generated_set import Generated, write_generated
+from a2bgan.data.generate.generated_set import (
+    SMALLEST_SIZE,
+    Generated,
+    require_size,
+    write_generated,
+)
 from a2bgan.data.generate.phantom_objects import burn_marker, draw_pacemaker, draw_tube
 from a2bgan.data.generate.shapes import Field
 from a2bgan.data.set_counts import SetCounts
@@ -46,9 +51,6 @@ OBJECTS: tuple[str, ...] = (*_IMPLANTS, "marker")
 
 COUNTS = SetCounts(1000, 500, 500, test_normal=200, test_abnormal=200)
 
-# Smallest image side at which ribs are still wider than a pixel.
-SMALLEST_SIZE = 32
-
 # The mask is where image and twin differ by at least this many of the 255 grey levels. Smaller
 # differences, at the foot of an anomaly's soft edge and below the noise, are removed from the
 # image, so that image and twin are identical outside the mask.
@@ -67,7 +69,7 @@ def make_phantom(rng: Rng, size: int = 128, kind: str | None = None) -> Generate
     """
     if kind is not None:
         _require_kind(kind)
-    _require_size(size)
+    require_size(size)
     chest = draw_chest(rng, size)
     exposure = draw_exposure(rng, size)
     healthy = exposure.apply(chest.soft_tissue + chest.bones)
@@ -113,7 +115,7 @@ def write_phantoms(
     Raises InputError when `out` holds something, a count is negative, the size is below 32 or a
     kind or the shortcut is unknown.
     """
-    _require_size(size)
+    require_size(size)
     kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS}
     for kind in {*kinds["mixed"], *kinds["test"]}:
         _require_kind(kind)
@@ -150,11 +152,6 @@ def _require_kind(kind: str) -> None:
     if kind not in (*KINDS, *OBJECTS):
         known = ", ".join((*KINDS, *OBJECTS))
         raise InputError(f"phantom kind {kind!r} is unknown: use one of {known}")
-
-
-def _require_size(size: int) -> None:
-    if size < SMALLEST_SIZE:
-        raise InputError(f"phantom size {size} is too small: use {SMALLEST_SIZE} or more")
 
 
 def _quantise(grey: Field) -> NDArray[np.uint8]:
