@@ -14,74 +14,74 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(64, ge=32, description="side of the square images in pixels; multiple of 4")
+    size: int = Field(default=64, ge=32, description="side in pixels, a multiple of 4")
     channels: Literal[1, 3] = Field(
-        1, description="1: grey, colour is reduced by luma; 3: colour, grey is repeated"
+        default=1, description="1: grey, colour is reduced by luma; 3: colour, grey is repeated"
     )
     crop_top: float = Field(
-        0.0, ge=0.0, le=0.9, description="share of the height cut off at the top, where text is"
+        default=0.0, ge=0.0, le=0.9, description="share of the height to cut off at the top"
     )
     square: Literal["crop", "pad", "stretch"] = Field(
-        "crop", description="keep the central square, add black borders, or change the shape"
+        default="crop", description="keep the central square, add black, or change the shape"
     )
     window: Literal["auto", "full", "percentile", "fixed", "voi"] = Field(
-        "auto",
+        default="auto",
         description="values that become black and white; full: range of the type, or of an image "
         "of floats; percentile: of the image, or of the whole volume; fixed: raw values; voi: a "
         "DICOM file's own window, or refused; auto: its own where there is one, else plain_window",
     )
     plain_window: Literal["full", "percentile"] | None = Field(
-        None,
+        default=None,
         description="auto for files without a window; training sets it by most of its images; "
         "None: full for 8-bit images, percentile for deeper ones",
     )
     window_low: float | None = Field(
-        None, allow_inf_nan=False, description="black: a percentage (0.5), or a raw value for fixed"
+        default=None, allow_inf_nan=False, description="black: percentage (0.5) or raw value"
     )
     window_high: float | None = Field(
-        None, allow_inf_nan=False, description="white: a percentage (99.5), or a raw value"
+        default=None, allow_inf_nan=False, description="white: percentage (99.5) or raw value"
     )
     clahe: float = Field(
-        0.0,
+        default=0.0,
         ge=0.0,
         allow_inf_nan=False,
         description="limit of contrast-limited adaptive equalisation, as a multiple of a flat "
         "histogram (2 to 4 are usual); 0: none",
     )
     mask_border: float = Field(
-        0.0, ge=0.0, le=0.25, description="share of each side that is blackened at every edge"
+        default=0.0, ge=0.0, le=0.25, description="share of each side to blacken, at every edge"
     )
     mask_corners: float = Field(
-        0.0, ge=0.0, le=0.4, description="share of each side of the blackened corners"
+        default=0.0, ge=0.0, le=0.4, description="share of each side of the blackened corners"
     )
-    equalize: bool = Field(False, description="give every image the uniform histogram")
+    equalize: bool = Field(default=False, description="give every image the uniform histogram")
     standardize: bool = Field(
-        False, description="give every image the same mean, mid-grey, and spread (black at -3 sd)"
+        default=False, description="give every image the same mean and spread"
     )
-    depth: Literal[8, 16] = Field(8, description="bits kept of each value")
+    depth: Literal[8, 16] = Field(default=8, description="bits kept of each value")
     frames: Literal["refuse", "first", "middle"] = Field(
-        "refuse", description="DICOM with several frames: refuse it, or take one"
+        default="refuse", description="DICOM with several frames: refuse it, or take one"
     )
     max_pixels: int = Field(
-        100_000_000,
+        default=100_000_000,
         ge=1,
         le=LARGEST_PIXEL_COUNT,
         description="larger images are refused before they are decoded",
     )
     volume_axis: Literal["axial", "coronal", "sagittal"] = Field(
-        "axial", description="the patient's axis that slices of volumes are stacked along"
+        default="axial", description="the patient's axis along which slices are stacked"
     )
     slices: tuple[float, float] = Field(
-        (0.0, 1.0), description="part of that axis whose slices are used"
+        default=(0.0, 1.0), description="part of that axis whose slices are used"
     )
     skip_empty: float = Field(
-        0.1,
+        default=0.1,
         ge=0.0,
         lt=1.0,
         description="leave out slices of which less is not background",
     )
     series: Literal["images", "volume"] = Field(
-        "images", description="volume: all DICOM files of a folder are one volume"
+        default="images", description="volume: all DICOM files of a folder are one volume"
     )
 
     @field_validator("size")
@@ -128,7 +128,7 @@ class DataConfig(BaseModel):
         return self
 
     @property
-    def reading(self) -> ReadOptions:
+    def read_options(self) -> ReadOptions:
         """The options for the readers."""
         percents = self.window_range if self.window == "percentile" else DEFAULT_PERCENTS
         return ReadOptions(self.max_pixels, self.window, self.frames, percents)

@@ -30,7 +30,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.dicom.header import read_header
 from a2bgan.data.formats.dicom.pixels import chosen_frame
-from a2bgan.data.formats.dicom.series import read_series
+from a2bgan.data.formats.dicom.series import series_grid
 from a2bgan.data.formats.grid import Grid, in_stored_order
 from a2bgan.data.formats.kinds import is_dicom, is_enhanced
 from a2bgan.data.formats.picture import ImageError
@@ -357,7 +357,7 @@ def _segment(label: str) -> SegmentDescription:
 def _files(path: Path) -> tuple[Grid | None, list[Path]]:
     """The DICOM files of an input: of a series its slices by position, and their grid."""
     if path.is_dir():
-        return read_series(path)
+        return series_grid(path)
     if not is_dicom(path):
         raise ImageError("no DICOM file, so no DICOM result")
     return None, [path]

@@ -45,7 +45,7 @@ def write_map(path: Path, values: np.ndarray, grid: Grid) -> None:
     dtype = np.uint8 if values.dtype == bool else np.float32
     array = in_stored_order(values.astype(dtype, copy=False), grid)
     version_2 = isinstance(grid.header, nib.Nifti2Header)
-    kind = nib.Nifti2Image if version_2 else nib.Nifti1Image
+    kind: Any = nib.Nifti2Image if version_2 else nib.Nifti1Image
     image = kind(array, grid.affine)
     if grid.header is not None:
         for name in GEOMETRY:
