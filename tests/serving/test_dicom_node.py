@@ -23,7 +23,7 @@ from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
 import a2bgan.serving.dicom_queue as dicom_queue
-from a2bgan.data.formats.dicom.pixels import readable_transfer_syntaxes
+from a2bgan.data.formats.dicom.decoding import readable_transfer_syntaxes
 from a2bgan.data.formats.reading import read_image
 from a2bgan.serving.dicom_node import Allowed, Limits, Node
 from a2bgan.serving.dicom_queue import Queue

@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
-from a2bgan.data.formats.dicom import header, pixels
+from a2bgan.data.formats.dicom import decoding, header
 from a2bgan.data.formats.dicom.header import read_dicomdir, read_tags
 from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.kinds import is_image
@@ -470,7 +470,7 @@ def test_a_missing_decoder_is_named(
     tmp_path: Path, write_dicom: Write, grey12: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = compressed(write_dicom(tmp_path / "a.dcm", grey12), JPEGLSLossless)
-    monkeypatch.setattr(pixels, "get_decoder", lambda syntax: Missing())
+    monkeypatch.setattr(decoding, "get_decoder", lambda syntax: Missing())
     with pytest.raises(PassingImageError, match=r"needs a decoder; pip install pyjpegls$"):
         auto(path)
 
@@ -485,7 +485,7 @@ def test_advice_to_install_a_decoder_helps(
         return [failure.reason for failure in loaded.failures]
 
     with monkeypatch.context() as patch:
-        patch.setattr(pixels, "get_decoder", lambda syntax: Missing())
+        patch.setattr(decoding, "get_decoder", lambda syntax: Missing())
         assert "needs a decoder" in failures()[0]
         assert "needs a decoder" in failures()[0]
     assert failures() == []
