@@ -99,11 +99,7 @@ def check_data(
     for split, members in rows.items():
         report = None if progress is None else _for_split(progress, split)
         loaded[split] = load_images(
-            [row.path for row in members],
-            [row.name for row in members],
-            config,
-            cache_dir,
-            report,
+            [row.path for row in members], [row.name for row in members], config, cache_dir, report
         )
     originals = [original for images in loaded.values() for original in images.originals]
     check = DataCheck(

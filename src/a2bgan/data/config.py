@@ -75,10 +75,7 @@ class DataConfig(BaseModel):
         default=(0.0, 1.0), description="part of that axis whose slices are used"
     )
     skip_empty: float = Field(
-        default=0.1,
-        ge=0.0,
-        lt=1.0,
-        description="leave out slices of which less is not background",
+        default=0.1, ge=0.0, lt=1.0, description="leave out slices of which less is not background"
     )
     series: Literal["images", "volume"] = Field(
         default="images", description="volume: all DICOM files of a folder are one volume"

@@ -6,10 +6,7 @@ import numpy as np
 from PIL import Image
 
 from a2bgan.data.config import DataConfig
-from a2bgan.data.formats.picture import (
-    ImageError,
-    PassingImageError,
-)
+from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.reading import read_mask, read_picture
 
 # ITU-R BT.601, the weights Pillow uses for its own conversion to grey.

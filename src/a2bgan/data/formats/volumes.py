@@ -21,13 +21,7 @@ from a2bgan.data.formats.dicom.enhanced import enhanced_grid, read_enhanced
 from a2bgan.data.formats.grid import Grid
 from a2bgan.data.formats.kinds import is_enhanced
 from a2bgan.data.formats.nifti import read_nifti, read_nifti_grid
-from a2bgan.data.formats.picture import (
-    ImageError,
-    Picture,
-    ReadOptions,
-    check_size,
-    mask_threshold,
-)
+from a2bgan.data.formats.picture import ImageError, Picture, ReadOptions, check_size, mask_threshold
 from a2bgan.data.formats.slice_names import AXES
 
 VOXELS_MEASURED = 2**24
