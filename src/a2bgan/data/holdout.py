@@ -84,11 +84,11 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
     for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
     patients) where that is more, but never more than a third of a set for one purpose or half of it
-    in all. All slices of a volume count as one image, because patients are what is compared then.
-    Where ``at_least`` is more than
-    the share ``at_most`` of either set, slices counted, nothing is held out for selection: so few
-    say little about which checkpoint is best, and learning from them gains more. A patient of both
-    sets is held out of both; mixed images of calibration patients are used for nothing.
+    in all. All slices of a volume count as one image, because patients are then compared. Where
+    ``at_least`` is more than the share ``at_most`` of either set, slices counted, nothing is held
+    out for selection: so few say little about which checkpoint is best, and learning from them
+    gains more. A patient of both sets is held out of both; mixed images of calibration patients
+    are not used at all.
 
     Depends on names, on who is the same patient, on splits and the seed: never on labels or on what
     patients are called.
