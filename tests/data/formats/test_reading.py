@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from a2bgan.data.formats.kinds import KINDS
 from a2bgan.data.formats.picture import ImageError, PassingImageError
-from a2bgan.data.formats.reading import read_image, read_mask
+from a2bgan.data.formats.reading import READERS, read_image, read_mask
 
 LIMIT = 1_000_000
 
@@ -336,7 +336,7 @@ def test_a_file_without_permission_is_named(tmp_path: Path, grey: np.ndarray) ->
 def test_every_suffix_has_a_reader() -> None:
     pictures = {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
     assert pictures | {".dcm", ".nii", ".nii.gz"} == set(KINDS)
-    assert set(KINDS.values()) < set(KINDS)
+    assert set(KINDS.values()) < set(READERS)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -430,7 +430,7 @@ def test_what_lies_outside_a_file_is_told_from_what_is_wrong_in_it(
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setitem(KINDS, "picture", fail)
+    monkeypatch.setitem(READERS, "picture", fail)
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "a.png", LIMIT)
     assert str(caught.value) == reason

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -251,7 +252,7 @@ def _look_up(
     try:
         most = int(apply(np.arange(first, first + count), dataset).max())
         shown = apply(values, dataset)
-    except (IndexError, NotImplementedError):
+    except (IndexError, NotImplementedError, OverflowError, struct.error):
         raise ImageError(f"LUTData contradicts LUTDescriptor ({name})") from None
     return shown, float((1 << max(most.bit_length(), 8)) - 1)
 
