@@ -359,7 +359,8 @@ def test_the_first_of_two_processes_wins_where_there_are_no_locks(
 
 def test_processes_at_once(files: list[Path], cache_dir: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from a2bgan.data.cache import images as cache; "
+        "import sys, time; from pathlib import Path; "
+        "from a2bgan.data.cache import images as cache; "
         "from a2bgan.data.config import DataConfig; "
         "read, original = [], cache.read_picture; "
         "cache.read_picture = lambda *a: (read.append(a), time.sleep(0.03), original(*a))[2]; "
