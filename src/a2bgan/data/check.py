@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,11 +81,8 @@ def check_data(
     manifest: Manifest,
     config: DataConfig,
     cache_dir: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> DataCheck:
     """Read the healthy, mixed and test images through the cache and look for what is wrong.
-
-    progress: called with (split, steps done, steps in all) while files are read.
 
     Errors: no healthy or no mixed images; healthy images labelled abnormal; the same file or
     patient in two sets; masks that cannot be read or differ in size from their image. Warnings:
@@ -95,12 +92,12 @@ def check_data(
     Raises InputError for the cache folder only.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
-    loaded: dict[str, CachedImages] = {}
-    for split, members in rows.items():
-        report = None if progress is None else _for_split(progress, split)
-        loaded[split] = load_images(
-            [row.path for row in members], [row.name for row in members], config, cache_dir, report
+    loaded = {
+        split: load_images(
+            [row.path for row in members], [row.name for row in members], config, cache_dir
         )
+        for split, members in rows.items()
+    }
     originals = [original for images in loaded.values() for original in images.originals]
     check = DataCheck(
         counts=manifest.counts(),
@@ -124,10 +121,6 @@ def check_data(
     _check_formats(check, loaded, config)
     _check_masks(check, rows["test"], loaded["test"], config)
     return check
-
-
-def _for_split(progress: Callable[[str, int, int], None], split: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(split, done, total)
 
 
 def _count_labels(test: Sequence[Row]) -> dict[str, int]:

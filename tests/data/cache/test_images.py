@@ -503,19 +503,6 @@ def test_default_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert default_cache_dir().name == "a2bgan"
 
 
-def test_progress_reaches_the_end(files: list[Path], cache_dir: Path) -> None:
-    shutil.copy(files[0], files[1])
-    steps: list[tuple[int, int]] = []
-    names = [file.name for file in files]
-    load_images(files, names, CONFIG, cache_dir, lambda *step: steps.append(step))
-    assert steps == sorted(steps)
-    assert {total for _, total in steps} == {2 * len(files)}
-    assert steps[-1][0] == 2 * len(files)
-    steps.clear()
-    load_images(files, names, CONFIG, cache_dir, lambda *step: steps.append(step))
-    assert steps == []
-
-
 def test_one_name_for_each_path(files: list[Path], cache_dir: Path) -> None:
     with pytest.raises(ValueError, match="34 paths but 1 names"):
         load_images(files, ["a"], CONFIG, cache_dir)

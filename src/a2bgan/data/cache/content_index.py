@@ -7,7 +7,7 @@ digest of the absolute paths, and no file name is stored.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +28,10 @@ class Content(NamedTuple):
     reason: str
 
 
-def contents_of(
-    paths: Sequence[Path], folder: Path, report: Callable[[int], None]
-) -> list[Content]:
+def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
     """Hash the files, except those whose size and modification time are as at the last time.
 
-    folder: where the index is kept. report: called with the number of files done.
+    folder: where the index is kept.
     """
     absolute = [os.path.abspath(path) for path in paths]
     digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
@@ -49,10 +47,7 @@ def contents_of(
     changed = [file for file in states if file not in found]
     sizes = [state[0] if (state := states[file]) else 0 for file in changed]
     hashed = read_in_order(lambda file: _hash_file(Path(file)), changed, sizes)
-    already = len(paths) - len(changed)
-    for number, (file, result) in enumerate(zip(changed, hashed, strict=True), 1):
-        found[file] = result
-        report(already + number)
+    found |= dict(zip(changed, hashed, strict=True))
     if any(states[file] is not None for file in changed):
         rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
         write_atomically(index_file, json.dumps(rows))

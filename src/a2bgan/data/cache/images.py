@@ -16,7 +16,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,6 @@ NOTED_TOGETHER = 256
 NOTES = "decoded.jsonl"
 
 PREPROCESSED = "preprocessed images"
-
-Progress = Callable[[int, int], None]
 
 # The memory-mapped images and the text stored beside them.
 _Entry = tuple[np.ndarray, dict[str, Any]]
@@ -101,14 +99,11 @@ def load_images(
     names: Sequence[str],
     config: DataConfig,
     cache_dir: Path | None = None,
-    progress: Progress | None = None,
 ) -> CachedImages:
     """Load images from the cache, filling it first where needed.
 
     paths, names: the files and what to call them in failures, one name for each path.
     cache_dir: `default_cache_dir()` when None; created readable by its owner alone.
-    progress: called with (steps done, steps in all) while files are read; reading a file's content
-        is one step, decoding it another.
 
     Files that cannot be used become failures, never an exception; those that failed for want of
     memory, a decoder or the disk are tried again at the next start. A file whose size or
@@ -119,10 +114,9 @@ def load_images(
     if len(paths) != len(names):
         raise ValueError(f"{len(paths)} paths but {len(names)} names")
     root = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    report = progress or _no_report
     with cache_errors_named(root):
         private_folder(root)
-        contents, (images, entry) = _load_or_build(paths, config, root, report)
+        contents, (images, entry) = _load_or_build(paths, config, root)
     return CachedImages(
         images=images,
         index=np.array(entry["index"], dtype=np.int64),
@@ -135,15 +129,11 @@ def load_images(
     )
 
 
-def _no_report(*steps: int) -> None:
-    pass
-
-
 def _load_or_build(
-    paths: Sequence[Path], config: DataConfig, root: Path, report: Progress
+    paths: Sequence[Path], config: DataConfig, root: Path
 ) -> tuple[list[Content], _Entry]:
     entries, index_folder = private_folder(root / "images"), private_folder(root / "content")
-    contents = contents_of(paths, index_folder, lambda done: report(done, 2 * len(paths)))
+    contents = contents_of(paths, index_folder)
     for _ in range(3):
         key = _entry_key(contents, config)
         stored = _usable_entry(entries / key, paths, config)
@@ -155,9 +145,9 @@ def _load_or_build(
             stored = _usable_entry(entries / key, paths, config)
             if stored is not None:
                 return contents, stored
-            _build_entry(paths, contents, config, building, report)
+            _build_entry(paths, contents, config, building)
             # A file replaced after it was hashed must not be stored under the old content's key.
-            now = contents_of(paths, index_folder, _no_report)
+            now = contents_of(paths, index_folder)
             if now == contents:
                 return contents, _install_entry(building, entries / key, paths, config)
         contents = now
@@ -188,7 +178,6 @@ def _build_entry(
     contents: Sequence[Content],
     config: DataConfig,
     building: Path,
-    report: Progress,
 ) -> None:
     """Decode everything that is not yet decoded into a folder beside the entries."""
     shape = (len(paths), config.channels, config.size, config.size)
@@ -221,15 +210,13 @@ def _build_entry(
         return _stored_form(picture.values)
 
     rows = [row for row in first_row.values() if row not in decoded]
-    already = len(paths) - len(rows)
     sizes = [contents[row].size for row in rows]
     unnoted: dict[int, StoredForm | str] = {}
     with warnings.catch_warnings():
         # Pillow warns about damaged files; what matters is reported as a failure.
         warnings.simplefilter("ignore")
-        for number, result in enumerate(read_in_order(decode, rows, sizes)):
-            unnoted[rows[number]] = result
-            report(len(paths) + already + number + 1, 2 * len(paths))
+        for row, result in zip(rows, read_in_order(decode, rows, sizes), strict=True):
+            unnoted[row] = result
             if len(unnoted) == NOTED_TOGETHER:
                 images.flush()  # first, so that what is noted is there even if the machine stops
                 _note_decoded(building, unnoted)
