@@ -105,9 +105,9 @@ def simulate(
     say_written(made.manifest)
 
 
-def _size_option(name: str, least: int, images: int, volumes: int) -> Any:
+def _number(text: str, least: int, images: int, volumes: int) -> Any:
     """An option whose default is another one for volumes."""
-    return typer.Option(min=least, help=name, show_default=f"{images}; volumes: {volumes}")
+    return typer.Option(min=least, help=text, show_default=f"{images}; volumes: {volumes}")
 
 
 @app.command()
@@ -116,18 +116,14 @@ def phantom(
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Heads as NIfTI, in many orientations.")
     ] = False,
-    size: Annotated[int | None, _size_option("Side of the images.", 32, 128, 64)] = None,
-    healthy: Annotated[
-        int | None, _size_option("Images of the healthy set (B).", 1, 1000, 60)
-    ] = None,
+    size: Annotated[int | None, _number("Side of the images.", 32, 128, 64)] = None,
+    healthy: Annotated[int | None, _number("Images of the healthy set (B).", 1, 1000, 60)] = None,
     mixed_normal: Annotated[
-        int | None, _size_option("Healthy ones in the mixed set (A).", 0, 500, 30)
+        int | None, _number("Healthy ones in the mixed set (A).", 0, 500, 30)
     ] = None,
-    mixed_abnormal: Annotated[int | None, _size_option("Diseased ones there.", 0, 500, 30)] = None,
-    test_normal: Annotated[
-        int | None, _size_option("Healthy ones in the test set.", 0, 200, 15)
-    ] = None,
-    test_abnormal: Annotated[int | None, _size_option("Diseased ones there.", 0, 200, 15)] = None,
+    mixed_abnormal: Annotated[int | None, _number("Diseased ones there.", 0, 500, 30)] = None,
+    test_normal: Annotated[int | None, _number("Healthy ones in the test set.", 0, 200, 15)] = None,
+    test_abnormal: Annotated[int | None, _number("Diseased ones there.", 0, 200, 15)] = None,
     mixed_kinds: Annotated[
         str | None,
         typer.Option(
