@@ -27,7 +27,7 @@ from sklearn.random_projection import johnson_lindenstrauss_min_dim
 from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.phantom import KINDS, make_phantom
+from a2bgan.data.generate.phantoms import KINDS, make_phantom
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod
 

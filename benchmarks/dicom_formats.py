@@ -26,7 +26,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from a2bgan.data.readers import ImageError, Reading, read_picture
+from a2bgan.data.formats.picture import ImageError, ReadOptions
+from a2bgan.data.formats.reading import read_picture
 
 LIMIT = 100_000_000
 SHAPE = (128, 96)
@@ -165,7 +166,7 @@ def _compare(
         subprocess.run(["dcmdump", "+W", folder, unpacked], check=True, capture_output=True)
         stored = _raw(folder, kind, stored.shape)
     try:
-        found = read_picture(packed, Reading(LIMIT)).values.astype(np.int64)
+        found = read_picture(packed, ReadOptions(LIMIT)).values.astype(np.int64)
     except ImageError as error:
         return str(error)
     expected = stored
@@ -200,7 +201,7 @@ def _cut(folder: Path, encode: list[str] | None) -> list[str] | None:
             dataset.PixelData = encapsulate([stream[: int(len(stream) * share)] + end])
             dataset.save_as(packed)
             try:
-                read_picture(packed, Reading(LIMIT))
+                read_picture(packed, ReadOptions(LIMIT))
             except ImageError:
                 refused += 1
         counts.append(f"{refused} of 16")
@@ -222,7 +223,7 @@ def _test_files() -> list[str]:
     for path in sorted(file for file in root.rglob("*") if file.is_file()):
         name = path.relative_to(root).as_posix()
         try:
-            values = read_picture(path, Reading(LIMIT, "auto")).values
+            values = read_picture(path, ReadOptions(LIMIT, "auto")).values
             shape = " x ".join(map(str, values.shape))
             read.append(f"| {name} | {shape} | {values.dtype} |")
         except ImageError as error:

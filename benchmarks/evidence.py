@@ -19,10 +19,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.manifest import Manifest, Row, read_manifest
 from a2bgan.data.preprocessing import preprocess_mask
-from a2bgan.data.readers import read_mask
 from a2bgan.detection.localisation import hit_rate, pixel_ap, within_image_auroc
 from a2bgan.detection.metrics import auroc
 from a2bgan.detection.position import position_alone, position_matched

@@ -26,6 +26,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import yaml
+from a2bgan.serving.progress import training_progress
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -36,16 +37,17 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from a2bgan.data.formats.kinds import is_volume
+from a2bgan.data.formats.picture import ImageError, ReadOptions
+from a2bgan.data.formats.reading import read_mask, read_picture
+from a2bgan.data.formats.volumes import forget_volumes, read_grid, read_volume
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import read_manifest
-from a2bgan.data.readers import ImageError, Reading, is_volume, read_mask, read_picture
-from a2bgan.data.volumes import forget_volumes, read_grid, read_volume
 from a2bgan.detection.calibration import Calibration, drift, read_calibration
 from a2bgan.detection.familiarity import GRID, Familiarity
 from a2bgan.detection.selection import Candidate, read_candidates
 from a2bgan.detection.trained import Pick, read_pick
 from a2bgan.errors import InputError
-from a2bgan.serving.progress import training_progress
 from a2bgan.training.checkpoint import list_ready_checkpoints, read_position
 from a2bgan.training.config import load_config, preset_names, read_config
 from a2bgan.training.run_folder import RunFolder
@@ -379,7 +381,7 @@ def _read_dicom(content: bytes, folder: Path) -> None:
     path = _file(folder, "film.dcm", content)
     is_volume(path)
     try:
-        read_picture(path, Reading(10**6, "auto", "middle"))
+        read_picture(path, ReadOptions(10**6, "auto", "middle"))
     finally:
         read_mask(path, 10**6)
 

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from a2bgan.data.cache import load_images
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import read_image
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.reading import read_image
 from a2bgan.detection.predict import find_inputs
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from a2bgan.data.simulate import simulate_squares
+from a2bgan.data.generate.squares import simulate_squares
 from a2bgan.training.config import load_config
 from benchmark_cells import aurocs, command, study_parser
 

@@ -10,8 +10,8 @@ the test, beside COVID-19 in both. Prints a table and writes docs/results/other-
 import shutil
 from pathlib import Path
 
+from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.manifest import Manifest, Row, read_manifest
-from a2bgan.data.phantom import write_phantoms
 from benchmark_cells import aurocs, command, study_parser
 
 

@@ -21,10 +21,10 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import PIXEL_STATISTICS
 from a2bgan.data.manifest import Manifest, read_manifest
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.metrics import auroc
 from a2bgan.detection.shortcuts import Shortcut, audit_shortcuts

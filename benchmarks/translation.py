@@ -13,8 +13,8 @@ import os
 import shutil
 from pathlib import Path
 
-from a2bgan.data.faces import write_faces
-from a2bgan.data.phantom import write_phantoms
+from a2bgan.data.generate.faces import write_faces
+from a2bgan.data.generate.phantoms import write_phantoms
 from own_command import a2bgan
 
 SIZE = 64

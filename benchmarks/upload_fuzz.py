@@ -168,7 +168,7 @@ def images(seed: int) -> Iterator[tuple[str, bytes]]:
 
 def train_tiny(folder: Path, size: int = 32) -> Path:
     """A run of some steps on a few phantoms, for images of a size."""
-    from a2bgan.data.phantom import write_phantoms
+    from a2bgan.data.generate.phantoms import write_phantoms
 
     sizes = dict.fromkeys(
         ("healthy", "mixed_normal", "mixed_abnormal", "test_normal", "test_abnormal"), 4

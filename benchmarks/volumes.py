@@ -20,7 +20,7 @@ import nibabel as nib
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from a2bgan.data.phantom_volumes import AFFINES, write_phantom_volumes
+from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from own_command import a2bgan
 
 HEALTHY, MIXED, TEST = 100, 50, 25

@@ -16,7 +16,7 @@ from pydicom.uid import (
 from typer.testing import CliRunner, Result
 
 from a2bgan.cli.app import app
-from a2bgan.data.phantom import write_phantoms
+from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from a2bgan.cli.data import DISEASES
-from a2bgan.data.phantom import KINDS
+from a2bgan.data.generate.phantoms import KINDS
 
 
 def test_check_prints_counts_and_writes_a_contact_sheet(tiny_set, a2bgan, tmp_path):

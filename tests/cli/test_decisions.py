@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from a2bgan.cli.detection import _print_metrics
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.evaluate import evaluate, summarise
 from a2bgan.detection.trained import load_trained
 from a2bgan.errors import InputError

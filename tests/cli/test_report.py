@@ -1,6 +1,6 @@
 import shutil
 
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.training.run_folder import RunFolder
 
 

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 
 COMMAND = [sys.executable, "-m", "a2bgan.cli.app", "serve"]
 

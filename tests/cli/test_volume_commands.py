@@ -15,14 +15,16 @@ from scipy.ndimage import center_of_mass
 from sklearn.metrics import roc_auc_score
 from typer.testing import Result
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.reading import read_picture
+from a2bgan.data.formats.slice_names import parse_slice, volume_of
+from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
-from a2bgan.data.manifest import open_data, read_manifest
-from a2bgan.data.phantom_volumes import AFFINES, write_phantom_volumes
+from a2bgan.data.manifest import read_manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.data.pixel_area import pixel_area
-from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import read_picture
-from a2bgan.data.slice_names import parse_slice, volume_of
+from a2bgan.data.preprocessing import load_image
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict
@@ -93,10 +95,10 @@ def test_the_cache_holds_what_slices_are_and_reads_each_volume_once(
     heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, kept: int
 ) -> None:
     # Of several threads one may be held up until its volume is forgotten: here none is.
-    from a2bgan.data import volumes
+    from a2bgan.data.formats import volumes
 
     monkeypatch.setattr(volumes, "KEPT", kept)
-    monkeypatch.setattr("a2bgan.data.ordered_work.THREADS_PAY_ABOVE_BYTES", 0)
+    monkeypatch.setattr("a2bgan.files.ordered_work.THREADS_PAY_ABOVE_BYTES", 0)
     monkeypatch.setattr("os.cpu_count", lambda: threads)
     volumes._RECENT.clear()
     rows = expand_volumes(open_data(heads), CONFIG).split("healthy")
@@ -181,7 +183,7 @@ def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
             assert parse_slice(row["path"]).axis == axis
             area = pixel_area(Path(row["path"]))
             assert float(row["area_mm2"]) == pytest.approx(int(row["area_px"]) * area, abs=0.01)
-            picture = read_picture(Path(row["path"]), model.data.reading).values
+            picture = read_picture(Path(row["path"]), model.data.read_options).values
             box = picture[int(row["y0"]) : int(row["y1"]), int(row["x0"]) : int(row["x1"])]
             assert box.max() > 1900
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.image_size import SIDES, with_size, with_size_of_shapes
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.given_images import settled_by
 
 AUTO = DataConfig.model_validate({"size": "auto"})

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.manifest import (
-    Manifest,
-    Row,
-    open_data,
-    read_manifest,
-    require_training_sets,
-    scan_folder,
-)
+from a2bgan.data.folder_layout import scan_folder
+from a2bgan.data.manifest import Manifest, Row, read_manifest, require_training_sets
+from a2bgan.data.open_data import open_data
 from a2bgan.errors import InputError
 
 
@@ -112,6 +107,7 @@ def test_round_trip(tiny_set: Path, tmp_path: Path) -> None:
         ('path,split\n"a\nb.png",mixed\n', "row 2: path 'a\\nb.png' has a control character"),
         ("path,split\na\0.png,mixed\n", "row 2: "),
         ("path,split\nbild_ä.png,mixed\n".encode("latin-1"), "not UTF-8 text; save"),
+        (b"PK\3\4 xlsx", "a spreadsheet; save it as CSV"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not UTF-8 text; save"),
     ],
 )
@@ -158,36 +154,6 @@ def test_what_other_programs_write_is_read(tmp_path: Path, content: str, encodin
     assert found.passed_over == expected
 
 
-def test_folders_of_sets_may_be_in_capitals_and_what_is_not_read_is_named(tmp_path: Path) -> None:
-    for name in ("Healthy", "MIXED", "Test/Normal", "Test/ABNORMAL"):
-        make_image(tmp_path / name / "a.png")
-    for name in ("Healthy/b.mha", "MIXED/c.xyz", "notes.md", "Healthy/.hidden"):
-        (tmp_path / name).write_bytes(b"x")
-    found = scan_folder(tmp_path)
-    assert [(row.split, row.label) for row in found.rows] == [
-        ("healthy", 0), ("mixed", None), ("test", 1), ("test", 0)
-    ]  # fmt: skip
-    (said,) = found.passed_over
-    assert said.startswith("3 files are of no known image format and not read: 'Healthy/b.mha'")
-
-
-@pytest.mark.parametrize(
-    ("place", "given", "words"),
-    [
-        ("a.png", ".", r"1 images lie directly in the folder"),
-        ("set/healthy/a.png", ".", r"one level too high: give .*/set, which has the sets"),
-        ("healthy/a.png", "healthy", r"one level too low: give the folder above"),
-        ("sick/a.png", ".", r"no images in a set, but the folders sick"),
-    ],
-)
-def test_a_folder_of_another_layout_is_answered_by_what_is_there(
-    tmp_path: Path, place: str, given: str, words: str
-) -> None:
-    make_image(tmp_path / place)
-    with pytest.raises(InputError, match=rf"{words}.* and no manifest\.csv; expected healthy/"):
-        scan_folder(tmp_path / given)
-
-
 def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     make_image(tmp_path / "outside" / "a.png")
     inside = tmp_path / "inside"
@@ -204,19 +170,6 @@ def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     assert read_manifest(csv).rows[0].path == inside / "near.png"
     (tmp_path / "link").symlink_to(inside)
     assert read_manifest(tmp_path / "link" / "m.csv").rows[0].name == "near.png"
-
-
-@pytest.mark.parametrize("name", [b"healthy/b\xe4d.png", b"test/mask/\xff.png"])
-def test_names_that_are_not_utf8_are_refused_in_words(layout: Path, name: bytes) -> None:
-    source = layout / "healthy" / "b.png"
-    if name.startswith(b"test"):
-        (layout / "test/normal/n.png").rename(
-            os.fsdecode(os.fsencode(layout / "test/normal") + b"/\xff.png")
-        )
-    source.rename(os.fsdecode(os.fsencode(layout) + b"/" + name))
-    with pytest.raises(InputError, match=r"\\udc.* is not UTF-8 text; rename it$") as caught:
-        open_data(layout)
-    assert str(caught.value).isprintable()
 
 
 def test_a_manifest_is_there_whole_or_as_before(
@@ -254,105 +207,3 @@ def test_training_needs_both_sets(write: Callable[[str], Path]) -> None:
         with pytest.raises(InputError, match=f"no {missing} images") as caught:
             require_training_sets(Manifest(rows, both.root))
         assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    folder = tmp_path / "set"
-    for name in (
-        "healthy/b.png",
-        "healthy/deep/a.JPG",
-        "mixed/c.tiff",
-        "test/normal/n.png",
-        "test/abnormal/x.png",
-        "test/mask/x.tif",
-        "healthy/.hidden.png",
-        "other/z.png",
-    ):
-        make_image(folder / name)
-    (folder / "healthy" / "notes.txt").write_text("x")
-    return folder
-
-
-def test_scan_folder(layout: Path) -> None:
-    manifest = open_data(layout)
-    assert [(row.name, row.split, row.label) for row in manifest.rows] == [
-        ("healthy/b.png", "healthy", 0),
-        ("healthy/deep/a.JPG", "healthy", 0),
-        ("mixed/c.tiff", "mixed", None),
-        ("test/abnormal/x.png", "test", 1),
-        ("test/normal/n.png", "test", 0),
-    ]
-    assert [row.mask for row in manifest.rows] == [None] * 3 + [layout / "test/mask/x.tif", None]
-    assert all(row.patient_id == row.name and row.path.is_file() for row in manifest.rows)
-    manifest.write(layout / "manifest.csv")
-    assert open_data(str(layout)) == manifest
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("test/stray.png", "'test/stray.png': move it into test/normal/ or test/abnormal/"),
-        ("test/mask/y.png", "mask 'test/mask/y.png' has no test image"),
-        ("test/mask/x.png", "have the same file stem; keep one"),
-        ("test/normal/x.png", "share the file stem of a mask"),
-    ],
-)
-def test_scan_folder_refuses_what_it_would_guess(layout: Path, name: str, message: str) -> None:
-    make_image(layout / name)
-    with pytest.raises(InputError) as caught:
-        scan_folder(layout)
-    assert message in str(caught.value)
-
-
-def test_phantoms_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Path] = []
-
-    def write_few(out: Path) -> Path:
-        make_image(out / "a.png")
-        (out / "manifest.csv").write_text("path,split\na.png,healthy\n")
-        written.append(out)
-        return out / "manifest.csv"
-
-    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", write_few)
-    first, second = open_data("phantom"), open_data("phantom")
-    assert first == second
-    assert first.root.parent == tmp_path / "cache"
-    assert written == [first.root]
-
-
-def test_phantoms_of_another_process_are_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lose_the_race(out: Path) -> Path:
-        make_image(out / "a.png")
-        (out / "manifest.csv").write_text("path,split\na.png,healthy\n")
-        raise InputError(f"{out}: is not empty")
-
-    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", lose_the_race)
-    assert open_data("phantom").counts()["healthy"] == 1
-
-
-def test_phantoms_that_cannot_be_written_say_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("x")
-    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="set A2BGAN_CACHE to a folder"):
-        open_data("phantom")
-
-    def fail(out: Path) -> Path:
-        raise InputError(f"{out}: disk full")
-
-    monkeypatch.setenv("A2BGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("a2bgan.data.phantom.write_phantoms", fail)
-    with pytest.raises(InputError, match="disk full"):
-        open_data("phantom")
-
-
-def test_real_manifests(shared_data: Path) -> None:
-    manifest = open_data(shared_data / "chestxray8" / "pneumonia.csv")
-    assert manifest.counts() == {"healthy": 227, "mixed": 200, "test": 300, "extra": 273}
-    assert all(row.path.is_file() for row in manifest.rows)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
-from a2bgan.data.preprocessing import DataConfig, load_image
+from a2bgan.data.preprocessing import load_image
 
 CONFIG = DataConfig(size=32)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from a2bgan.data.preprocessing import DataConfig, preprocess, preprocess_mask
-from a2bgan.data.readers import ImageError
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.preprocessing import preprocess, preprocess_mask
 
 
 def random_image(shape: tuple[int, ...], dtype: type = np.uint8, seed: int = 0) -> np.ndarray:

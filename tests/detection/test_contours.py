@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from a2bgan.data.preprocessing import DataConfig, preprocess_mask, to_original_grid
+from a2bgan.data.config import DataConfig
+from a2bgan.data.preprocessing import preprocess_mask, to_original_grid
 from a2bgan.detection.calibration import pixel_threshold
 from a2bgan.detection.contours import GROW, RATE, find_regions, place_mask, regions
 

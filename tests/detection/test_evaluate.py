@@ -8,9 +8,11 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from a2bgan.data.cache import StoredForm, load_images
-from a2bgan.data.manifest import open_data, read_manifest
-from a2bgan.data.preprocessing import DataConfig, load_image, load_mask
+from a2bgan.data.cache.images import StoredForm, load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.manifest import read_manifest
+from a2bgan.data.open_data import open_data
+from a2bgan.data.preprocessing import load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.calibration import read_calibration
 from a2bgan.detection.contours import find_regions

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import load_image
-from a2bgan.data.readers import ImageError
 from a2bgan.detection import detect, export
 from a2bgan.detection.calibration import read_calibration
 from a2bgan.detection.exported import load_exported

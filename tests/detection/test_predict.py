@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from a2bgan.data.manifest import open_data
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import dicom_of, is_dicom, is_volume
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.kinds import dicom_of, is_dicom, is_volume
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.predict import find_inputs, predict
 from a2bgan.detection.trained import Pick

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from a2bgan.data.cache import load_images
-from a2bgan.data.manifest import Row, open_data
-from a2bgan.data.phantom import write_phantoms
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.generate.phantoms import write_phantoms
+from a2bgan.data.manifest import Row
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.score_audit import Dependence, ScoreAudit, _interval, audit_score
 
 SIZES = {"mixed_normal": 1, "mixed_abnormal": 1, "test_normal": 0, "test_abnormal": 0}

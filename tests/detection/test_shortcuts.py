@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from a2bgan.data.manifest import Manifest, open_data
-from a2bgan.data.phantom import write_phantoms
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.config import DataConfig
+from a2bgan.data.generate.phantoms import write_phantoms
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.shortcuts import Audit, Shortcut, audit_shortcuts
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.originals import Original, read_original, write_original
-from a2bgan.data.readers import Picture, Reading
+from a2bgan.data.formats.originals import Original, read_original, write_original
+from a2bgan.data.formats.picture import Picture, ReadOptions
 from a2bgan.detection.prediction import Input
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.detection.translate import add_change, translate
@@ -54,13 +54,13 @@ def files(folder):
 def test_nothing_changed_is_every_digit_kept(tmp_path):
     for item in files(tmp_path):
         (found,) = translate(trained(0.0), [item])
-        original = read_original(item.path, Reading(10**6))
+        original = read_original(item.path, ReadOptions(10**6))
         np.testing.assert_array_equal(found.colours, original.colours)
         target = write_original(
             tmp_path / f"{item.path.stem}-out", item.path, found.colours, found.alpha
         )
         assert target.suffix == item.path.suffix
-        again = read_original(target, Reading(10**6))
+        again = read_original(target, ReadOptions(10**6))
         np.testing.assert_allclose(
             again.colours.astype(float), original.colours, atol=3 if "jpg" in item.name else 0
         )
@@ -74,7 +74,7 @@ def test_a_change_reaches_the_file_in_its_own_units(tmp_path, square, channels):
     run = trained(0.1, f"data.square={square}", f"data.channels={channels}")
     for item in files(tmp_path):
         (found,) = translate(run, [item])
-        original = read_original(item.path, Reading(10**6))
+        original = read_original(item.path, ReadOptions(10**6))
         changed = found.colours.astype(float) - original.colours
         height, width = changed.shape[:2]
         side = min(height, width) // 2 - 2

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.image_statistics import file_statistics, pixel_statistics
-from a2bgan.data.manifest import Manifest, open_data
-from a2bgan.data.phantom import write_phantoms
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.trivial_statistics import _drawn, measure_images, preprocessed_statistic
 
 

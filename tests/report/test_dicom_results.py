@@ -12,9 +12,10 @@ import pytest
 from pydicom.dataelem import DataElement
 from pydicom.uid import CTImageStorage, XRayAngiographicImageStorage
 
-from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
-from a2bgan.data.readers import read_picture
-from a2bgan.data.volumes import read_volume
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.reading import read_picture
+from a2bgan.data.formats.volumes import read_volume
+from a2bgan.data.preprocessing import preprocess, to_original_grid
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
@@ -276,7 +277,9 @@ def test_the_frame_that_was_used_is_referred_to(
     if count == 1:
         assert number is None  # the reference is to all of it
     else:
-        np.testing.assert_array_equal(read_picture(path, config.reading).values, stack[number - 1])
+        np.testing.assert_array_equal(
+            read_picture(path, config.read_options).values, stack[number - 1]
+        )
     made.save_as(tmp_path / "capture.dcm")
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy (dicom3tools) is not installed")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from a2bgan.data.holdout import Holdout
-from a2bgan.data.manifest import Manifest, open_data
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.score_audit import Dependence, ScoreAudit
 from a2bgan.detection.trained import Pick, load_trained

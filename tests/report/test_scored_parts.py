@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from a2bgan.cli.app import app
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.detection import predict
 from a2bgan.errors import InputError
 from a2bgan.report.scored_parts import Workers, _claimed

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.manifest import Manifest, open_data
-from a2bgan.data.phantom import write_phantoms
-from a2bgan.data.phantom_volumes import write_phantom_volumes
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.config import DataConfig
+from a2bgan.data.generate.phantom_volumes import write_phantom_volumes
+from a2bgan.data.generate.phantoms import write_phantoms
+from a2bgan.data.manifest import Manifest
+from a2bgan.data.open_data import open_data
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.evaluate import evaluate
 from a2bgan.detection.metrics import auroc

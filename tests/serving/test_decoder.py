@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, PassingImageError
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.preprocessing import load_image
 from a2bgan.serving import decoder as decoder_module
 from a2bgan.serving.decoder import Decoder
 from a2bgan.training.run_folder import RunFolder

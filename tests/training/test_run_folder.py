@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from a2bgan.data.manifest import open_data
+from a2bgan.data.open_data import open_data
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder

@@ -12,8 +12,8 @@ from a2bgan.cli.console import say_written
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from a2bgan.data.config import DataConfig
     from a2bgan.data.manifest import Manifest
-    from a2bgan.data.preprocessing import DataConfig
     from a2bgan.report.benchmark_table import MethodRow, Repeat
     from a2bgan.training.methods.method import Facts
 

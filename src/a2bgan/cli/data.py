@@ -1,7 +1,7 @@
 """`a2bgan data`: look at images before training, and make sets with a known answer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
     from a2bgan.detection.shortcuts import Audit
 
-# `a2bgan.data.phantom.KINDS`, whose import would make every `--help` slower.
+# `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
 
 app = typer.Typer(
@@ -36,7 +36,8 @@ def check(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
-    from a2bgan.data.check import check_data, contact_sheet
+    from a2bgan.data.check import check_data
+    from a2bgan.data.contact_sheet import contact_sheet
     from a2bgan.data.image_size import settled_for
     from a2bgan.detection.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config
@@ -63,21 +64,30 @@ def check(
     output.print("[green]ready to train[/]")
 
 
+OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
+HealthyOption = Annotated[int, typer.Option(min=1, help="Images of the healthy set (B).")]
+MixedNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the mixed set (A).")]
+MixedAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
+TestNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the test set.")]
+TestAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+
+
 @app.command()
 def simulate(
     images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    out: OutOption,
     size: Annotated[int, typer.Option(min=32, help="Side of the images, a multiple of 4.")] = 128,
     square: Annotated[int, typer.Option(min=1, help="Side of the squares.")] = 40,
-    healthy: Annotated[int, typer.Option(min=1, help="Images of the healthy set.")] = 5000,
-    mixed_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the mixed set.")] = 3500,
-    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 1500,
-    test_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the test set.")] = 2500,
-    test_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 2500,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    healthy: HealthyOption = 5000,
+    mixed_normal: MixedNormalOption = 3500,
+    mixed_abnormal: MixedAbnormalOption = 1500,
+    test_normal: TestNormalOption = 2500,
+    test_abnormal: TestAbnormalOption = 2500,
+    seed: SeedOption = 0,
 ) -> None:
     """The paper's simulated anomalies: a square, somewhere, replaced by its mean."""
-    from a2bgan.data.simulate import simulate_squares
+    from a2bgan.data.generate.squares import simulate_squares
 
     made = simulate_squares(
         images,
@@ -95,34 +105,29 @@ def simulate(
     say_written(made.manifest)
 
 
+def _size_option(name: str, least: int, images: int, volumes: int) -> Any:
+    """An option whose default is another one for volumes."""
+    return typer.Option(min=least, help=name, show_default=f"{images}; volumes: {volumes}")
+
+
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    out: OutOption,
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Heads as NIfTI, in many orientations.")
     ] = False,
-    size: Annotated[
-        int | None,
-        typer.Option(min=32, help="Side of the images.", show_default="128; volumes: 64"),
-    ] = None,
+    size: Annotated[int | None, _size_option("Side of the images.", 32, 128, 64)] = None,
     healthy: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images of the healthy set.", show_default="1000; volumes: 60"),
+        int | None, _size_option("Images of the healthy set (B).", 1, 1000, 60)
     ] = None,
     mixed_normal: Annotated[
-        int | None,
-        typer.Option(min=0, help="Healthy, in the mixed set.", show_default="500; volumes: 30"),
+        int | None, _size_option("Healthy ones in the mixed set (A).", 0, 500, 30)
     ] = None,
-    mixed_abnormal: Annotated[
-        int | None, typer.Option(min=0, help="Diseased, there.", show_default="500; volumes: 30")
-    ] = None,
+    mixed_abnormal: Annotated[int | None, _size_option("Diseased ones there.", 0, 500, 30)] = None,
     test_normal: Annotated[
-        int | None,
-        typer.Option(min=0, help="Healthy, in the test set.", show_default="200; volumes: 15"),
+        int | None, _size_option("Healthy ones in the test set.", 0, 200, 15)
     ] = None,
-    test_abnormal: Annotated[
-        int | None, typer.Option(min=0, help="Diseased, there.", show_default="200; volumes: 15")
-    ] = None,
+    test_abnormal: Annotated[int | None, _size_option("Diseased ones there.", 0, 200, 15)] = None,
     mixed_kinds: Annotated[
         str | None,
         typer.Option(
@@ -137,9 +142,9 @@ def phantom(
         typer.Option(help="In place of diseases: tube, pacemaker or marker, with commas between."),
     ] = None,
     shortcut: Annotated[
-        str | None, typer.Option(help="What gives the diseased away: exposure or marker.")
+        str | None, typer.Option(help="Trait that gives the diseased away: exposure or marker.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Chest-like images with several diseases, or heads as volumes, masks, exact healthy twins."""
     given = {
@@ -152,13 +157,13 @@ def phantom(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     if volumes:
-        from a2bgan.data.phantom_volumes import write_phantom_volumes
+        from a2bgan.data.generate.phantom_volumes import write_phantom_volumes
 
         if mixed_kinds or test_kinds or shortcut or objects:
             raise InputError("--volumes has one disease: leave out kinds, --objects and --shortcut")
         manifest = write_phantom_volumes(out, seed=seed, **chosen)
     else:
-        from a2bgan.data.phantom import write_phantoms
+        from a2bgan.data.generate.phantoms import write_phantoms
 
         if objects is not None:
             if mixed_kinds is not None or test_kinds is not None:
@@ -177,17 +182,17 @@ def phantom(
 
 @app.command()
 def faces(
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    out: OutOption,
     size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 64,
-    healthy: Annotated[int, typer.Option(min=1, help="Without glasses, the set B.")] = 1000,
-    mixed_normal: Annotated[int, typer.Option(min=0, help="Without glasses, in A.")] = 0,
-    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, in A.")] = 1000,
-    test_normal: Annotated[int, typer.Option(min=0, help="Without, in the test set.")] = 200,
-    test_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, there.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    healthy: HealthyOption = 1000,
+    mixed_normal: MixedNormalOption = 0,
+    mixed_abnormal: MixedAbnormalOption = 1000,
+    test_normal: TestNormalOption = 200,
+    test_abnormal: TestAbnormalOption = 200,
+    seed: SeedOption = 0,
 ) -> None:
-    """Drawn faces with and without glasses; test images have their exact counterpart."""
-    from a2bgan.data.faces import write_faces
+    """Drawn faces without (normal) and with glasses; test images have their exact counterpart."""
+    from a2bgan.data.generate.faces import write_faces
 
     manifest = write_faces(
         out,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from a2bgan.cli.console import errors
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
+    from a2bgan.data.config import DataConfig
     from a2bgan.data.manifest import Manifest
-    from a2bgan.data.preprocessing import DataConfig
     from a2bgan.training.run_folder import RunFolder
 
 WhereOption = Annotated[
@@ -81,7 +81,7 @@ def open_chosen(
     data: str, config: "DataConfig", where: str | None = None, keep_identifiers: bool = False
 ) -> "Manifest":
     """Open a data set, keep the rows with the tags and make slices of volumes; says how many."""
-    from a2bgan.data.manifest import open_data
+    from a2bgan.data.open_data import open_data
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.data.volume_rows import count_volumes, expand_volumes
 

@@ -197,8 +197,8 @@ def _select(
 
 def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
     """The labelled rows that the run has not learned from; says how many others there are."""
+    from a2bgan.data.formats.slice_names import volume_of
     from a2bgan.data.manifest import read_manifest
-    from a2bgan.data.slice_names import volume_of
     from a2bgan.data.volume_rows import expand_volumes
     from a2bgan.detection.held_out import without_learned
 

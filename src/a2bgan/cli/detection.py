@@ -177,7 +177,7 @@ def predict(
     """Score images, flag them by the calibrated threshold and outline where they differ."""
     from rich.progress import track
 
-    from a2bgan.data.readers import is_volume
+    from a2bgan.data.formats.kinds import is_volume
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection import predict as prediction
     from a2bgan.report.predictions import Written, write_predictions
@@ -387,7 +387,7 @@ def figure(
 
 def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | None" = None) -> None:
     """Write measures and, beside them, the scores of the one result that they are of."""
-    from a2bgan.data.atomic_folder import write_atomically
+    from a2bgan.files.atomic import write_atomically
 
     try:
         if result is not None:

@@ -82,9 +82,9 @@ def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "n
     """Preprocessed images (N, C, H, W) to check on, N from 2 to `CHECKED`."""
     import numpy as np
 
+    from a2bgan.data.formats.picture import ImageError
     from a2bgan.data.holdout import Part
     from a2bgan.data.preprocessing import load_image
-    from a2bgan.data.readers import ImageError
     from a2bgan.detection.held_out import load_part
     from a2bgan.detection.predict import find_inputs
     from a2bgan.errors import InputError

@@ -305,7 +305,8 @@ def _open_repeated_run(
 def _open_run(out: Path, given: Given, *, resume: bool, overwrite: bool) -> "RunFolder":
     from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
-    from a2bgan.data.manifest import open_data, require_training_sets
+    from a2bgan.data.manifest import require_training_sets
+    from a2bgan.data.open_data import open_data
     from a2bgan.training.loop import refuse_impossible
     from a2bgan.training.run_folder import RunFolder
 

@@ -1,1 +1,1 @@
-"""From files, or a seed, to arrays of images, ready for training."""
+"""Images: from files, or a seed, to arrays that are ready for training."""

@@ -1,21 +1,11 @@
-"""How an image was taken and of whom: view, side, scanner, station, age and sex."""
+"""Acquisition of an image: view, side, scanner, station, age and sex."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2bgan.data.manifest import Row
-from a2bgan.data.readers import dicom_of, is_dicom
-from a2bgan.data.slice_names import volume_of
-
-KEYWORDS = {
-    "view": ("ViewPosition",),
-    "laterality": ("ImageLaterality", "Laterality"),
-    "manufacturer": ("Manufacturer",),
-    "station": ("StationName",),
-    "age": ("PatientAge",),
-    "sex": ("PatientSex",),
-}
-"""DICOM keywords, the first of which counts, by the name of a manifest's column."""
+from a2bgan.data.formats.kinds import dicom_of, is_dicom
+from a2bgan.data.formats.slice_names import volume_of
+from a2bgan.data.manifest import TAGS, Row
 
 AGE_GROUPS = (18, 40, 60, 80)
 """First ages, in years, of the groups above the youngest."""
@@ -26,14 +16,14 @@ _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 def acquisition_of(row: Row) -> dict[str, str]:
     """Read how an image was taken, by name: from columns first, then from the DICOM header."""
     known = dict(row.tags)
-    missing = [name for name in KEYWORDS if name not in known]
+    missing = [name for name in TAGS if name not in known]
     path = dicom_of(Path(volume_of(row.path)))
     if missing and is_dicom(path):
-        from a2bgan.data.dicom import read_tags  # pydicom takes a while, and few need it
+        from a2bgan.data.formats.dicom.header import read_tags
 
-        tags = read_tags(path, [word for name in missing for word in KEYWORDS[name]]) or {}
+        tags = read_tags(path, [word for name in missing for word in TAGS[name]]) or {}
         for name in missing:
-            found = [value for word in KEYWORDS[name] for value in tags.get(word, ())[:1]]
+            found = [value for word in TAGS[name] for value in tags.get(word, ())[:1]]
             if found and found[0]:
                 known[name] = found[0]
     return {name: value if name == "age" else value.upper() for name, value in known.items()}
@@ -62,9 +52,9 @@ def age_group(text: str) -> str:
 
 
 def groups_of(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """For each name that is known of any row its value in every row, "" where unknown; ages in
+    """Values of every row by name, "" where unknown, of the names that any row has; ages in
     groups."""
     known = [acquisition_of(row) for row in rows]
-    groups = {name: [found.get(name, "") for found in known] for name in KEYWORDS}
+    groups = {name: [found.get(name, "") for found in known] for name in TAGS}
     groups["age"] = [age_group(value) for value in groups["age"]]
     return {name: values for name, values in groups.items() if any(values)}

@@ -1,19 +1,20 @@
-"""Look a data set over before hours are spent on it: what is in it and what is wrong with it."""
+"""Check a data set before hours are spent on it: count, measure, and name what is wrong."""
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from a2bgan.data.cache import CachedImages, Failure, StoredForm, load_images
+from a2bgan.data.cache.images import CachedImages, Failure, StoredForm, load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_mask
+from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_mask
-from a2bgan.errors import InputError
 
 # Rows marked "extra" are used for nothing, so they are counted and not read.
 CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
@@ -23,7 +24,6 @@ CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
 FEW_TRAINING_IMAGES = 100
 FEW_TEST_IMAGES = 10
 
-SAMPLES_PER_SPLIT = 12
 EXAMPLES_NAMED = 3
 
 
@@ -53,7 +53,7 @@ class Sizes:
 
 @dataclass
 class DataCheck:
-    """What `check_data` found.
+    """Findings of `check_data`.
 
     counts: rows of each split in the manifest.
     test_labels: test rows that are "normal", "abnormal" and "unlabelled".
@@ -81,29 +81,23 @@ def check_data(
     manifest: Manifest,
     config: DataConfig,
     cache_dir: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> DataCheck:
     """Read the healthy, mixed and test images through the cache and look for what is wrong.
 
-    progress: called with (split, steps done, steps in all) while files are read.
-
     Errors: no healthy or no mixed images; healthy images labelled abnormal; the same file or
     patient in two sets; masks that cannot be read or differ in size from their image. Warnings:
-    unusable files, the same file twice in a set, too few images, test sets that give no AUROC,
-    images smaller than `config.size`, different formats in the healthy and the mixed set. Labels of
-    mixed rows are not looked at. Raises InputError for the cache folder only.
+    unusable files, DICOM files that are no slices of their series, the same file twice in a set,
+    too few images, test sets that give no AUROC, images smaller than `config.size`, different
+    formats in the healthy and the mixed set. Labels of mixed rows are not looked at.
+    Raises InputError for the cache folder only.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
-    loaded: dict[str, CachedImages] = {}
-    for split, members in rows.items():
-        report = None if progress is None else _for_split(progress, split)
-        loaded[split] = load_images(
-            [row.path for row in members],
-            [row.name for row in members],
-            config,
-            cache_dir,
-            report,
+    loaded = {
+        split: load_images(
+            [row.path for row in members], [row.name for row in members], config, cache_dir
         )
+        for split, members in rows.items()
+    }
     originals = [original for images in loaded.values() for original in images.originals]
     check = DataCheck(
         counts=manifest.counts(),
@@ -120,52 +114,13 @@ def check_data(
     )
     _check_sets(check, rows)
     _check_failures(check)
+    _check_series(check, rows)
     check.errors += leaks_within(manifest)
     _check_patients(check, rows)
     _check_duplicates(check, rows, loaded)
     _check_formats(check, loaded, config)
     _check_masks(check, rows["test"], loaded["test"], config)
     return check
-
-
-def contact_sheet(images_by_split: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a PNG with a labelled row of up to 12 evenly spaced images for each split.
-
-    images_by_split: (N, C, H, W) uint8 or uint16 each, C 1 or 3; empty splits are left out.
-    Raises InputError when there is no image at all or the file cannot be written.
-    """
-    shown = {split: images for split, images in images_by_split.items() if len(images)}
-    if not shown:
-        raise InputError(f"{path}: no usable images to show; check the paths in the manifest")
-    tile, gap, caption = 96, 4, 20
-    columns = max(min(len(images), SAMPLES_PER_SPLIT) for images in shown.values())
-    row_height = caption + tile + gap
-    # Wide enough for the captions of a set of a single image.
-    width = max(gap + columns * (tile + gap), 240)
-    sheet = Image.new("RGB", (width, gap + len(shown) * row_height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for line, (split, images) in enumerate(shown.items()):
-        top = gap + line * row_height
-        count = min(len(images), SAMPLES_PER_SPLIT)
-        said = _caption(split, count, len(images))
-        draw.text((gap, top), said, "black", ImageFont.load_default(14))
-        for column, k in enumerate(np.linspace(0, len(images) - 1, count).round().astype(int)):
-            picture = _to_picture(images[k]).resize((tile, tile), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (gap + column * (tile + gap), top + caption))
-    try:
-        sheet.save(path, format="PNG")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _caption(split: str, shown: int, there: int) -> str:
-    if shown < there:
-        return f"{split}: {shown} of {there:,} images"
-    return f"{split}: {_images(there)}"
-
-
-def _for_split(progress: Callable[[str, int, int], None], split: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(split, done, total)
 
 
 def _count_labels(test: Sequence[Row]) -> dict[str, int]:
@@ -251,6 +206,20 @@ def _check_failures(check: DataCheck) -> None:
             )
 
 
+def _check_series(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Name the DICOM files in the folders of series that are not slices of them."""
+    slices = (row for members in rows.values() for row in members if parse_slice(row.name))
+    folders = {volume_of(row.name): volume_of(row.path) for row in slices}
+    left_out: list[str] = []
+    for name, folder in folders.items():
+        if os.path.isdir(folder):
+            from a2bgan.data.formats.dicom.series import left_out_of_series
+
+            left_out += (f"{name}/{file}" for file in left_out_of_series(Path(folder)))
+    if left_out:
+        check.warnings.append(f"no slices of their series, and left out: {_examples(left_out)}")
+
+
 def _check_patients(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
     patients = {split: {row.patient_id for row in members} for split, members in rows.items()}
     for split, members in rows.items():
@@ -314,11 +283,6 @@ def _check_masks(
     if wrong:
         some = "1 mask" if len(wrong) == 1 else f"{len(wrong)} masks"
         check.errors.append(f"{some} cannot be used ({_examples(wrong)})")
-
-
-def _to_picture(image: np.ndarray) -> Image.Image:
-    levels = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else np.asarray(image)
-    return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1))
 
 
 def _images(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Images that training never sees: one part to choose by, one to set the threshold by."""
+"""Hold images out of training: one part to choose by, one to set the threshold by."""
 
 import csv
 import io
@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from a2bgan.data import bounds
-from a2bgan.data.atomic_folder import write_atomically
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.slice_names import volume_of
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 
 Part = Literal["training", "selection", "calibration"]
 
@@ -43,12 +43,11 @@ class HoldoutConfig(BaseModel):
 
 
 class Holdout:
-    """Which rows of a manifest are kept from training, and for what.
+    """The rows of a manifest that are kept from training, by purpose.
 
     ``selection``: healthy and mixed images by which checkpoint and score are chosen.
-    ``calibration``: healthy images by which the threshold is set. They are others than those of
-    the selection: images that helped to choose a score are no longer strangers to it, and the
-    guarantee on false alarms holds for strangers.
+    ``calibration``: other healthy images, by which the threshold is set. The guarantee on false
+    alarms does not hold for images that helped to choose a score.
     """
 
     def __init__(self, parts: dict[str, Part]) -> None:
@@ -71,7 +70,7 @@ class Holdout:
 
     @classmethod
     def read(cls, path: Path) -> "Holdout":
-        """What `write` wrote. Raises InputError if it is not there or not readable."""
+        """Read a file of `write`. Raises InputError if it is not there or not readable."""
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 header, *lines = csv.reader(file)
@@ -88,11 +87,11 @@ def hold_out(manifest: Manifest, config: HoldoutConfig) -> Holdout:
     Of the healthy set a share for selection and another for calibration, of the mixed set a share
     for selection: ``fraction`` of the set, or ``at_least`` images (for calibration half as many
     patients) where that is more, but never more than a third of a set for one purpose or half of it
-    in all. All slices of a volume count as one image, because patients are what is compared then.
-    Where ``at_least`` is more than
-    the share ``at_most`` of either set, slices counted, nothing is held out for selection: so few
-    say little about which checkpoint is best, and learning from them gains more. A patient of both
-    sets is held out of both; mixed images of calibration patients are used for nothing.
+    in all. All slices of a volume count as one image, because patients are then compared. Where
+    ``at_least`` is more than the share ``at_most`` of either set, slices counted, nothing is held
+    out for selection: so few say little about which checkpoint is best, and learning from them
+    gains more. A patient of both sets is held out of both; mixed images of calibration patients
+    are not used at all.
 
     Depends on names, on who is the same patient, on splits and the seed: never on labels or on what
     patients are called.
@@ -149,7 +148,7 @@ def _images_of_patients(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _first_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Of each patient the image whose name comes first."""
+    """The first image, by name, of each patient."""
     first: dict[str, str] = {}
     for row in rows:
         first[row.patient_id] = min(row.name, first.get(row.patient_id, row.name))

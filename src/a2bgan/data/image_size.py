@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from a2bgan.data.config import LARGEST_BY_IMAGES, DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.plain_window import looked_at, with_plain_window
-from a2bgan.data.preprocessing import LARGEST_BY_IMAGES, DataConfig
-from a2bgan.data.readers import ImageError, read_picture
 
 SIDES = (128, LARGEST_BY_IMAGES)
 """What ``data.size: auto`` chooses from."""
@@ -36,7 +37,7 @@ def with_size(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     shapes = []
     for path in looked_at(paths):
         try:
-            shapes.append(read_picture(path, config.reading).values.shape)
+            shapes.append(read_picture(path, config.read_options).values.shape)
         except (ImageError, OSError):
             continue
     return with_size_of_shapes(config, shapes)

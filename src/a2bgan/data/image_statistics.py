@@ -1,12 +1,12 @@
-"""Trivial statistics of an image: what tells two sources of images apart without any disease."""
+"""Trivial statistics of an image, which tell two sources of images apart without any disease."""
 
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import laplace
 
-from a2bgan.data.readers import image_suffix
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.formats.kinds import image_suffix
+from a2bgan.data.formats.slice_names import volume_of
 
 PIXEL_STATISTICS = (
     "mean brightness",
@@ -38,10 +38,9 @@ def pixel_statistics(image: np.ndarray) -> np.ndarray:
     the pixels lies there. Sharpness of corners: root mean square of the Laplacian there, over that
     of the whole image. The last two do not depend on exposure.
     """
-    if np.issubdtype(image.dtype, np.integer):
-        values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    else:
-        values = image.astype(np.float64)  # differences may leave the range of single precision
+    values = scaled(image)
+    if image.dtype.kind == "f":
+        values = values.astype(np.float64)  # differences may leave the range of single precision
     if values.ndim == 3:
         values = values.mean(axis=2)
     height, width = values.shape
@@ -69,6 +68,14 @@ def pixel_statistics(image: np.ndarray) -> np.ndarray:
     )
     # Equal histograms have equal means whatever the order of summation.
     return np.round(np.array(found, dtype=np.float64), 7)
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Integers scaled to [0, 1] by the range of their type, float32; floats as they are."""
+    if not np.issubdtype(images.dtype, np.integer):
+        return images
+    shares: np.ndarray = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+    return shares
 
 
 def file_statistics(path: Path, image: np.ndarray) -> np.ndarray:

@@ -2,15 +2,18 @@
 
 import hashlib
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from a2bgan.data.manifest import Manifest, Row, identify
-from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.formats.slice_names import volume_of
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.pseudonyms import identify, pseudonym
 from a2bgan.errors import InputError
 
 SETS = ("healthy", "mixed", "test")
@@ -18,6 +21,8 @@ SETS = ("healthy", "mixed", "test")
 
 NAMED = 3
 """So many patients or files are named; the others are counted."""
+
+Keys = tuple[Callable[[str], object], ...]
 
 BLOCK = 2**16
 """Bytes at the beginning, the middle and the end of files of one size that are compared first."""
@@ -38,15 +43,26 @@ def find_leaks(learned: Sequence[Row], others: Sequence[Row]) -> list[Leak]:
     is called; a patient under identifier and pseudonym. ``name`` is the patient's, or "learned file
     = other file".
     """
-    patients = {pseudonym(known) for row in learned if (known := row.named_patient)}
-    same = _same_files(learned, others)
+
+    def who(row: Row) -> str:
+        return identify(Path(volume_of(row.path)), row.named_patient)
+
+    return _find(learned, others, _same_files(learned, others, _keys()), who)
+
+
+def _find(
+    learned: Sequence[Row],
+    others: Sequence[Row],
+    same: Mapping[str, str],
+    who: Callable[[Row], str],
+) -> list[Leak]:
+    patients = {_patient_of(row) for row in learned} - {""}
     found = []
     for row in others:
-        file = volume_of(row.path)
-        if file in same:
+        if (file := volume_of(row.path)) in same:
             found.append(Leak(row, "image", f"{same[file]} = {volume_of(row.name)}"))
-        elif (who := identify(Path(file), known := row.named_patient)) in patients:
-            found.append(Leak(row, "patient", known or who))
+        elif (patient := who(row)) in patients:
+            found.append(Leak(row, "patient", row.named_patient or patient))
     return found
 
 
@@ -55,34 +71,45 @@ def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
     names: dict[str, dict[str, None]] = {"patient": {}, "image": {}}
     for leak in leaks:
         names[leak.of][leak.name] = None
-    said = []
+    sentences = []
     if shared := list(names["patient"]):
         some = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
-        said.append(
+        sentences.append(
             f"{some} images both in {one} and in {other} ({_examples(shared)}); keep all images of "
             "a patient in one set"
         )
     if shared := list(names["image"]):
         some = "1 identical file is" if len(shared) == 1 else f"{len(shared)} identical files are"
-        said.append(
+        sentences.append(
             f"{some} both in {one} and in {other} ({_examples(shared)}); remove one of each"
         )
-    return said
+    return sentences
 
 
 def leaks_within(manifest: Manifest) -> list[str]:
-    """Describe what any two of `SETS` have in common, a sentence for each kind of it."""
-    said = []
+    """Describe what any two of `SETS` have in common, a sentence for each kind of it.
+
+    Patients are those of the manifest, which `open_data` has identified.
+    """
+    keys = _keys()
+    sentences = []
     for one, other in combinations(SETS, 2):
-        found = find_leaks(manifest.split(one), manifest.split(other))
-        said += describe_leaks(found, one, other)
-    return said
+        learned, others = manifest.split(one), manifest.split(other)
+        same = _same_files(learned, others, keys)
+        found = _find(learned, others, same, _patient_of)
+        sentences += describe_leaks(found, one, other)
+    return sentences
 
 
-def refuse_leaks(said: Sequence[str], remedy: str) -> None:
+def _patient_of(row: Row) -> str:
+    """The pseudonym of a row's patient; "" where the manifest does not know."""
+    return pseudonym(row.named_patient) if row.named_patient else ""
+
+
+def refuse_leaks(sentences: Sequence[str], remedy: str) -> None:
     """InputError with what was found, if anything was, and how to go on all the same."""
-    if said:
-        raise InputError(f"{'; '.join(said)}; or {remedy}")
+    if sentences:
+        raise InputError(f"{'; '.join(sentences)}; or {remedy}")
 
 
 def _examples(names: Sequence[str]) -> str:
@@ -90,8 +117,13 @@ def _examples(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _same_files(learned: Sequence[Row], others: Sequence[Row]) -> dict[str, str]:
-    """For each file of `others` that is one of `learned` the name of that one.
+def _keys() -> Keys:
+    """Functions of files that are equal for equal files, the cheapest first; each remembers."""
+    return cache(_size), cache(_blocks), cache(_digest)
+
+
+def _same_files(learned: Sequence[Row], others: Sequence[Row], keys: Keys) -> dict[str, str]:
+    """Names of the files of `learned` that files of `others` equal, by the latter's path.
 
     Only files of one size are opened, and only those whose `BLOCK`s are equal are read whole.
     """
@@ -101,7 +133,6 @@ def _same_files(learned: Sequence[Row], others: Sequence[Row]) -> dict[str, str]
     real = {os.path.realpath(file): name for file, name in one.items()}
     found = {file: real[path] for file in other if (path := os.path.realpath(file)) in real}
     left: list[tuple[list[str], list[str]]] = [(list(one), [f for f in other if f not in found])]
-    keys: tuple[Callable[[str], object], ...] = (_size, _blocks, _digest)
     for key in keys:
         left = [pair for files in left for pair in _matched(*files, key)]
     for same, others_of_it in left:
@@ -116,16 +147,14 @@ def _matched(
     groups: dict[object, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for side, files in enumerate((one, other)):
         for file in files:
-            try:
+            with suppress(OSError):  # its reader says that it cannot be read
                 groups[key(file)][side].append(file)
-            except OSError:
-                continue  # it is said elsewhere that it cannot be read
     return [pair for value, pair in groups.items() if value is not None and all(pair)]
 
 
 def _size(file: str) -> int | None:
     status = os.stat(file)
-    return status.st_size if os.path.isfile(file) and status.st_size else None
+    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_size else None
 
 
 def _blocks(file: str) -> bytes:

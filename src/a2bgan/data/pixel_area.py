@@ -1,26 +1,26 @@
-"""How much of a patient a pixel shows."""
+"""Area of the patient that a pixel shows."""
 
 import math
 from pathlib import Path
 
-from a2bgan.data.readers import is_dicom
-from a2bgan.data.slice_names import parse_slice
+from a2bgan.data.formats.kinds import is_dicom
+from a2bgan.data.formats.slice_names import parse_slice
 
 
 def pixel_area(path: Path) -> float | None:
-    """Area of a pixel of an image as `read_picture` returns it, in mm2; None where it is not known.
+    """Area in mm2 of a pixel of an image as `read_picture` returns it; None where it is unknown.
 
     Known are slices of volumes and DICOM images with a PixelSpacing. ImagerPixelSpacing is not
     taken: it is measured at the detector, where an X-ray shows everything larger than it is. Raises
     ImageError for a slice whose volume cannot be read.
     """
     if (part := parse_slice(path)) is not None:
-        from a2bgan.data.volumes import pixel_side, read_volume  # nibabel takes a while
+        from a2bgan.data.formats.volumes import pixel_side, read_volume  # nibabel takes a while
 
         return pixel_side(read_volume(Path(part.volume)), part.axis) ** 2
     if not is_dicom(path):
         return None
-    from a2bgan.data.dicom import read_tags
+    from a2bgan.data.formats.dicom.header import read_tags
 
     tags = read_tags(path, ["PixelSpacing"]) or {}
     try:

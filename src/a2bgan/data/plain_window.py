@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_picture
-from a2bgan.data.slice_names import parse_slice
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_picture
+from a2bgan.data.formats.slice_names import parse_slice
 
 LOOKED_AT = 16
-"""Files that are opened, evenly spread."""
+"""Number of files that are opened, evenly spread."""
 
 PlainWindow = Literal["full", "percentile"]
 
@@ -24,8 +25,8 @@ PlainWindow = Literal["full", "percentile"]
 def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """The same with ``plain_window`` set by what most of the files are.
 
-    Unchanged where it is set, ``window`` is not "auto", or all files have windows of their own. Of
-    files that cannot be read nothing is said here.
+    Unchanged where it is set, ``window`` is not "auto", or all files have windows of their own.
+    Files that cannot be read are passed over.
     """
     if config.window != "auto" or config.plain_window is not None:
         return config
@@ -51,7 +52,7 @@ def _types(config: DataConfig, paths: Iterable[Path]) -> list[np.dtype]:
         if parse_slice(path) is not None:
             continue  # a volume has one window of all its voxels
         try:
-            picture = read_picture(path, config.reading)
+            picture = read_picture(path, config.read_options)
         except (ImageError, OSError):
             continue
         if picture.window is None:

@@ -1,167 +1,17 @@
-"""From an image of any size and depth to the fixed-size array the networks see."""
+"""Preprocess images of any size and depth to the fixed-size arrays that networks see."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from PIL import Image
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
 
-from a2bgan.data import bounds
-from a2bgan.data.pixels_at_once import ALL_THREADS, LARGEST_PIXEL_COUNT
-from a2bgan.data.readers import (
-    ImageError,
-    PassingImageError,
-    Reading,
-    read_mask,
-    read_picture,
-)
-
-DEFAULT_PERCENTS = (0.5, 99.5)
-
-LARGEST_BY_IMAGES = 256
-"""What ``size: auto`` is at most, and until the images are known."""
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.formats.pixels_at_once import ALL_THREADS
+from a2bgan.data.formats.reading import read_mask, read_picture
 
 # ITU-R BT.601, the weights Pillow uses for its own conversion to grey.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-
-_Part = Annotated[float, Field(ge=0, le=1)]
-
-
-class DataConfig(BaseModel):
-    """The section `data` of a configuration: how images are brought to one size and range.
-
-    size: side of the square images in pixels, a multiple of 4, at least 32; or "auto": training
-        sets it by what its images are, see `a2bgan.data.image_size`.
-    size_by_images: whether `size` was "auto" and is not yet set.
-    channels: 1 (grey; colour is reduced by luma) or 3 (colour; grey is repeated).
-    crop_top: fraction of the height removed at the top (0 to 0.9), where X-rays carry text.
-    square: "crop" keeps the central square, "pad" adds black borders, "stretch" changes the shape.
-    window: the raw values that become black and white. "full": the range of the type (for float
-        images, of the image); "percentile": per image, from `window_low` to `window_high` percent
-        (0.5 and 99.5 when unset); "fixed": from `window_low` to `window_high`, raw values; "voi":
-        a DICOM file's own window, files without one are refused; "auto": the same where there is
-        one, otherwise `plain_window`. Slices of a volume have one window, of all its voxels.
-    plain_window: what "auto" is for files without a window of their own. Training sets it by what
-        most of its images are, see `a2bgan.data.plain_window`; None: full for 8-bit images,
-        percentile for deeper ones.
-    frames: of a DICOM file with several frames: "refuse" it, or take the "first" or "middle" one.
-    clahe: contrast-limited adaptive equalisation before the resize: the limit, as a multiple of a
-        flat histogram (2 to 4 are usual); 0 leaves it out.
-    mask_border: share of each side, at every edge, that is blackened.
-    mask_corners: share of each side that the blackened corners take up, where markers are.
-    equalize: give every image the uniform histogram.
-    standardize: give every image the same mean (mid-grey) and spread (black and white are three
-        standard deviations off).
-    depth: bits kept of each value, 8 or 16.
-    max_pixels: larger images are refused before they are decoded.
-    volume_axis: the patient's axis that slices of volumes are stacked along.
-    slices: the part of that axis whose slices are used, from 0 to 1.
-    skip_empty: slices with a smaller share of pixels that are not background are left out.
-    series: "images" takes every DICOM file by itself, "volume" all files of a folder as one volume.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = Field(default=64, ge=32, le=bounds.SIDE)
-    size_by_images: bool = Field(default=False, exclude=True)
-    channels: Literal[1, 3] = 1
-    crop_top: float = Field(default=0.0, ge=0.0, le=0.9)
-    square: Literal["crop", "pad", "stretch"] = "crop"
-    window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
-    plain_window: Literal["full", "percentile"] | None = None
-    window_low: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
-    window_high: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
-    clahe: float = Field(default=0.0, ge=0.0, le=256)
-    mask_border: float = Field(default=0.0, ge=0.0, le=0.25)
-    mask_corners: float = Field(default=0.0, ge=0.0, le=0.4)
-    equalize: bool = False
-    standardize: bool = False
-    depth: Literal[8, 16] = 8
-    frames: Literal["refuse", "first", "middle"] = "refuse"
-    max_pixels: int = Field(default=100_000_000, ge=1, le=LARGEST_PIXEL_COUNT)
-    volume_axis: Literal["axial", "coronal", "sagittal"] = "axial"
-    slices: tuple[_Part, _Part] = (0.0, 1.0)
-    skip_empty: float = Field(default=0.1, ge=0.0, lt=1.0)
-    series: Literal["images", "volume"] = "images"
-
-    @field_validator("size")
-    @classmethod
-    def _size_fits_the_networks(cls, size: int) -> int:
-        if size % 4:
-            raise ValueError("size must be a multiple of 4, because the networks halve it twice")
-        return size
-
-    @model_validator(mode="before")
-    @classmethod
-    def _size_may_be_left_to_the_images(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("size") == "auto":
-            return {**values, "size": LARGEST_BY_IMAGES, "size_by_images": True}
-        return values
-
-    @field_serializer("size")
-    def _size_as_it_was_given(self, size: int) -> int | str:
-        return "auto" if self.size_by_images else size
-
-    @field_validator("clahe")
-    @classmethod
-    def _clip_limit_exceeds_a_flat_histogram(cls, clahe: float) -> float:
-        if 0 < clahe <= 1:
-            raise ValueError("clahe must be above 1, such as 2, or 0 for none")
-        return clahe
-
-    @field_validator("slices")
-    @classmethod
-    def _slices_are_a_range(cls, slices: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= slices[0] < slices[1] <= 1:
-            raise ValueError("slices are a range from 0 to 1, such as [0.3, 0.7]")
-        return slices
-
-    @model_validator(mode="after")
-    def _has_one_way_to_level_brightness(self) -> Self:
-        if self.equalize and self.standardize:
-            raise ValueError("give either equalize or standardize: equal histograms are standard")
-        return self
-
-    @model_validator(mode="after")
-    def _window_limits_fit_the_window(self) -> Self:
-        low, high = self.window_low, self.window_high
-        if self.window in ("auto", "full", "voi"):
-            if low is not None or high is not None:
-                raise ValueError("window_low and window_high need window = 'percentile' or 'fixed'")
-            return self
-        if self.window == "fixed" and (low is None or high is None):
-            raise ValueError("window = 'fixed' needs window_low and window_high, in raw values")
-        low, high = self.window_range
-        if self.window == "percentile" and (low < 0 or high > 100):
-            raise ValueError("window_low and window_high are percents: from 0 to 100")
-        if low >= high:
-            raise ValueError("window_low must be below window_high")
-        return self
-
-    @property
-    def reading(self) -> Reading:
-        """The part of it that readers need."""
-        percents = self.window_range if self.window == "percentile" else DEFAULT_PERCENTS
-        return Reading(self.max_pixels, self.window, self.frames, percents)
-
-    @property
-    def window_range(self) -> tuple[float, float]:
-        """`window_low` and `window_high`, with the default percents where they are unset."""
-        low, high = self.window_low, self.window_high
-        return (
-            DEFAULT_PERCENTS[0] if low is None else low,
-            DEFAULT_PERCENTS[1] if high is None else high,
-        )
 
 
 def preprocess(
@@ -194,22 +44,22 @@ def _preprocess(
     low, high = _window_limits(shown, config) if window is None else window
     kept = _visible(*shape, config)
     if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
-        content = _resize_8_bit(region, shape)
+        content = _resize(region, shape)
         pixels = levels = content[kept]
     else:
         values = _apply_window(region, low, high)
         if config.clahe:
             values[~visible] = 0
             values = _equalize_locally(values, config.clahe)
-        content = _resize_float(values, shape)
+        content = _resize(values, shape)
         pixels = content[kept]
         if config.equalize:
             levels = _equalize(pixels, config.depth)
         else:
             levels = _quantise(_standardize(pixels) if config.standardize else pixels, config.depth)
-    # The ranks of a constant are none.
-    told = pixels if config.equalize else levels
-    if told.min() == told.max():
+    # Ranks differ even where all pixels are equal.
+    compared = pixels if config.equalize else levels
+    if compared.min() == compared.max():
         raise ImageError("constant image after crop and window")
     blackened = np.zeros(content.shape, levels.dtype)
     blackened[kept] = levels
@@ -236,7 +86,7 @@ def load_image(path: Path, config: DataConfig) -> np.ndarray:
 def load_with_shape(path: Path, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
     """`load_image`, and the height and width that the image had. Raises ImageError only."""
     with ALL_THREADS.one_image():
-        picture = read_picture(path, config.reading)
+        picture = read_picture(path, config.read_options)
         height, width = picture.values.shape[:2]
         return preprocess(picture.values, config, picture.window), (height, width)
 
@@ -373,23 +223,15 @@ def _is_plain_8_bit(config: DataConfig) -> bool:
     return config.depth == 8 and not (config.equalize or config.standardize or config.clahe)
 
 
-def _resize_8_bit(region: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    picture = Image.fromarray(np.ascontiguousarray(region))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
-
-
-def _resize_float(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    def resize(plane: np.ndarray) -> np.ndarray:
-        picture = Image.fromarray(np.ascontiguousarray(plane))
-        return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
-
-    if values.ndim == 2:
-        resized = resize(values)
-    else:
-        resized = np.stack([resize(values[..., k]) for k in range(values.shape[2])], axis=-1)
-    # Lanczos overshoots at edges.
-    clipped: np.ndarray = np.clip(resized, 0.0, 1.0)
-    return clipped
+def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize uint8 values, or floats in [0, 1]; (H, W) or (H, W, 3)."""
+    if values.ndim == 3 and values.dtype != np.uint8:
+        planes = [_resize(values[..., k], shape) for k in range(values.shape[2])]
+        return np.stack(planes, axis=-1)
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    resized = np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
+    # Lanczos overshoots at edges; Pillow itself cuts off integers.
+    return resized if values.dtype == np.uint8 else np.clip(resized, 0.0, 1.0)
 
 
 def _quantise(values: np.ndarray, depth: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Names for patients that tell them apart and say nothing else."""
+"""Pseudonyms of patients, which tell them apart and say nothing else."""
 
 import hashlib
 import hmac
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
+from a2bgan.data.formats.kinds import dicom_of, is_dicom
 from a2bgan.errors import InputError
 
 KEY_VARIABLE = "A2BGAN_PSEUDONYM_KEY"
@@ -31,6 +32,19 @@ def pseudonym(identifier: str) -> str:
         return identifier
     digest = hmac.new(_key(key_file()), identifier.encode(), hashlib.sha256)
     return f"PSN-{digest.hexdigest()[:16].upper()}"
+
+
+def identify(path: Path, given: str, keep_identifiers: bool = False) -> str:
+    """Whose image it is: `given`, or else a DICOM file's PatientID; "" where nobody knows.
+
+    From here on a patient is a pseudonym, the same in all that is written, unless
+    `keep_identifiers`.
+    """
+    if not given and is_dicom(path := dicom_of(path)):
+        from a2bgan.data.formats.dicom.header import read_tags
+
+        given = "".join((read_tags(path, ["PatientID"]) or {}).get("PatientID", ())[:1])
+    return given if keep_identifiers or not given else pseudonym(given)
 
 
 def key_file() -> Path:

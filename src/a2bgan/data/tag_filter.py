@@ -1,12 +1,12 @@
-"""Keep the images whose DICOM tags say what is wanted: ``ViewPosition=PA,Modality=DX|CR``."""
+"""Keep the images with given DICOM tags: ``ViewPosition=PA,Modality=DX|CR``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from a2bgan.data.formats.kinds import dicom_of
 from a2bgan.data.manifest import Manifest
-from a2bgan.data.readers import dicom_of
 from a2bgan.errors import InputError
 
 # Conditions are written into the run; these would write a patient's identity with them.
@@ -51,7 +51,7 @@ class TagFilter:
 
     def matches(self, path: Path) -> bool | None:
         """Whether a file has the tags; None for one that is not DICOM or cannot be read."""
-        from a2bgan.data.dicom import read_tags
+        from a2bgan.data.formats.dicom.header import read_tags
 
         tags = read_tags(dicom_of(path), list(self._conditions))
         if tags is None:

@@ -1,15 +1,16 @@
-"""Rows of slices in place of rows of volumes."""
+"""Replace the rows of volumes by rows of their slices."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.kinds import is_dicom, is_volume
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.slice_names import SliceName, parse_slice, volume_of
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.ordered_work import in_order
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, is_dicom, is_volume
-from a2bgan.data.slice_names import SliceName, parse_slice, volume_of
+from a2bgan.files.ordered_work import in_order
 
 
 def expand_volumes(manifest: Manifest, config: DataConfig) -> Manifest:
@@ -23,7 +24,7 @@ def expand_volumes(manifest: Manifest, config: DataConfig) -> Manifest:
     rows = tuple(_merged(manifest)) if config.series == "volume" else manifest.rows
     if not any(is_volume(row.path) for row in rows):
         return replace(manifest, rows=rows)
-    from a2bgan.data.volumes import KEPT, forget_volumes  # nibabel takes a while
+    from a2bgan.data.formats.volumes import KEPT, forget_volumes  # nibabel takes a while
 
     # Each thread has a volume in memory.
     with ThreadPoolExecutor(KEPT) as pool:
@@ -34,7 +35,7 @@ def expand_volumes(manifest: Manifest, config: DataConfig) -> Manifest:
 
 
 def count_volumes(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many volumes the slices among rows are of, and how many slices there are."""
+    """Numbers of volumes and of slices among rows."""
     slices = [volume_of(row.name) for row in rows if parse_slice(row.name) is not None]
     return len(set(slices)), len(slices)
 
@@ -42,7 +43,7 @@ def count_volumes(rows: Sequence[Row]) -> tuple[int, int]:
 def _slices(row: Row, config: DataConfig) -> list[Row]:
     if not is_volume(row.path):
         return [row]
-    from a2bgan.data.volumes import chosen_slices, read_volume  # nibabel takes a while
+    from a2bgan.data.formats.volumes import chosen_slices, read_volume  # nibabel takes a while
 
     axis = config.volume_axis
     try:
@@ -68,7 +69,8 @@ def _slices(row: Row, config: DataConfig) -> list[Row]:
 
 def _on_its_grid(row: Row, other: Path | None) -> bool:
     """Whether a mask or twin is a volume whose slices are those of the row's volume."""
-    from a2bgan.data.volumes import read_grid, same_places
+    from a2bgan.data.formats.grid import same_places
+    from a2bgan.data.formats.volumes import read_grid
 
     try:
         return (

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_intensities
 from a2bgan.detection import conformal
 from a2bgan.detection.contours import RATE
@@ -19,6 +18,7 @@ from a2bgan.detection.held_out import HeldOut
 from a2bgan.detection.patient_scores import by_patient, of_patient
 from a2bgan.detection.trained import Pick, Trained
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import UNREADABLE
 from a2bgan.training.run_folder import RunFolder
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import Failure, StoredForm, load_images
+from a2bgan.data.cache.images import Failure, StoredForm, load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_mask
+from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest, Row, counted_as
-from a2bgan.data.preprocessing import DataConfig, preprocess_mask
-from a2bgan.data.readers import ImageError, read_mask
-from a2bgan.data.slice_names import parse_slice
+from a2bgan.data.preprocessing import preprocess_mask
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions
@@ -38,6 +39,7 @@ from a2bgan.detection.trained import Pick, Trained
 from a2bgan.detection.trivial_statistics import best_statistic
 from a2bgan.detection.verdict import at_threshold
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_file
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 

@@ -17,12 +17,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.ordered_work import in_order
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.config import DataConfig
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.detect import Detection, batch_size_for
 from a2bgan.detection.trained import Pick
 from a2bgan.errors import InputError
+from a2bgan.files.ordered_work import in_order
 from a2bgan.training.checkpoint import UNREADABLE
 
 KEY = "a2bgan"

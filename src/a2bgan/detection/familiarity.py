@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from a2bgan.data.image_statistics import scaled
 from a2bgan.detection import conformal
 
 GRID = 8
@@ -100,20 +101,13 @@ def describe(images: NDArray[Any]) -> NDArray[np.float32]:
     images: (N, C, H, W), uint8, uint16 or floats in [0, 1]; channels are averaged. Rows and columns
     that are left over at the end are passed over.
     """
-    grey = _in_unit_range(images).mean(1)
+    grey = scaled(images).astype(np.float32, copy=False).mean(1)
     rows, columns = (side // GRID for side in grey.shape[1:])
     cells = grey[:, : GRID * rows, : GRID * columns]
     cells = cells.reshape(len(grey), GRID, rows, GRID, columns)
     parts = cells.mean((2, 4)), np.minimum(2 * cells.std((2, 4)), 1)
     found: NDArray[np.float32] = np.concatenate([part.reshape(len(grey), -1) for part in parts], 1)
     return found
-
-
-def _in_unit_range(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Images of integers scaled to [0, 1]; floats as they are."""
-    if np.issubdtype(images.dtype, np.integer):
-        return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
-    return images.astype(np.float32)
 
 
 def _nearest(

@@ -18,8 +18,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, read_image
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_image
+from a2bgan.data.preprocessing import load_image
 from a2bgan.detection.detect import in_batches
 from a2bgan.detection.prediction import Input
 from a2bgan.errors import InputError

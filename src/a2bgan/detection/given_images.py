@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import SMALLEST_SIDE, ImageError
 from a2bgan.data.image_size import with_size, with_size_of_shapes
 from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
-from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
-from a2bgan.data.readers import SMALLEST_SIDE, ImageError
+from a2bgan.data.preprocessing import load_image, preprocess
 from a2bgan.detection.predict import find_inputs
 from a2bgan.errors import InputError
 

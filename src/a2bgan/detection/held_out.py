@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from a2bgan.data.cache import Failure, load_images
+from a2bgan.data.cache.images import Failure, load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.holdout import Holdout, Part
 from a2bgan.data.leaks import Leak, describe_leaks, find_leaks
 from a2bgan.data.manifest import Row
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.slice_names import parse_slice, volume_of
 from a2bgan.training.run_folder import RunFolder
 
 

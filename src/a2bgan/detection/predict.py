@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.image_search import images_below
-from a2bgan.data.manifest import identify, read_manifest
-from a2bgan.data.ordered_work import in_order
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.image_search import images_below
+from a2bgan.data.formats.kinds import is_dicom, is_volume
+from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.formats.slice_names import volume_of
+from a2bgan.data.manifest import read_manifest
 from a2bgan.data.pixel_area import pixel_area
-from a2bgan.data.preprocessing import DataConfig, load_with_shape, to_original_grid
-from a2bgan.data.readers import ImageError, PassingImageError, is_dicom, is_volume
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.preprocessing import load_with_shape, to_original_grid
+from a2bgan.data.pseudonyms import identify
 from a2bgan.detection.contours import regions
 from a2bgan.detection.prediction import NOT_FINITE, Input, Model, Prediction
 from a2bgan.detection.volume_prediction import predict_volume
 from a2bgan.errors import InputError
+from a2bgan.files.ordered_work import in_order
 
 _Read = tuple[np.ndarray, tuple[int, int]]
 
@@ -59,7 +62,7 @@ def find_inputs(
             if len(sources) > 1:
                 found = [_below(source.parent, *row) for row in found]
         elif source.name.upper() == "DICOMDIR":
-            from a2bgan.data.dicom import read_dicomdir  # pydicom takes a while
+            from a2bgan.data.formats.dicom.header import read_dicomdir  # pydicom takes a while
 
             found = [(str(path), path, "") for path in read_dicomdir(source)]
         else:

@@ -9,8 +9,8 @@ from typing import Protocol, Self
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.slice_names import volume_of
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.detection.contours import Region, find_regions
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.trained import Pick

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
 from a2bgan.data.manifest import Row
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.shortcuts import FEWEST_PATIENTS, remedy
 from a2bgan.detection.trivial_statistics import LOOKED_AT, measure_files

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from a2bgan.data import bounds
-from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
 from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures, require_enough
@@ -23,6 +22,7 @@ from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained import Pick, on_device, unselected
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import (
     UNREADABLE,
     Position,

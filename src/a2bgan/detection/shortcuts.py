@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm
 
-from a2bgan.data.acquisition import KEYWORDS, acquisition_of, age_in_years
+from a2bgan.data.acquisition import acquisition_of, age_in_years
+from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import FILE_STATISTICS, PIXEL_STATISTICS
-from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.manifest import TAGS, Manifest, Row
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.trivial_statistics import measure_images
 
@@ -212,7 +212,7 @@ def _acquisition_columns(
     """Name and numbers (N,), NaN where unknown, of each property that some of both sets have: ages
     in years, of others whether the value is a certain one."""
     known = [acquisition_of(row) for row in rows]
-    for name in KEYWORDS:
+    for name in TAGS:
         texts = [found.get(name, "") for found in known]
         if name == "age":
             ages = [age_in_years(text) for text in texts]

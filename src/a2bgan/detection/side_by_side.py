@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from a2bgan.data.ordered_work import in_order
+from a2bgan.files.ordered_work import in_order
 
 _Batch = TypeVar("_Batch")
 _Result = TypeVar("_Result")

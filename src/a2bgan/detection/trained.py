@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field, model_validator
 
-from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.preprocessing import DataConfig
+from a2bgan.data.config import DataConfig
 from a2bgan.detection.detect import Detection, batch_size_for, detect_batches, in_batches
 from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.scores import check_score
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import UNREADABLE, find_checkpoint, load_weights
 from a2bgan.training.config import Config
 from a2bgan.training.methods.method import Method

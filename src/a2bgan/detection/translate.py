@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.originals import Original, read_original
+from a2bgan.data.formats.kinds import is_volume
+from a2bgan.data.formats.originals import Original, read_original
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import preprocess, shown_range, to_original_grid
-from a2bgan.data.readers import ImageError, is_volume
 from a2bgan.detection.prediction import Input
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError
@@ -59,7 +60,7 @@ def _translate(trained: Trained, item: Input) -> Translated:
             item, error="volumes cannot be translated; `a2bgan predict` writes their maps"
         )
     try:
-        original = read_original(item.path, data.reading)
+        original = read_original(item.path, data.read_options)
         seen = preprocess(original.picture.values, data, original.picture.window)
         black, white = shown_range(original.picture.values, data, original.picture.window)
     except ImageError as error:

@@ -15,10 +15,11 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import DataConfig, load_mask
-from a2bgan.data.readers import ImageError
+from a2bgan.data.preprocessing import load_mask
 from a2bgan.detection.detect import detect
 from a2bgan.detection.fid import FeatureNetwork, set_distances
 from a2bgan.detection.localisation import twin_error

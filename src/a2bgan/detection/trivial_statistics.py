@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.image_statistics import (
     PIXEL_STATISTICS,
     file_format,
@@ -17,8 +20,6 @@ from a2bgan.data.image_statistics import (
     pixel_statistics,
 )
 from a2bgan.data.manifest import Row
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import ImageError, read_picture
 from a2bgan.detection.metrics import auroc
 
 LOOKED_AT = 500
@@ -52,7 +53,7 @@ def measure_files(rows: Sequence[Row], config: DataConfig) -> list[OfFile | None
 
     def measure(row: Row) -> OfFile | None:
         try:
-            image = read_picture(row.path, config.reading).values
+            image = read_picture(row.path, config.read_options).values
             return OfFile(
                 pixel_statistics(image), file_statistics(row.path, image), file_format(row.path)
             )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.preprocessing import DataConfig, to_original_grid
-from a2bgan.data.readers import ImageError
-from a2bgan.data.slice_names import SliceName
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.slice_names import SliceName
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.calibration import intensities
 from a2bgan.detection.contours import Region, place_mask
 from a2bgan.detection.patient_scores import PATIENT_SCORES
@@ -23,7 +24,7 @@ def predict_volume(judge: Judge, item: Input, config: DataConfig, rule: str) -> 
     slice with the highest score; ``volume_map`` is 0, and nothing in ``volume_mask``, where slices
     were left out or could not be used.
     """
-    from a2bgan.data.volumes import (
+    from a2bgan.data.formats.volumes import (
         as_voxels,
         chosen_slices,
         forget_volumes,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.manifest import Row
+from a2bgan.files.atomic import write_atomically
 from a2bgan.report.written_names import escaped, no_formula
 
 _KEY_COLUMNS = ("name", "patient_id", "path")

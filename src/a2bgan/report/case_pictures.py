@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
 from a2bgan.data.manifest import Row
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions

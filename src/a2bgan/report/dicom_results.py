@@ -27,10 +27,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from a2bgan.data.dicom import chosen_frame, read_header
-from a2bgan.data.preprocessing import DataConfig, to_original_grid
-from a2bgan.data.readers import ImageError, is_dicom, is_enhanced
-from a2bgan.data.volumes import Grid, in_stored_order, read_series
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.dicom.header import read_header
+from a2bgan.data.formats.dicom.pixels import chosen_frame
+from a2bgan.data.formats.dicom.series import series_grid
+from a2bgan.data.formats.grid import Grid, in_stored_order
+from a2bgan.data.formats.kinds import is_dicom, is_enhanced
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.contours import Place, place_mask
 from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError
@@ -353,7 +357,7 @@ def _segment(label: str) -> SegmentDescription:
 def _files(path: Path) -> tuple[Grid | None, list[Path]]:
     """The DICOM files of an input: of a series its slices by position, and their grid."""
     if path.is_dir():
-        return read_series(path)
+        return series_grid(path)
     if not is_dicom(path):
         raise ImageError("no DICOM file, so no DICOM result")
     return None, [path]
@@ -365,7 +369,7 @@ def _reference(source: Dataset, config: DataConfig) -> Dataset:
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
     if int(source.get("NumberOfFrames") or 1) > 1:
-        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.reading)
+        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.read_options)
     return reference
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from a2bgan.data.atomic_folder import write_atomically
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.detection import conformal
@@ -29,6 +28,7 @@ from a2bgan.detection.subgroups import Subgroup
 from a2bgan.detection.trained import Pick, Trained, load_trained, read_selection
 from a2bgan.detection.verdict import RATE, no_better_than_trivial, verdict
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import write_atomically
 from a2bgan.report import charts
 from a2bgan.report.case_names import CaseNames
 from a2bgan.report.case_pictures import case_groups, healthiest_mistakes

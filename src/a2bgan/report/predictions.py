@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.atomic_folder import atomic_file
-from a2bgan.data.readers import ImageError
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.prediction import Prediction
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_file
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import write_triptych
 from a2bgan.report.written_names import escaped, free_name, no_formula
@@ -204,7 +204,8 @@ class _Painters:
 
 
 def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:
-    from a2bgan.data.volumes import read_grid, write_map  # nibabel takes a while
+    from a2bgan.data.formats.nifti import write_map  # nibabel takes a while
+    from a2bgan.data.formats.volumes import read_grid
 
     with suppress(ImageError):  # the volume was there a moment ago
         write_map(path, values, read_grid(p.input.path))

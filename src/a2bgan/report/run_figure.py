@@ -7,10 +7,10 @@ from typing import BinaryIO
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import StoredForm, load_images
+from a2bgan.data.cache.images import StoredForm, load_images
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
-from a2bgan.data.readers import ImageError
 from a2bgan.detection.contours import find_regions
 from a2bgan.detection.trained import Trained
 from a2bgan.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from a2bgan.data.originals import write_original
+from a2bgan.data.formats.originals import write_original
 from a2bgan.detection.translate import Translated
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.cache import load_images
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.manifest import Manifest
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.detection.evaluate import with_evaluated_labels
 from a2bgan.detection.metrics import auprc, auroc
 from a2bgan.detection.shortcuts import audit_shortcuts

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from a2bgan.data.readers import READERS, image_suffix
+from a2bgan.data.formats.kinds import KINDS, image_suffix
 
 LONGEST = 180
 """Bytes of a name that are kept; file systems allow 255, which suffixes and numbers share."""
@@ -38,7 +38,7 @@ def free_name(name: str, taken: dict[str, int]) -> str:
     path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
     suffix = image_suffix(path)
     # 1.2.840.113 has no suffix.
-    stem = path.name[: -len(suffix)] if suffix in READERS else path.name
+    stem = path.name[: -len(suffix)] if suffix in KINDS else path.name
     stem = stem.encode("utf-8")[:LONGEST].decode("utf-8", "ignore")
     free, number = stem, taken.get(stem, 1)
     while free in taken:  # also where a file is really called that

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.preprocessing import DataConfig, load_image
-from a2bgan.data.readers import ImageError, PassingImageError
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.preprocessing import load_image
 
 MOST_MEMORY = 4 * 2**30
 """Address space of the process in bytes, where the system keeps to such limits."""

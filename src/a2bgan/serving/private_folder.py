@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from a2bgan.data.links import refuse_links
 from a2bgan.errors import InputError
+from a2bgan.files.links import refuse_links
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from a2bgan.data import bounds
-from a2bgan.data.atomic_folder import sync
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import sync
 from a2bgan.training.methods.method import Method
 
 PREFIX = "step-"

@@ -23,8 +23,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from a2bgan.data import bounds
 from a2bgan.data.batches import AugmentConfig
+from a2bgan.data.config import DataConfig
 from a2bgan.data.holdout import HoldoutConfig
-from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
 from a2bgan.training.methods.method import Facts, Method, MethodConfig

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2bgan.data.atomic_folder import write_atomically
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.building_folder import building_folder, move_into_place, remove_abandoned
-from a2bgan.data.cache_folder import (
+from a2bgan.data.cache.folder import (
     cache_errors_named,
     default_cache_dir,
     private_folder,
     require_space,
 )
+from a2bgan.files.atomic import write_atomically
+from a2bgan.files.building_folder import building_folder, move_into_place, remove_abandoned
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.inference import has_native_bfloat16
 from a2bgan.models.pretrained import weights_sha256

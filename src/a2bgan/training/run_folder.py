@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from a2bgan.data import bounds
-from a2bgan.data.atomic_folder import atomic_folder, write_atomically
-from a2bgan.data.links import refuse_links
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_folder, write_atomically
+from a2bgan.files.links import refuse_links
 from a2bgan.training.config import Config, read_config, write_config
 from a2bgan.training.run_lock import run_lock
 

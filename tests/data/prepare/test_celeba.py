@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from a2bgan.data.prepare.celeba import PAPER, prepare_celeba
-from a2bgan.data.prepare.splits import Counts
+from a2bgan.data.set_counts import SetCounts
 
-COUNTS = Counts(6, 3, 2, test_normal=3, test_abnormal=4)
+COUNTS = SetCounts(6, 3, 2, test_normal=3, test_abnormal=4)
 IN_TRAINING = 14
 
 
@@ -41,7 +41,7 @@ def root(tmp_path, put, faces, lists):
 
 
 def test_the_papers_numbers_are_those_of_the_paper():
-    assert Counts(5000, 3500, 1500, 2500, 2500) == PAPER
+    assert SetCounts(5000, 3500, 1500, 2500, 2500) == PAPER
 
 
 @pytest.mark.parametrize("split", ["paper", "patient"])
@@ -94,9 +94,9 @@ def test_too_few_images(root, tmp_path, message, rows_of):
     def says(**options):
         return message(prepare_celeba, root, tmp_path / "out", **options)
 
-    counts = Counts(20, 14, 6, test_normal=10, test_abnormal=10)
+    counts = SetCounts(20, 14, 6, test_normal=10, test_abnormal=10)
     assert "needs 60 images, found 25; add --scale" in says(split="paper", counts=counts)
-    assert "too few images (25)" in says(counts=Counts(5000, 3500, 1, 10, 10))
+    assert "too few images (25)" in says(counts=SetCounts(5000, 3500, 1, 10, 10))
     made = prepare_celeba(root, tmp_path / "out", split="paper", scale=True, counts=counts)
     assert sum(made.counts.values()) == 8 + 5 + 2 + 4 + 4
 

@@ -1,7 +1,7 @@
 import pytest
 
 from a2bgan.data.prepare.chestxray8 import PAPER, prepare_chestxray8
-from a2bgan.data.prepare.splits import Counts
+from a2bgan.data.set_counts import SetCounts
 
 HEADER_2017 = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -11,7 +11,7 @@ HEADER_2020 = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
 )
-COUNTS = Counts(12, 4, 3, test_normal=6, test_abnormal=2)
+COUNTS = SetCounts(12, 4, 3, test_normal=6, test_abnormal=2)
 
 
 def table():
@@ -53,7 +53,7 @@ def root(tmp_path, put, images):
 
 
 def test_the_papers_numbers_are_those_of_the_paper():
-    assert Counts(20657, 2111, 905, 7589, 301) == PAPER
+    assert SetCounts(20657, 2111, 905, 7589, 301) == PAPER
 
 
 @pytest.mark.parametrize("split", ["paper", "patient"])
@@ -123,13 +123,13 @@ def test_every_layout_gives_the_same_set(
 
 
 def test_view_and_finding_can_be_chosen(root, tmp_path, rows_of, tally):
-    counts = Counts(12, 4, 2, test_normal=4, test_abnormal=2)
+    counts = SetCounts(12, 4, 2, test_normal=4, test_abnormal=2)
     prepare_chestxray8(root, tmp_path / "out", finding="Effusion", counts=counts)
     rows = rows_of(tmp_path / "out")
     ill = {row["path"] for row in rows if row["label"] == "1"}
     effusions = {f"images/{row[0]}" for row in table() if "Effusion" in row[1]}
     assert len(ill) == 4 and ill <= effusions
-    counts = Counts(24, 4, 7, test_normal=5, test_abnormal=2)
+    counts = SetCounts(24, 4, 7, test_normal=5, test_abnormal=2)
     prepare_chestxray8(root, tmp_path / "any", split="paper", view="any", counts=counts)
     assert {"22", "23"} <= {row["patient_id"] for row in rows_of(tmp_path / "any")} and len(
         rows_of(tmp_path / "any")
@@ -137,7 +137,7 @@ def test_view_and_finding_can_be_chosen(root, tmp_path, rows_of, tally):
 
 
 def test_the_papers_split_stops_at_other_numbers(root, tmp_path, message, rows_of, tally):
-    counts = Counts(24, 8, 6, test_normal=12, test_abnormal=4)
+    counts = SetCounts(24, 8, 6, test_normal=12, test_abnormal=4)
     text = message(prepare_chestxray8, root, tmp_path / "out", split="paper", counts=counts)
     assert "needs 44 normal and 10 abnormal images, found 32 and 8" in text
     prepare_chestxray8(root, tmp_path / "out", split="paper", scale=True, counts=counts)

@@ -2,9 +2,9 @@ import pytest
 
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.prepare.covidx import PAPER, prepare_covidx
-from a2bgan.data.prepare.splits import Counts
+from a2bgan.data.set_counts import SetCounts
 
-COUNTS = Counts(10, 4, 2, test_normal=3, test_abnormal=3)
+COUNTS = SetCounts(10, 4, 2, test_normal=3, test_abnormal=3)
 
 # Patients with a space, names with brackets and capitals, lines without a source: as published.
 POSITIVE = [
@@ -42,7 +42,7 @@ def root(tmp_path, put, picture):
 
 
 def test_the_papers_numbers_are_those_of_the_paper():
-    assert Counts(10031, 3663, 1570, 100, 100) == PAPER
+    assert SetCounts(10031, 3663, 1570, 100, 100) == PAPER
 
 
 def test_paper_counts_are_exact(root, tmp_path, rows_of, tally):
@@ -103,7 +103,7 @@ def test_three_classes_and_other_list_names(tmp_path, put, picture, rows_of):
 
 
 def test_another_test_set_stops_the_papers_split(root, tmp_path, message, rows_of):
-    counts = Counts(10, 4, 2, test_normal=2, test_abnormal=3)
+    counts = SetCounts(10, 4, 2, test_normal=2, test_abnormal=3)
     text = message(prepare_covidx, root, tmp_path / "out", split="paper", counts=counts)
     assert "test set has 2 negative and 3 positive images, found 3 and 3" in text
     assert "--scale" in text and not (tmp_path / "out").exists()
@@ -112,7 +112,7 @@ def test_another_test_set_stops_the_papers_split(root, tmp_path, message, rows_o
 
 
 def test_other_training_numbers_stop_the_papers_split(root, tmp_path, message, rows_of, tally):
-    counts = Counts(20, 8, 4, test_normal=3, test_abnormal=3)
+    counts = SetCounts(20, 8, 4, test_normal=3, test_abnormal=3)
     text = message(prepare_covidx, root, tmp_path / "out", split="paper", counts=counts)
     assert "needs 28 normal and 4 abnormal images, found 16 and 3" in text
     made = prepare_covidx(root, tmp_path / "out", counts=counts)

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from a2bgan.data.prepare.splits import Case, Counts, borrow_mixed, divide
+from a2bgan.data.prepare.splits import Case, borrow_mixed, divide
+from a2bgan.data.set_counts import SetCounts
 
 ROOT = Path("ROOT")
-COUNTS = Counts(40, 12, 8, test_normal=10, test_abnormal=4)
+COUNTS = SetCounts(40, 12, 8, test_normal=10, test_abnormal=4)
 
 
 def cohort(patients, seed=0):
@@ -22,7 +23,7 @@ def cohort(patients, seed=0):
 
 def numbers(parts):
     labels = {part: [case.label for case in cases] for part, cases in parts.items()}
-    return Counts(
+    return SetCounts(
         len(labels["healthy"]),
         labels["mixed"].count(0),
         labels["mixed"].count(1),
@@ -71,7 +72,7 @@ def test_too_few_images_stop_the_papers_split_and_are_scaled_otherwise(message):
         "ROOT: the paper's split needs 62 normal and 12 abnormal images, found 31 and 100; "
         "add --scale for the same proportions of them, or use --split patient"
     )
-    half = Counts(20, 6, 4, 5, 2)
+    half = SetCounts(20, 6, 4, 5, 2)
     assert numbers(split(cases, "paper", scale=True)) == half
     assert numbers(split(cases, "patient")) == half
 
@@ -85,7 +86,7 @@ def test_numbers_that_cannot_be_divided_are_named(message):
 
 @pytest.mark.parametrize("available", range(1, 100))
 def test_proportions_survive_rounding(available):
-    assert Counts(90, 0, 10).fitting(available, 1000) == Counts(
+    assert SetCounts(90, 0, 10).fitting(available, 1000) == SetCounts(
         available, 0, available * 10 // 90
     ) or (available >= 90)
 

@@ -23,8 +23,8 @@ from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
 import a2bgan.serving.dicom_node.queue as dicom_queue
-from a2bgan.data.dicom import readable_transfer_syntaxes
-from a2bgan.data.readers import read_image
+from a2bgan.data.formats.dicom.decoding import readable_transfer_syntaxes
+from a2bgan.data.formats.reading import read_image
 from a2bgan.serving.dicom_node.node import Allowed, Limits, Node
 from a2bgan.serving.dicom_node.queue import Queue
 

@@ -8,8 +8,8 @@ import pydicom
 import torch
 from pydicom.dataelem import DataElement
 
-from a2bgan.data.preprocessing import DataConfig
-from a2bgan.data.readers import PassingImageError
+from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import PassingImageError
 from a2bgan.serving.dicom_node.queue import Queue
 from a2bgan.serving.dicom_node.scorer import Scorer
 

@@ -6,8 +6,8 @@ from PIL import Image
 from pydicom.uid import CTImageStorage
 from starlette.testclient import TestClient
 
-from a2bgan.data.manifest import open_data
-from a2bgan.data.phantom_volumes import write_phantom_volumes
+from a2bgan.data.generate.phantom_volumes import write_phantom_volumes
+from a2bgan.data.open_data import open_data
 from a2bgan.data.tag_filter import TagFilter
 from a2bgan.detection.detector import Detector
 from a2bgan.detection.trained import load_trained

@@ -2,11 +2,12 @@
 
 import tempfile
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.generate.squares import simulate_squares
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.prepare.celeba_files import (
     LAYOUT,
@@ -19,12 +20,12 @@ from a2bgan.data.prepare.celeba_files import (
 )
 from a2bgan.data.prepare.celeba_translation import prepare_celeba_translation
 from a2bgan.data.prepare.downloads import Download
-from a2bgan.data.prepare.splits import Counts, require_split
+from a2bgan.data.prepare.splits import require_split
 from a2bgan.data.prepare.writing import Prepared
-from a2bgan.data.simulate import simulate_squares
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
-PAPER = Counts(5_000, 3_500, 1_500, test_normal=2_500, test_abnormal=2_500)
+PAPER = SetCounts(5_000, 3_500, 1_500, test_normal=2_500, test_abnormal=2_500)
 
 SIZE, SQUARE = 128, 40
 
@@ -39,7 +40,7 @@ def prepare_celeba(
     split: str = "patient",
     seed: int = 0,
     scale: bool = False,
-    counts: Counts = PAPER,
+    counts: SetCounts = PAPER,
     task: str | None = None,
     mixed_share: float | None = None,
 ) -> Prepared:
@@ -62,7 +63,7 @@ def prepare_celeba(
     if mixed_share is not None:
         raise InputError("--mixed-share of celeba needs a --task")
     pools = [sorted(files)]
-    needed = [sum(astuple(counts))]
+    needed = [counts.total]
     if split == "patient":
         partition = read_pairs(download, PARTITION)
         pools = [[n for n in pools[0] if partition.get(n) == part] for part in (TRAINING, TEST)]
@@ -90,11 +91,7 @@ def prepare_celeba(
             out,
             size=SIZE,
             square=SQUARE,
-            healthy=drawn.healthy,
-            mixed_normal=drawn.mixed_normal,
-            mixed_abnormal=drawn.mixed_abnormal,
-            test_normal=drawn.test_normal,
-            test_abnormal=drawn.test_abnormal,
+            **asdict(drawn),
             seed=seed,
             test_images=Path(folder, "1") if split == "patient" else None,
             patients=persons(download),

@@ -1,4 +1,4 @@
-"""What a download of CelebA holds: images, and lists of the official partition and of persons."""
+"""Files in a download of CelebA: images, and lists of the official partition and of persons."""
 
 import posixpath
 import re
@@ -12,7 +12,7 @@ IDENTITY = "identity_CelebA"
 LAYOUT = f"the folder {IMAGES}/ or {IMAGES}.zip, and {PARTITION}.txt"
 
 TRAINING, TEST = "0", "2"
-"""Of the official partition; 1 is validation."""
+"""Numbers of the official partition; 1 is validation."""
 
 
 def face_files(download: Download) -> dict[str, str]:
@@ -28,7 +28,7 @@ def face_files(download: Download) -> dict[str, str]:
 
 
 def persons(download: Download) -> dict[str, str]:
-    """Who is in each image, where the download says so."""
+    """The person in each image, where the download says so."""
     there = any(posixpath.basename(name).startswith(f"{IDENTITY}.") for name in download.names)
     return read_pairs(download, IDENTITY) if there else {}
 

@@ -74,7 +74,7 @@ def prepare_celeba_translation(
 
 
 def _attribute(download: Download, attribute: str) -> dict[str, bool]:
-    """Which images have an attribute: a list as first published, or .csv."""
+    """Read from a list, as first published or .csv, whether each image has an attribute."""
     expected = f"the images, {PARTITION}.txt and {ATTRIBUTES}.txt"
     name = download.find_one((f"{ATTRIBUTES}.txt", f"{ATTRIBUTES}.csv"), expected)
     lines = download.read_text(name).replace(",", " ").splitlines()

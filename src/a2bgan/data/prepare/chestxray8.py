@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 from a2bgan.data.prepare.downloads import Download
-from a2bgan.data.prepare.splits import Case, Counts, divide, require_split, shortfall
+from a2bgan.data.prepare.splits import Case, divide, require_split, shortfall
 from a2bgan.data.prepare.writing import Prepared, missing, write_download
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
-PAPER = Counts(20_657, 2_111, 905, test_normal=7_589, test_abnormal=301)
-"""Of 39,302 PA images without a finding and 1,563 with Cardiomegaly."""
+PAPER = SetCounts(20_657, 2_111, 905, test_normal=7_589, test_abnormal=301)
+"""Drawn from 39,302 PA images without a finding and 1,563 with Cardiomegaly."""
 
 NO_FINDING = "No Finding"
 VIEWS = ("PA", "AP", "any")
@@ -32,7 +33,7 @@ def prepare_chestxray8(
     scale: bool = False,
     finding: str = "Cardiomegaly",
     view: str = "PA",
-    counts: Counts = PAPER,
+    counts: SetCounts = PAPER,
 ) -> Prepared:
     """Images with `finding` among their labels are abnormal, those without any are normal.
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from a2bgan.data.prepare.downloads import Download
-from a2bgan.data.prepare.splits import Case, Counts, divide, require_split, shortfall
+from a2bgan.data.prepare.splits import Case, divide, require_split, shortfall
 from a2bgan.data.prepare.writing import Prepared, missing, write_download
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
-PAPER = Counts(10_031, 3_663, 1_570, test_normal=100, test_abnormal=100)
+PAPER = SetCounts(10_031, 3_663, 1_570, test_normal=100, test_abnormal=100)
 """Drawn from the training images of version 7B; its test set has 100 and 100."""
 
 LABELS = {"negative": 0, "normal": 0, "pneumonia": 0, "positive": 1, "covid-19": 1}
@@ -31,7 +32,7 @@ def prepare_covidx(
     split: str = "patient",
     seed: int = 0,
     scale: bool = False,
-    counts: Counts = PAPER,
+    counts: SetCounts = PAPER,
 ) -> Prepared:
     """COVID-19 is abnormal, all else normal; the test set is the official one.
 
@@ -55,8 +56,8 @@ def prepare_covidx(
             "COVIDx 7B, add --scale, or use --split patient"
         )
     if split == "patient":
-        strangers = {case.patient for case in test}
-        training = [case for case in training if case.patient not in strangers]
+        in_test = {case.patient for case in test}
+        training = [case for case in training if case.patient not in in_test]
     drawn = replace(counts, test_normal=0, test_abnormal=0)
     parts = divide(training, drawn, split, seed=seed, scale=scale, root=root)
     parts["test"] = test

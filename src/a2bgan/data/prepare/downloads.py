@@ -132,7 +132,7 @@ class Download:
 
 @contextmanager
 def _readable(archive: Path) -> Iterator[None]:
-    """Turns what goes wrong in reading an archive into an InputError."""
+    """Turn errors in reading an archive into an InputError."""
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:

@@ -11,7 +11,7 @@ from a2bgan.data.prepare.writing import Prepared, missing, write_download
 from a2bgan.errors import InputError
 
 FOLDERS = ("images", "train_png_512")
-"""Of MedIAnomaly, and of DDAD."""
+"""Folders of images in MedIAnomaly and in DDAD."""
 
 LAYOUT = "one set, such as RSNA/: data.json and the folder images/ (or train_png_512/) beside it"
 

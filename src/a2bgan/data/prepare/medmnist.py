@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import Row
 from a2bgan.data.prepare.splits import Case, require_share
 from a2bgan.data.prepare.writing import PARTS, Prepared, write_rows
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_folder
 
 NORMAL_CLASSES = {
     "breastmnist": 1,

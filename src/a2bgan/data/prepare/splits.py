@@ -1,4 +1,4 @@
-"""Who goes where: healthy, mixed or test, by patient or as the paper drew them."""
+"""Divide images into healthy, mixed and test, by patient or as the paper drew them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 HOW = ("patient", "paper")
@@ -32,34 +33,6 @@ Parts = Mapping[str, Sequence[Case]]
 """The cases of healthy, mixed and test."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many images each part has."""
-
-    healthy: int
-    mixed_normal: int
-    mixed_abnormal: int
-    test_normal: int = 0
-    test_abnormal: int = 0
-
-    @property
-    def normal(self) -> int:
-        return self.healthy + self.mixed_normal + self.test_normal
-
-    @property
-    def abnormal(self) -> int:
-        return self.mixed_abnormal + self.test_abnormal
-
-    def times(self, factor: float) -> "Counts":
-        """Every number times `factor`, rounded down."""
-        # Products such as 90 * (70 / 90) may end just below the whole number.
-        return Counts(*(int(count * factor + 1e-9) for count in astuple(self)))
-
-    def fitting(self, normal: int, abnormal: int) -> "Counts":
-        """The same where that many images suffice, else as many as they allow in proportion."""
-        return self.times(min(1.0, normal / self.normal, abnormal / self.abnormal))
-
-
 def require_split(how: str) -> None:
     """InputError unless `how` is one of HOW."""
     if how not in HOW:
@@ -73,7 +46,7 @@ def require_share(share: float) -> None:
 
 
 def divide(
-    cases: Sequence[Case], counts: Counts, how: str, *, seed: int, scale: bool, root: Path
+    cases: Sequence[Case], counts: SetCounts, how: str, *, seed: int, scale: bool, root: Path
 ) -> dict[str, list[Case]]:
     """Draw healthy, mixed and test from `cases`, at random; the rest is in none of them.
 
@@ -105,9 +78,9 @@ def divide(
     return (_by_image if how == "paper" else _by_patient)(ordered, drawn, rng)
 
 
-def shortfall(parts: Parts, counts: Counts) -> list[str]:
+def shortfall(parts: Parts, counts: SetCounts) -> list[str]:
     """The note that there are fewer images than in the paper; none where there are not."""
-    drawn, wanted = sum(map(len, parts.values())), sum(astuple(counts))
+    drawn, wanted = sum(map(len, parts.values())), counts.total
     return [f"{drawn} images where the paper has {wanted}"] if drawn < wanted else []
 
 
@@ -134,7 +107,7 @@ def borrow_mixed(
 
 
 def _by_image(
-    cases: Sequence[Case], counts: Counts, rng: np.random.Generator
+    cases: Sequence[Case], counts: SetCounts, rng: np.random.Generator
 ) -> dict[str, list[Case]]:
     shuffled = [cases[i] for i in rng.permutation(len(cases))]
     normal = [case for case in shuffled if case.label == 0]
@@ -149,7 +122,7 @@ def _by_image(
 
 
 def _by_patient(
-    cases: Sequence[Case], counts: Counts, rng: np.random.Generator
+    cases: Sequence[Case], counts: SetCounts, rng: np.random.Generator
 ) -> dict[str, list[Case]]:
     images: dict[str, tuple[list[Case], list[Case]]] = defaultdict(lambda: ([], []))
     for case in cases:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from a2bgan.data.atomic_folder import atomic_folder
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Parts
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_folder
 
 PARTS = ("healthy", "mixed", "test")
 

@@ -22,8 +22,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
-from a2bgan.data.dicom import read_header, readable_transfer_syntaxes
-from a2bgan.data.readers import ImageError
+from a2bgan.data.formats.dicom.decoding import readable_transfer_syntaxes
+from a2bgan.data.formats.dicom.header import read_header
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MANUFACTURER
 from a2bgan.serving.addresses import Network, is_in, parse_networks

@@ -27,10 +27,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from a2bgan.data.atomic_folder import sync
-from a2bgan.data.links import refuse_links
-from a2bgan.data.readers import is_hidden
+from a2bgan.data.formats.kinds import is_hidden
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import sync
+from a2bgan.files.links import refuse_links
 from a2bgan.serving.private_folder import make_private
 
 RESERVE = 128 * 2**20

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from a2bgan.data.manifest import identify
-from a2bgan.data.pseudonyms import pseudonym
-from a2bgan.data.readers import ImageError, PassingImageError
+from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.pseudonyms import identify, pseudonym
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
 from a2bgan.detection.trained import Trained

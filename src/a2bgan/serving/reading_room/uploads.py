@@ -14,7 +14,8 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from a2bgan.data.readers import READERS, ImageError, is_volume
+from a2bgan.data.formats.kinds import KINDS, is_volume
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.prediction import Input, Prediction
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.reading_room.cases import planes_of
@@ -24,7 +25,7 @@ from a2bgan.serving.reading_room.verdicts import DiskFullError
 UPLOAD = "/api/uploads"
 
 # A volume is scored slice by slice, which takes longer than an upload may.
-SUFFIXES = sorted(suffix for suffix in READERS if not is_volume(Path(f"image{suffix}")))
+SUFFIXES = sorted(suffix for suffix in KINDS if not is_volume(Path(f"image{suffix}")))
 """Suffixes of images, which can be dropped in."""
 
 AT_WORK = 4

@@ -1,0 +1,1 @@
+"""Preprocessed images, decoded once."""

@@ -1,0 +1,104 @@
+"""Index of the contents of a set's files: hashes, computed again only where a file has changed.
+
+An index is a file `SET.json` with the size, modification time and hash of each file; SET is a
+digest of the absolute paths, and no file name is stored.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from a2bgan.data.formats.kinds import image_suffix
+from a2bgan.data.formats.picture import ImageError, open_image_file
+from a2bgan.data.formats.reading import find_reader
+from a2bgan.data.formats.slice_names import fragment_of, volume_of
+from a2bgan.files.atomic import write_atomically
+from a2bgan.files.ordered_work import read_in_order
+
+
+class Content(NamedTuple):
+    """Content of a file: the hash of its bytes, or the reason why it cannot be opened."""
+
+    sha256: str | None
+    suffix: str
+    size: int
+    reason: str
+
+
+def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
+    """Hash the files, except those whose size and modification time are as at the last time.
+
+    folder: where the index is kept.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    digest = hashlib.sha256("\0".join(absolute).encode("utf-8", "backslashreplace"))
+    index_file = folder / f"{digest.hexdigest()}.json"
+    files = [volume_of(path) for path in absolute]
+    # Slices of a volume are one file, looked at once.
+    states = {file: file_state(file) for file in dict.fromkeys(files)}
+    found: dict[str, tuple[str | None, str]] = {
+        file: (entry[1], "")
+        for file, entry in zip(files, _read_index(index_file, len(paths)), strict=True)
+        if entry is not None and entry[0] == states[file]
+    }
+    changed = [file for file in states if file not in found]
+    sizes = [state[0] if (state := states[file]) else 0 for file in changed]
+    hashed = read_in_order(lambda file: _hash_file(Path(file)), changed, sizes)
+    found |= dict(zip(changed, hashed, strict=True))
+    if any(states[file] is not None for file in changed):
+        rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
+        write_atomically(index_file, json.dumps(rows))
+    contents = []
+    for path, file in zip(paths, files, strict=True):
+        (sha256, reason), state = found[file], states[file]
+        suffix = image_suffix(Path(volume_of(path))) + fragment_of(path)
+        contents.append(Content(sha256, suffix, state[0] if state else 0, reason))
+    return contents
+
+
+def file_state(path: str) -> list[int] | None:
+    """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
+    it is unknown."""
+    try:
+        if os.path.isdir(path):  # a DICOM series
+            entries = sorted(
+                (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
+                for entry in os.scandir(path)
+                if entry.is_file()
+            )
+            digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
+            return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _hash_file(path: Path) -> tuple[str | None, str]:
+    try:
+        find_reader(path)  # refuses unknown formats
+        if os.path.isdir(path):
+            digest = hashlib.sha256()
+            for part in sorted(entry for entry in path.iterdir() if entry.is_file()):
+                digest.update((_hash_file(part)[0] or "").encode())
+            return digest.hexdigest(), ""
+        with open_image_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except ImageError as error:
+        return None, str(error)
+    except OSError:
+        return None, "cannot be read (input/output error)"
+
+
+def _read_index(index_file: Path, count: int) -> list[Any]:
+    try:
+        rows = json.loads(index_file.read_bytes())
+        intact = len(rows) == count and all(
+            row is None or (isinstance(row[0], list) and len(row[1]) == 64) for row in rows
+        )
+        return rows if intact else [None] * count
+    except (OSError, ValueError, TypeError, IndexError, KeyError):
+        return [None] * count

@@ -1,0 +1,1 @@
+"""Read images, by format."""

@@ -1,0 +1,122 @@
+"""Images that Pillow opens: PNG, JPEG, TIFF and others."""
+
+from io import BufferedReader, BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from a2bgan.data.formats.jpeg_stream import decode_whole
+from a2bgan.data.formats.picture import (
+    ImageError,
+    Picture,
+    ReadOptions,
+    check_size,
+    open_image_file,
+)
+
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+
+LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
+
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+"""Compressions of TIFF that change values."""
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+PNG_HEADER = 26
+"""Bytes at the start of a PNG that say how many bits and channels there are."""
+
+
+def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
+    """Read an image as `read_picture` says. Raises ImageError, or whatever Pillow raises."""
+    max_pixels = options.max_pixels
+    # From an open file, not a path: Pillow would map the file into memory, and a file that shrinks
+    # under a map kills the process.
+    with open_image_file(path) as file:
+        start = file.peek(PNG_HEADER)
+        if start[:4] in TIFF_STARTS:
+            from a2bgan.data.formats.tiff import read_tiff
+
+            if (picture := read_tiff(file, max_pixels)) is not None:
+                return picture
+        try:
+            opened = Image.open(file, formats=PILLOW_FORMATS)
+        except UnidentifiedImageError:
+            raise ImageError(f"not a {', '.join(PILLOW_FORMATS)} image, or damaged") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise ImageError(f"too large (more than {max_pixels:,} pixels)") from None
+        with opened as image:
+            check_size(*image.size, max_pixels)
+            # A JPEG with several pictures (MPO) carries previews of the first one, which is read.
+            jpeg = image.format in ("JPEG", "MPO")
+            if not jpeg and _has_second_frame(image):
+                raise ImageError("multi-frame file; split it")
+            if image.format == "PNG" and start[24:25] == b"\x10" and start[25:26] != b"\0":
+                return Picture(_deep_png(file))
+            if jpeg:
+                return Picture(_whole_jpeg(file), lossy=True)
+            image.load()
+            return Picture(_to_array(ImageOps.exif_transpose(image)), lossy=_is_lossy(image))
+
+
+def _whole_jpeg(file: BufferedReader) -> np.ndarray:
+    """A JPEG's values; one that lacks nothing but its end marker is read."""
+
+    def decode(stream: bytes) -> np.ndarray:
+        with Image.open(BytesIO(stream), formats=("JPEG",)) as image:
+            return _to_array(ImageOps.exif_transpose(image))
+
+    file.seek(0)
+    return decode_whole(file.read(), decode)
+
+
+def _deep_png(file: BufferedReader) -> np.ndarray:
+    """Colour or transparency of 16 bits a channel, which Pillow reduces to 8."""
+    import imagecodecs
+
+    file.seek(0)
+    values: np.ndarray = imagecodecs.png_decode(file.read())
+    if values.shape[2] in (2, 4):
+        seen = values[..., :-1].astype(np.uint32) * values[..., -1:] // np.iinfo(np.uint16).max
+        values = seen.astype(np.uint16)
+    return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+
+
+def _is_lossy(image: Image.Image) -> bool:
+    return image.format not in LOSSLESS or image.info.get("compression") in LOSSY_TIFF
+
+
+def _has_second_frame(image: Image.Image) -> bool:
+    """Look for a second frame; counting them would look up all of 100,000 pages."""
+    try:
+        image.seek(1)
+    except EOFError:
+        image.seek(0)
+        return False
+    return True
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    # "I": grey PNG of 16 bits, in older versions of Pillow
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return np.asarray(image).astype(np.uint16)
+    if image.has_transparency_data:
+        return _composite_on_black(image)
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB"):
+        try:
+            image = image.convert("RGB")
+        except ValueError:
+            raise ImageError(f"unsupported colour mode ({image.mode})") from None
+    return np.array(image)
+
+
+def _composite_on_black(image: Image.Image) -> np.ndarray:
+    grey = image.mode in ("L", "LA", "La")
+    if image.mode == "La":
+        image = image.convert("LA")
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    colour = np.array(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
+    return np.ascontiguousarray(colour[..., 0]) if grey else colour

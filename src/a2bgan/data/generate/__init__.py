@@ -1,0 +1,1 @@
+"""Sets of generated images, with a known answer."""
