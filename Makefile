@@ -2,13 +2,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint licences sbom audit clean
+
+TOOLS := dist/tools
 
 help:
 	@echo "make setup  environment in .venv, command on .venv/bin/a2bgan"
 	@echo "make demo   train on generated phantoms and look at the result in runs/demo (minutes)"
 	@echo "make test   the tests"
 	@echo "make lint   ruff and mypy"
+	@echo "make licences, sbom, audit   licences, bill of materials and known weaknesses of all dependencies"
 
 setup: .venv/ready
 
@@ -30,5 +33,28 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+licences: setup
+	$(BIN)/python .ci/licences.py
+
+# Tools of their own, so that what they need does not end up among the dependencies.
+$(TOOLS)/ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet cyclonedx-bom pip-audit
+	touch $@
+
+sbom: setup $(TOOLS)/ready
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON -o dist/sbom.cdx.json
+	@echo dist/sbom.cdx.json
+
+# A finding fails; an index that cannot be asked does not.
+audit: $(TOOLS)/ready
+	@grep -v "^nvidia-\|^cuda-" constraints.txt > dist/audit.txt; \
+	$(TOOLS)/bin/pip-audit --no-deps --disable-pip --progress-spinner off -r dist/audit.txt > dist/audit.out 2>&1; \
+	status=$$?; skipped=$$(grep -c "could not be audited" dist/audit.out); \
+	if grep -q "^Found [0-9]" dist/audit.out; then cat dist/audit.out; exit $$status; fi; \
+	if [ $$status != 0 ] || [ $$skipped -gt 5 ]; then \
+	  echo "not audited: the data on known weaknesses cannot be reached (dist/audit.out)"; \
+	else cat dist/audit.out; fi
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs dist

@@ -1,5 +1,7 @@
 """Fixtures that several parts of the tests use."""
 
+import ipaddress
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,35 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setenv("A2BGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("A2BGAN_PSEUDONYM_KEY", str(tmp_path_factory.mktemp("settings") / "key"))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Refuse connections to any other machine, so that no test needs or asks one.
+
+    It holds for Python's sockets in this process: commands that tests start have their own.
+    """
+
+    def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def guard(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+                raise AssertionError(f"a test connects to {address[0]}; tests stay on this machine")
+            return connect(self, address)
+
+        return guard
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+        yield
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host in ("localhost", "")
+    return address.is_loopback or address.is_unspecified
 
 
 @pytest.fixture

@@ -276,7 +276,10 @@ def test_mask_borders_are_not_lesion() -> None:
         ({"window": "percentile", "window_high": 101}, "from 0 to 100"),
         ({"window": "percentile", "window_low": 99.9}, "below window_high"),
         ({"window_low": 3}, "need window = 'percentile' or 'fixed'"),
-        ({"window": "fixed", "window_low": float("nan"), "window_high": 1}, "greater than or equal"),
+        (
+            {"window": "fixed", "window_low": float("nan"), "window_high": 1},
+            "greater than or equal",
+        ),
         ({"sise": 64}, "not permitted"),
         ({"clahe": 0.5}, "clahe must be above 1"),
         ({"mask_corners": 0.5}, "less than or equal to 0.4"),
