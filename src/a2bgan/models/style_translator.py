@@ -6,7 +6,6 @@ what a second encoder makes of an image, that becomes the scales and shifts of t
 adaptive instance norms.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -158,7 +157,6 @@ class StyleTranslator(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(hidden, sum(self.adaptive)),
         )
-        # The style that every image gets when anomalies are looked for.
         self.fixed: Tensor
         self.register_buffer("fixed", torch.randn(1, style))
         for module in self.modules():
@@ -177,6 +175,11 @@ class StyleTranslator(nn.Module):
             self._decode(x, content, self.own_style(x) if style is None else style)
             for style in styles
         ]
+
+    def in_fixed_style(self, x: Tensor) -> StyledTranslation:
+        """Images in the style that every image gets when anomalies are looked for."""
+        (found,) = self(x, [self.fixed.expand(len(x), -1)])
+        return found
 
     def _decode(self, x: Tensor, content: Tensor, style: Tensor) -> StyledTranslation:
         numbers = self.perceptron(style).split(self.adaptive, dim=1)
@@ -241,8 +244,3 @@ class MultiScaleDiscriminator(nn.Module):
             x = self.halve(x) if k else x
             found.append(scale(x))
         return found
-
-
-def scale_depth(size: int, depth: int, scales: int) -> int:
-    """``depth``, or as many halvings as the smallest scale of ``size`` pixels a side allows."""
-    return max(1, min(depth, int(math.log2(size)) - (scales - 1)))

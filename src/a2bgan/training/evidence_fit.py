@@ -21,7 +21,6 @@ from a2bgan.models.evidence import (
 )
 from a2bgan.training import losses
 from a2bgan.training.feature_cache import cached_features
-from a2bgan.training.raw_features import at_most
 from a2bgan.training.training_sets import TrainingSets
 
 MOST_IMAGES = 600
@@ -42,6 +41,13 @@ class _Places:
 
     focal: Tensor
     diffuse: NDArray[np.float64]
+
+
+def at_most(images: np.ndarray, most: int) -> np.ndarray:
+    """Return the images (N, ...), or so many of them: the same rows for all arrays of a length."""
+    if len(images) <= most:
+        return images
+    return images[np.sort(np.random.default_rng(0).choice(len(images), most, replace=False))]
 
 
 def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -> None:
@@ -102,22 +108,6 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     ):
         getattr(evidence, name).copy_(value)
     _weigh(evidence, scores_b, scores_a, chosen[0][1], chosen[1][1])
-
-
-def reliability_in_words(evidence: Evidence) -> str:
-    """How well each model told A from B on patients that it was not fitted to, in a sentence."""
-    (focal, diffuse), error = evidence.reliability.tolist(), float(evidence.error)
-    found = (
-        "mixed against healthy images of left-out patients: AUROC "
-        f"{focal:.2f} by places, {diffuse:.2f} by whole images (chance: 0.50 +- {error:.2f})"
-    )
-    return found
-
-
-def told_apart_by_chance(evidence: Evidence) -> bool:
-    """Whether neither model's AUROC is more than a standard error above 0.5: they count for nothing
-    then, see `fit_evidence`."""
-    return float(evidence.reliability.max() - 0.5) <= float(evidence.error)
 
 
 def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> Tensor:

@@ -225,39 +225,35 @@ def _whole_sets(
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: --set train.devices=1")
     started = time.monotonic()
-    if isinstance(method, FitMethod):
-        with _interruption() as interrupted, _full_disk_in_words(run):
+
+    def report(done: int, count: int) -> None:
+        rate = done / max(time.monotonic() - started, 1e-9)
+        watch(Report(done, done / count, rate, {}, None))
+
+    with _interruption() as interrupted, _full_disk_in_words(run):
+        steps = 1
+        if isinstance(method, FitMethod):
             method.fit(sets)
             if interrupted.is_set():
                 raise KeyboardInterrupt
-            position = _last_of_whole_sets(method, 1, started, fabric, run)
-            watch(Report(1, 1.0, 1 / max(position.seconds, 1e-9), {}, None))
-            return position, False
-    assert isinstance(method, PassMethod)
-    healthy = sets.healthy
-    starts = range(0, len(healthy), batch_size)
-    with _interruption() as interrupted, _full_disk_in_words(run):
-        for number, start in enumerate(starts):
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            method.absorb(to_unit_range(healthy[start : start + batch_size]).to(fabric.device))
-            rate = (number + 1) / max(time.monotonic() - started, 1e-9)
-            watch(Report(number + 1, (number + 1) / len(starts), rate, {}, None))
-        method.finish()
-        position = _last_of_whole_sets(method, len(starts), started, fabric, run)
+        elif isinstance(method, PassMethod):
+            starts = range(0, len(sets.healthy), batch_size)
+            steps = len(starts)
+            for done, start in enumerate(starts, start=1):
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                batch = to_unit_range(sets.healthy[start : start + batch_size])
+                method.absorb(batch.to(fabric.device))
+                report(done, steps)
+            method.finish()
+        position = Position(steps, time.monotonic() - started)
+        _stop_if_weights_are_not_finite(method, steps, fabric)
+        run.append_metrics({"step": steps, "seconds": round(position.seconds, 3)})
+        save_checkpoint(run.checkpoints, method, position)
+        run.note_resources(position.seconds)
+        if isinstance(method, FitMethod):
+            report(1, 1)
         return position, interrupted.is_set()
-
-
-def _last_of_whole_sets(
-    method: Method, step: int, started: float, fabric: Fabric, run: RunFolder
-) -> Position:
-    """Write the one checkpoint of a method that takes no steps."""
-    position = Position(step, time.monotonic() - started)
-    _stop_if_weights_are_not_finite(method, position.step, fabric)
-    run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
-    save_checkpoint(run.checkpoints, method, position)
-    run.note_resources(position.seconds)
-    return position
 
 
 def refuse_impossible(config: Config) -> None:

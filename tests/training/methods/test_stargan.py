@@ -7,9 +7,9 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import functional as F
 
-from a2bgan.models.domain_gan import DomainDiscriminator, DomainTranslator
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import Moment
+from a2bgan.training.methods.stargan import DomainDiscriminator, DomainTranslator
 
 SMALL = (
     "data.size=32",

@@ -25,22 +25,22 @@ Differences:
   results are marked.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
-from a2bgan.models.memory_bank import MemoryBank
+from a2bgan.models.fitted import MemoryBank
 from a2bgan.training.methods.frozen_backbone import (
     FrozenBackboneConfig,
     FrozenBackboneMethod,
     resized,
 )
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig
+from a2bgan.training.methods.method import Facts, Finding
 
 
 class PatchCoreConfig(FrozenBackboneConfig):
@@ -54,18 +54,10 @@ class PatchCoreConfig(FrozenBackboneConfig):
 
 
 class PatchCore(FrozenBackboneMethod):
-    """A memory of healthy patches, filled in one pass.
+    """A memory of healthy patches, filled in one pass."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3; both fit.
-        size: side of the images in pixels.
-
-    Raises InputError if the backbone does not take that size.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = PatchCoreConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = PatchCoreConfig
+    facts = Facts(
         title="PatchCore",
         paper="Roth et al., CVPR 2022",
         score="reweighted-max",
@@ -75,12 +67,11 @@ class PatchCore(FrozenBackboneMethod):
     )
     strides = (8, 16)
 
-    def __init__(self, config: PatchCoreConfig, channels: int, size: int) -> None:
-        self.config = config
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         self.bank = MemoryBank()
-        super().__init__(config, self.bank, size)
         self._seed = int(torch.randint(2**31, ()))
-        self._reservoir = Reservoir(config.reservoir, self._seed)
+        self._reservoir = Reservoir(self.config.reservoir, self._seed)
+        return {"backbone": self.backbone, "memory": self.bank}
 
     def _learn(self, healthy: Tensor) -> None:
         self._reservoir.add(self._embed(self.backbone(healthy)).flatten(0, 2))
