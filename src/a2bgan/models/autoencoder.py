@@ -106,7 +106,7 @@ class Posterior(NamedTuple):
 
 
 class VariationalAutoencoder(nn.Module):
-    """As `Autoencoder`, with a normal distribution for a code."""
+    """An autoencoder whose code is a normal distribution."""
 
     def __init__(
         self, channels: int, size: int, widths: Sequence[int], hidden: int, latent: int

@@ -171,13 +171,13 @@ class MemoryBank(Fitted):
 
 
 def _lower(d: int, device: torch.device | None = None) -> Tensor:
-    """Where the lower triangle's elements lie in a flattened (d, d) matrix."""
+    """Indices of the lower triangle's elements in a flattened (d, d) matrix."""
     places: Tensor = torch.tril_indices(d, d, device=device)
     return places[0] * d + places[1]
 
 
 def _whole(d: int, device: torch.device | None = None) -> Tensor:
-    """Where a flattened symmetric (d, d) matrix's elements lie in its lower triangle."""
+    """Indices in the lower triangle of a flattened symmetric (d, d) matrix's elements."""
     i = torch.arange(d, device=device)
     low, high = torch.minimum(i[:, None], i), torch.maximum(i[:, None], i)
     return (high * (high + 1) // 2 + low).flatten()

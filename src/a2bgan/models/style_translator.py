@@ -200,7 +200,7 @@ class MultiScaleDiscriminator(nn.Module):
     width, LeakyReLU(0.2), then 1x1 to one.
 
     Args:
-        channels: of what is judged; two images at once are channels of one.
+        channels: of the input; a pair of images is one input with the channels of both.
         width, depth: channels after the first of ``depth`` convolutions.
         scales: patch discriminators.
         council: Council GAN's second kind: the first convolution is 3x3 and keeps the size, and

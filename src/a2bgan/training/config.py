@@ -39,7 +39,7 @@ class TrainConfig(BaseModel):
     steps: int | None = Field(ge=1, description="length in steps; exactly repeatable")
     minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
     least_steps: int | None = Field(
-        None, ge=1, description="a training of fewer is called doubtful; null: none is for that"
+        None, ge=1, description="a shorter training is reported as doubtful; null: none is"
     )
     batch_size: int = Field(ge=1, description="of each set, in a step, on each process")
     seed: int = Field(ge=0, lt=2**63)
@@ -108,7 +108,7 @@ class Config(BaseModel):
 
     @property
     def facts(self) -> Facts:
-        """What is known of the configured method."""
+        """Facts about the configured method."""
         return METHODS[self.method.name].facts
 
     def build_method(self) -> Method:

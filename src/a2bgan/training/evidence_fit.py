@@ -24,15 +24,15 @@ from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.training_sets import TrainingSets
 
 MOST_IMAGES = 600
-"""At most so many images of a set are looked at; a linear model gains little from more."""
+"""Largest number of images of a set that is used; a linear model gains little from more."""
 
 FOLDS = 8
 
 STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 150, 32, 3e-3, 0.3
-"""Of the focal model. Chosen on the development rows of brain tumours and chest X-rays."""
+"""Training of the focal model, chosen on development rows of brain tumours and chest X-rays."""
 
 INVERSE_REGULARISATION = 1e-3
-"""Of the diffuse model (scikit-learn's ``C``), chosen there too."""
+"""Regularisation of the diffuse model (scikit-learn's ``C``), chosen there too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     scores, A against B, is the model's reliability; its weight is what the AUROC exceeds 0.5 by,
     less one standard error. If neither exceeds it, the focal model alone counts.
 
-    A linear model of places is fitted by multiple-instance learning: an image is judged by its most
-    suspicious places, so that the healthy places of A teach nothing false.
+    A linear model of places is fitted by multiple-instance learning: an image is as unhealthy as
+    its most suspicious places, so that the healthy places of A teach nothing false.
     """
     chosen = [
         (at_most(images, MOST_IMAGES), at_most(patients, MOST_IMAGES))  # the same rows
@@ -121,7 +121,7 @@ def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> T
 
 
 def _set_spreads(evidence: Evidence, places: Tensor, whole: Tensor) -> None:
-    """How far features of healthy places and images spread."""
+    """Measure the spread of features of healthy places and images."""
     evidence.focal_spread.copy_(places.std(dim=(0, 2, 3)) + LEAST_SPREAD)
     evidence.diffuse_mean.copy_(whole.mean(0))
     spread = whole.std(0) if len(whole) > 1 else torch.ones_like(whole[0])

@@ -40,7 +40,7 @@ FORMAT_VERSION = 1
 """Raise it when `Backbone` gives other features for the same images and weights."""
 
 PIXELS_AT_A_TIME = {"cpu": 2**18, "cuda": 2**23}
-"""Of the backbone's input, in a batch; on CPUs few, which stay in their caches."""
+"""Pixels of the backbone's input in a batch; on CPUs few, which stay in their caches."""
 
 CHUNK = 2**24
 """Bytes read at a time for digests and checksums."""
@@ -166,7 +166,7 @@ def _build_entry(
 
 
 def _noted(building: Path) -> int:
-    """How many images a process that was killed has noted as done."""
+    """Number of images that a killed process had noted as done."""
     try:
         return int((building / NOTES).read_text())
     except (OSError, ValueError):

@@ -45,7 +45,7 @@ from a2bgan.training.training_sets import TrainingSets
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the loop tells whoever watches it, every ``train.log_every`` steps.
+    """Progress that the loop reports every ``train.log_every`` steps.
 
     step: steps done; fraction: of the training that is over; steps_per_second: since the last
     report; averages: of the method's numbers since the last report; warning: in words, or None.
@@ -60,7 +60,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a training ended: the method with its last weights, and whether it was interrupted.
+    """End of a training: the method with its last weights, and whether it was interrupted.
 
     steps: taken by this call, without those before it was resumed.
     """
@@ -284,7 +284,7 @@ def _fabric(settings: TrainConfig) -> Fabric:
 
 @contextmanager
 def _machine_in_words() -> Iterator[None]:
-    """What Fabric says of a machine that is not as the settings say, as InputError."""
+    """Turn Fabric's errors about a machine that lacks what the settings ask for into InputError."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError, ImportError) as error:
@@ -314,8 +314,8 @@ def _anyone(interrupted: threading.Event, fabric: Fabric) -> bool:
     """Whether a process was interrupted: then all end after the same step."""
     if fabric.world_size == 1:
         return interrupted.is_set()
-    told = torch.tensor(float(interrupted.is_set()), device=fabric.device)
-    everywhere: Any = fabric.all_reduce(told, reduce_op="sum")
+    here = torch.tensor(float(interrupted.is_set()), device=fabric.device)
+    everywhere: Any = fabric.all_reduce(here, reduce_op="sum")
     return bool(everywhere > 0)
 
 
@@ -324,7 +324,7 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def _averages(sums: dict[str, list[Tensor]], fabric: Fabric) -> dict[str, float]:
-    """Of the method's numbers since the last report, over all processes."""
+    """Averages of the method's numbers since the last report, over all processes."""
     here = torch.stack([torch.stack(numbers).float().mean() for numbers in sums.values()])
     everywhere: Any = fabric.all_reduce(here)
     return dict(zip(sums, everywhere.tolist(), strict=True))

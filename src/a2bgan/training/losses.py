@@ -1,4 +1,4 @@
-"""The objective, one pure function an equation. Means are over everything unless said otherwise."""
+"""The objective, one pure function an equation. Means are over everything unless noted."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -24,7 +24,7 @@ def discriminator_adversarial(kind: Adversarial, real: Tensor, fake: Tensor) -> 
 def least_healthy(outputs: Tensor, share: float) -> Tensor:
     """The lowest outputs (N, k) of each image's (N, ...): k is ``share`` of them, at least 1.
 
-    An image is then judged by its least healthy places (multiple-instance learning, Maron &
+    An image then counts by its least healthy places (multiple-instance learning, Maron &
     Lozano-Perez 1997), not by what is the same all over it.
     """
     places = outputs.flatten(1)

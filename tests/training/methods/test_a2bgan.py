@@ -2,10 +2,12 @@
 
 import copy
 
+import method_steps
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from method_steps import batches, moment
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,26 +37,10 @@ OF_FEATURES = tuple(
 SIZE = 32
 
 
-def make(preset: str, *settings: str, features: bool = False, prepared: bool = True) -> A2BGAN:
+def make(preset: str, *settings: str, features: bool = False) -> A2BGAN:
     """A small method of a preset in float64, of pixels or of features."""
     chosen = OF_FEATURES if features else (PIXELS,)
-    method = load_config(preset, None, [*SMALL, *chosen, *settings]).build_method()
-    assert isinstance(method, A2BGAN)
-    for network in method.networks.values():
-        network.double()
-    if prepared:
-        method.prepare(Fabric(accelerator="cpu", devices=1))
-    return method
-
-
-def batches(step: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(100 + step)
-    b, a = torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-    return b, a
-
-
-def moment(step: int, fraction: float = 0.3) -> Moment:
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
+    return method_steps.make(preset, *SMALL, *chosen, *settings, double=True)
 
 
 class Plain:
@@ -258,7 +244,7 @@ def test_by_default_the_translator_works_on_a_grid_of_about_64(size, coarsening)
     ("reliability", "trust"), [(0.5, 0.0), (0.6, 0.0), (0.65, 0.5), (0.9, 1.0)]
 )
 def test_the_default_score_adds_evidence_to_the_map_as_far_as_it_is_trusted(reliability, trust):
-    method = make("fast", features=True, prepared=False)
+    method = make("fast", features=True)
     assert method.default_score == "combined"
     evidence = method.networks[EVIDENCE]
     evidence.focal_weight.normal_(0, 0.01)

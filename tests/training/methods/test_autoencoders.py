@@ -3,10 +3,10 @@
 import copy
 from typing import Any
 
+import method_steps
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from a2bgan.training.checkpoint import find_checkpoint
@@ -29,12 +29,7 @@ FEWER = {"ddad": ("method.members=2",)}
 
 
 def make(preset: str, *settings: str, precision: str = "32-true", double: bool = False) -> Any:
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
+    return method_steps.make(preset, *SMALL, *settings, precision=precision, double=double)
 
 
 def batches(step: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ SHARPNESS = 2.0
 """The map is multiplied by the sigmoid of a place's log odds times this."""
 
 EVIDENCE_SHARE = 0.5
-"""How much evidence counts in the score ``combined``."""
+"""Weight of evidence in the score ``combined``."""
 
 LEAST_CHANGE = 1e-6
 """Map values are raised to this before their logarithm is taken."""
@@ -66,7 +66,7 @@ class FeaturesConfig(Section):
 
 
 def coarsening_for(size: int) -> int:
-    """How many of ``size`` pixels a side G sees as one, for a grid of at least `GRID_OF_G`."""
+    """Pixels a side that G sees as one in images of a size, for a grid of `GRID_OF_G` or more."""
     fitting = (k for k in range(size // GRID_OF_G, 1, -1) if size % (4 * k) == 0)
     return next(fitting, 1)
 

@@ -160,8 +160,8 @@ class ACLGAN(StepMethod):
     def _discriminator_step(
         self, healthy: Tensor, x: Tensor, there: Tensor, first: Tensor, back: Tensor
     ) -> dict[str, Tensor]:
-        """B against A translated; A against A translated to A, at once and by way of B; and those
-        two told apart, beside the image they are of."""
+        """Learn B against A translated, A against A translated to A (at once and by way of B), and
+        one of those two against the other, each beside the image it is of."""
         w = self.config.loss
         d_b, d_a, d_pair = self._discriminators()
         adversarial = (
@@ -182,7 +182,7 @@ class ACLGAN(StepMethod):
         return detached({"adversarial": adversarial, "consistency": consistency}, "d_")
 
     def _discriminators(self) -> list[Any]:
-        """Those of B, of A and of pairs."""
+        """The discriminators of B, of A and of pairs."""
         return [self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")]
 
     def _find(self, x: Tensor, version: str) -> Finding:

@@ -10,7 +10,7 @@ images.
 What differs:
 
 - D_xx sees its two images as channels of one. The released code puts them one below the other,
-  where a convolution meets both only at the seam, and what is not compared cannot be told apart.
+  where a convolution meets both only at the seam, and cannot compare the rest.
 - Scoring uses averages over at most a tenth of the steps so far, which counts in short trainings.
 - Batch norm's running statistics follow PyTorch's momentum (0.1) rather than TensorFlow's (0.01).
 - Both steps use the same batch; the released code draws two. Noise is drawn anew for each.

@@ -53,7 +53,7 @@ from a2bgan.training.methods.sections import (
 )
 
 REMEMBERED = 100
-"""Steps whose losses say how much the council's weighs beside the adversarial one."""
+"""Steps whose losses balance the council's against the adversarial one."""
 
 
 class CouncilGANLossConfig(Section):

@@ -14,7 +14,7 @@ What differs:
 - Batch norm's running statistics follow PyTorch's momentum (0.1) rather than TensorFlow's (0.01),
   RMSprop starts from zero averages, as PyTorch's does.
 - Images above 64 pixels a side get more blocks of the widest kind, 8 times the first; the paper
-  cuts volumes into patches of 64 x 64, here an image is judged as a whole.
+  cuts volumes into patches of 64 x 64, here an image is one input.
 - Batches and augmentation are the project's.
 """
 

@@ -25,13 +25,13 @@ EVIDENCE = "evidence"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a user asks before choosing a method.
+    """Facts by which a user chooses a method.
 
     title: as it is written in print; paper: authors, where and when.
     score: the paper's score, one of ``own_scores`` or of `a2bgan.detection.scores.SCORES`.
     own_scores: image scores that do not come from a map.
     uses_mixed: learns from the mixed set (A) too, not from the healthy one (B) alone.
-    makes_map: says where. makes_twin: shows what the image would look like if it were healthy; the
+    makes_map: shows where. makes_twin: shows what the image would look like if it were healthy; the
         map is then the difference, in [0, 1], or a share of it.
     pretrained: its backbone wants weights trained on other images.
     tasks: what its paper made it for. Translators find anomalies too, if they are asked by name.
@@ -70,7 +70,7 @@ class WhenAsked(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a method finds in a batch of n images, on their device.
+    """Anomalies in a batch of n images, on their device.
 
     anomaly_map: (n, H, W), 0 or more, higher where less healthy; None from methods without maps.
     twin: (n, C, H, W) in [-1, 1], the healthy twin: a translation or a reconstruction, or None.
@@ -87,7 +87,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where training stands at one step.
+    """One step of training: its number, its time and its random numbers.
 
     step: steps done before this one.
     fraction: of the whole training that is over, in [0, 1]; schedules follow it.
@@ -188,12 +188,12 @@ class Method(ABC):
 
     @property
     def default_score(self) -> str:
-        """Image score where nothing was selected: the paper's, unless the weights say otherwise."""
+        """Image score where nothing was selected: the paper's, unless overridden."""
         return self.facts.score
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are, and where images are to be."""
+        """Device of the networks, on which images must be."""
         return next(next(iter(self.networks.values())).parameters()).device
 
     @property

@@ -49,7 +49,7 @@ from a2bgan.training.methods.sections import (
 )
 
 LABELS = 1
-"""Numbers that say which domain is meant: 0 is A, 1 is B."""
+"""Numbers that name a domain: 0 is A, 1 is B."""
 
 
 class StarGANLossConfig(Section):

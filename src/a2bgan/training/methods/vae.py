@@ -7,7 +7,7 @@ Medical Image Analysis 2021 (its VAE, dense).
 As there: q(z | x) and p(z) are normal, one sample of z an image and step, the loss is the negative
 evidence lower bound with the summed absolute error; the twin is decoded from the mean of q.
 Preset `vae-paper` has Baur's size (128), code (128 numbers), channels, rate and batch. Different:
-the network, length and maps as said of the autoencoder (`a2bgan.training.methods.autoencoder`);
+the network, length and maps as for the autoencoder (`a2bgan.training.methods.autoencoder`);
 the scale of the Laplace likelihood is a setting, 1 in Baur's; the encoder gives log variances, not
 log deviations; the score ``elbo`` takes the mean of q for its one sample, so that it is repeatable.
 """
