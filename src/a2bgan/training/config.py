@@ -7,34 +7,25 @@ from typing import Any, Literal, Self
 
 import torch
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from a2bgan.data.batches import AugmentConfig
 from a2bgan.data.holdout import HoldoutConfig
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
-from a2bgan.training.methods.method import Facts, Method, MethodConfig
+from a2bgan.training.methods.method import Facts, Method
+from a2bgan.training.methods.sections import MethodConfig, Section
 
 DEFAULT_PRESET = "fast"
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Section):
     """Section ``train``: how long, how much at once, and what is kept.
 
     Of methods that look at every image once (PaDiM, PatchCore) only ``batch_size``, ``seed`` and
     ``accelerator`` count, and they refuse more than one device.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int | None = Field(ge=1, description="length in steps; exactly repeatable")
     minutes: float | None = Field(gt=0, description="length by the clock; schedules follow it")
@@ -64,10 +55,8 @@ class TrainConfig(BaseModel):
         return self
 
 
-class SelectionConfig(BaseModel):
+class SelectionConfig(Section):
     """Section ``selection``: which checkpoint and score a finished training stands for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["aucp", "fid", "last"]
     patience: int | None = Field(
@@ -82,10 +71,8 @@ class SelectionConfig(BaseModel):
         return self
 
 
-class Config(BaseModel):
+class Config(Section):
     """Everything a training depends on, apart from the images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataConfig
     method: SerializeAsAny[MethodConfig]

@@ -49,18 +49,6 @@ def test_it_learns_to_keep_the_healthy(precision):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_twins_and_maps():
-    method = make("brainomaly", *TRANSLATION)
-    x = torch.cat(batches(0)).float()
-    together, alone = method.find(x), method.find(x[2:3])
-    assert together.twin.shape == x.shape
-    assert together.twin.abs().max() <= 1
-    assert together.mask is None
-    torch.testing.assert_close(together.anomaly_map, (x - together.twin).abs()[:, 0] / 2)
-    torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
-    assert not together.twin.requires_grad
-
-
 def test_rates_are_constant_then_fall_to_zero():
     method = make("brainomaly-paper", *TRANSLATION, double=True)
     rates = []

@@ -6,9 +6,7 @@ import torch
 from method_steps import STYLED, assert_same_weights, batches, make, moment, squares
 
 from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
 from a2bgan.training.methods.method import halvings
-from a2bgan.training.run_folder import RunFolder
 
 SMALL = (*STYLED, "method.discriminator.depth=3", "method.members=3")
 
@@ -118,29 +116,6 @@ def test_rates_halve():
     method = make("councilgan", *SMALL)
     method.step(*(part.float() for part in batches(0)), moment(0, 0.5))
     assert {o.param_groups[0]["lr"] for o in method.optimizers.values()} == {2.5e-4}
-
-
-def test_killed_and_resumed_bit_for_bit(tmp_path):
-    """The losses that are remembered too."""
-    settings = [*SMALL, "train.steps=12", "train.checkpoint_every=4", "train.batch_size=2"]
-    settings += ["train.log_every=1", "train.precision=32-true"]
-    config = load_config("councilgan", None, settings)
-    rng = np.random.default_rng(0)
-    sets = [rng.integers(0, 255, (n, 1, 32, 32), dtype=np.uint8) for n in (9, 7)]
-    whole = train(config, *sets, RunFolder.create(tmp_path / "whole", config)).method
-
-    def crash(report):
-        if report.step == 7:
-            raise RuntimeError
-
-    run = RunFolder.create(tmp_path / "run", config)
-    with pytest.raises(RuntimeError):
-        train(config, *sets, run, watch=crash)
-    resumed = train(config, *sets, run, resume=True).method
-    for name, network in whole.networks.items():
-        for key, tensor in network.state_dict().items():
-            assert torch.equal(tensor, resumed.networks[name].state_dict()[key]), (name, key)
-    assert (whole.history.council != 1).any()
 
 
 def test_remembered_losses_are_those_of_all_processes(monkeypatch):
