@@ -177,7 +177,7 @@ class StyleTranslator(nn.Module):
         ]
 
     def in_fixed_style(self, x: Tensor) -> StyledTranslation:
-        """Images in the style that every image gets when anomalies are looked for."""
+        """Translate all images in one style, drawn at the start, as is done to find anomalies."""
         (found,) = self(x, [self.fixed.expand(len(x), -1)])
         return found
 

@@ -14,6 +14,7 @@ score, the map's mean, which the paper does not have.
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from a2bgan.models.autoencoder import Autoencoder
@@ -32,6 +33,7 @@ class AutoencoderMethod(StepMethod):
     """One autoencoder, trained on B."""
 
     Config = AutoencoderConfig
+    memory_format = torch.contiguous_format
     facts = Facts(
         title="Autoencoder", paper="Baur et al., Medical Image Analysis 2021", score="mean"
     )

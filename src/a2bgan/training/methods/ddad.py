@@ -54,6 +54,7 @@ class DDAD(StepMethod):
     """Two ensembles of autoencoders, the normative and the unknown module."""
 
     Config = DDADConfig
+    memory_format = torch.contiguous_format
     facts = Facts(
         title="DDAD",
         paper="Cai et al., MICCAI 2022",

@@ -1,4 +1,10 @@
-"""Base of methods that look once at a frozen backbone's features of healthy images."""
+"""Base of methods that look once at a frozen backbone's features of healthy images.
+
+Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
+papers: 256, central 224); grey ones are repeated to three channels. Sigma counts in pixels of that
+size; the map is then resized to the image's. ``random_features`` does without pretrained weights,
+for tests and measurements of memory; all results are marked.
+"""
 
 from abc import abstractmethod
 from contextlib import nullcontext
@@ -96,7 +102,8 @@ class FrozenBackboneMethod(PassMethod):
         # Under autocast (`detect` with ``half``) only convolutions: distances need their digits.
         halved = torch.is_autocast_enabled(kind)  # exports need not know of it elsewhere
         with torch.autocast(kind, enabled=False) if halved else nullcontext():
-            return self._compare(features, x.shape[-1])
+            maps, scores = self._compare(features)
+            return Finding(_resized(maps, x.shape[-1]), scores=scores)
 
     @abstractmethod
     def _learn(self, healthy: Tensor) -> None:
@@ -107,8 +114,8 @@ class FrozenBackboneMethod(PassMethod):
         """Learn what takes all images."""
 
     @abstractmethod
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
-        """Anomalies in images, from the backbone's stages; maps are (N, side, side)."""
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Maps (N, S, S) of the backbone's input, and image scores, from the backbone's stages."""
 
     def _smooth(self, distances: Tensor) -> Tensor:
         """Distances (N, h, w) on the features' grid to smooth maps (N, S, S) of the input."""
@@ -124,7 +131,7 @@ def moved(images: Tensor, step: int) -> Tensor:
     return padded[..., :height, :width]
 
 
-def resized(maps: Tensor, side: int) -> Tensor:
+def _resized(maps: Tensor, side: int) -> Tensor:
     """Maps (N, S, S) at an image's size, (N, side, side)."""
     if maps.shape[-1] == side:
         return maps

@@ -145,6 +145,7 @@ class Method(ABC):
         size: side of the images in pixels.
 
     Attributes:
+        memory_format: of images that are looked at and of networks that learn.
         networks: everything with weights, by the name it has in a checkpoint.
         optimizers: by the names of the networks they change; empty until `prepare` was called.
 
@@ -153,6 +154,7 @@ class Method(ABC):
 
     Config: ClassVar[type[MethodConfig]]
     facts: ClassVar[Facts]
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
 
     def __init__(self, config: Any, channels: int, size: int) -> None:
         self.config = config
@@ -202,7 +204,7 @@ class Method(ABC):
         return True
 
     @property
-    def told_apart_by_chance(self) -> bool:
+    def no_better_than_chance(self) -> bool:
         """Whether A and B were separated no better than by chance, on left-out patients."""
         return self.evidence is not None and self.evidence.no_better_than_chance
 
@@ -233,7 +235,7 @@ class Method(ABC):
         that an image's finding does not depend on the others of its batch.
         """
         with inference(*self.networks.values()):
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=self.memory_format)
             return self._find(x, version or self.versions[0])
 
     @abstractmethod
@@ -261,7 +263,7 @@ class StepMethod(Method):
     def __init__(self, config: Any, channels: int, size: int) -> None:
         super().__init__(config, channels, size)
         for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
+            network.to(memory_format=self.memory_format)
         self.wrapped: dict[str, Any] = dict(self.networks)
 
     def prepare(self, fabric: Fabric) -> None:

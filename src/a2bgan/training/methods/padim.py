@@ -14,12 +14,7 @@ Differences:
   EfficientNet-Lite0, 100 of its 176 channels, and 10 on the diagonal (their variance is about
   20). Preset `padim-paper` has the paper's larger ResNet with the same weights (torchvision's first
   ImageNet ones), which must be there.
-- Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
-  paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
-  image's.
-- Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
-  results are marked.
+- Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
 from typing import Literal
@@ -31,12 +26,8 @@ from torch import Tensor, nn
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.fitted import PositionGaussians
-from a2bgan.training.methods.frozen_backbone import (
-    FrozenBackboneConfig,
-    FrozenBackboneMethod,
-    resized,
-)
-from a2bgan.training.methods.method import Facts, Finding
+from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
+from a2bgan.training.methods.method import Facts
 
 
 class PaDiMConfig(FrozenBackboneConfig):
@@ -79,9 +70,9 @@ class PaDiM(FrozenBackboneMethod):
     def _close(self) -> None:
         self.gaussians.close()
 
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         maps = self._smooth(self.gaussians.distances(self._embed(features)))
-        return Finding(resized(maps, side), scores={"max": maps.amax((1, 2))})
+        return maps, {"max": maps.amax((1, 2))}
 
     def _embed(self, stages: list[Tensor]) -> Tensor:
         """The chosen channels of three stages, (N, channels, h, w)."""

@@ -17,12 +17,7 @@ Differences:
 - Any timm backbone with stages at strides 8 and 16, or vision transformer; by default
   EfficientNet-Lite0. Preset `patchcore-paper` has the paper's Wide ResNet-50-2 with torchvision's
   first ImageNet weights, which must be there.
-- Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
-  paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
-  image's.
-- Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
-  results are marked.
+- Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
 from typing import Literal
@@ -35,12 +30,8 @@ from torch.nn import functional
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
 from a2bgan.models.fitted import MemoryBank
-from a2bgan.training.methods.frozen_backbone import (
-    FrozenBackboneConfig,
-    FrozenBackboneMethod,
-    resized,
-)
-from a2bgan.training.methods.method import Facts, Finding
+from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
+from a2bgan.training.methods.method import Facts
 
 
 class PatchCoreConfig(FrozenBackboneConfig):
@@ -85,15 +76,15 @@ class PatchCore(FrozenBackboneMethod):
         self.bank.fill(points[chosen].to(self.bank.patches.device))
         self._reservoir = Reservoir(self.config.reservoir, self._seed)
 
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, scores = [], []
         for patches in self._embed(features):  # each image by itself: results depend on no other
             flat = patches.flatten(0, 1)
             nearest, numbers = (found[:, 0] for found in self.bank.nearest(flat))
             distances.append(nearest.view(patches.shape[:2]))
             scores.append(self._score(flat, nearest, numbers))
-        maps = resized(self._smooth(torch.stack(distances)), side)
-        return Finding(maps, scores={"reweighted-max": torch.stack(scores)})
+        maps = self._smooth(torch.stack(distances))
+        return maps, {"reweighted-max": torch.stack(scores)}
 
     def _score(self, patches: Tensor, nearest: Tensor, numbers: Tensor) -> Tensor:
         """Equation 7 for one image's patches (n, D), their distances and nearest memories (n,)."""

@@ -14,6 +14,7 @@ log deviations; the score ``elbo`` takes the mean of q for its one sample, so th
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -53,6 +54,7 @@ class VAE(StepMethod):
     """One variational autoencoder, trained on B."""
 
     Config = VAEConfig
+    memory_format = torch.contiguous_format
     facts = Facts(
         title="VAE",
         paper="Kingma & Welling, ICLR 2014; Baur et al., Medical Image Analysis 2021",
