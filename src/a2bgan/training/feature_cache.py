@@ -51,11 +51,7 @@ NOTED_EVERY = 2**28
 
 
 def cached_features(
-    images: np.ndarray,
-    backbone: Backbone,
-    *,
-    device: torch.device,
-    cache_dir: Path | None = None,
+    images: np.ndarray, backbone: Backbone, *, device: torch.device, cache_dir: Path | None = None
 ) -> list[np.ndarray]:
     """A backbone's features of images, from the cache, computed and stored first where needed.
 

@@ -30,13 +30,7 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import Config, TrainConfig
-from a2bgan.training.methods.method import (
-    FitMethod,
-    Method,
-    Moment,
-    PassMethod,
-    StepMethod,
-)
+from a2bgan.training.methods.method import FitMethod, Method, Moment, PassMethod, StepMethod
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
 from a2bgan.training.step_profile import StepProfile

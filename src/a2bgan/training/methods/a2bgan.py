@@ -28,11 +28,9 @@ from a2bgan.training.methods.a2bgan_extensions import (
 )
 from a2bgan.training.methods.method import Facts, Finding, Moment, detached, frozen, linear_decay
 from a2bgan.training.methods.sections import (
-    AdamBetas,
-    DecayFrom,
     DiscriminatorConfig,
-    MethodConfig,
     Section,
+    TranslationConfig,
     TranslatorConfig,
 )
 
@@ -79,7 +77,7 @@ class LossConfig(Section):
     removed: ClassVar[Mapping[str, Any]] = {"focus_size_power": 2}
 
 
-class A2BGANConfig(MethodConfig):
+class A2BGANConfig(TranslationConfig):
     """Section ``method`` for A2B-GAN."""
 
     name: Literal["a2bgan"]
@@ -92,8 +90,6 @@ class A2BGANConfig(MethodConfig):
     map_smoothing: float = Field(
         0, ge=0, le=0.1, description="sigma, as a share of the side; 0 leaves the map as it is"
     )
-    adam_betas: AdamBetas
-    decay_from: DecayFrom
 
     @model_validator(mode="after")
     def _the_penalty_is_for_pixels(self) -> Self:

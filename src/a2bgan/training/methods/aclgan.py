@@ -39,13 +39,7 @@ from a2bgan.training.methods.method import (
     frozen,
     halvings,
 )
-from a2bgan.training.methods.sections import (
-    AdamBetas,
-    MethodConfig,
-    MultiScaleDiscriminatorConfig,
-    Section,
-    StyleTranslatorConfig,
-)
+from a2bgan.training.methods.sections import Section, StyledConfig
 
 
 class ACLGANLossConfig(Section):
@@ -69,18 +63,12 @@ class ACLGANLossConfig(Section):
         return self
 
 
-class ACLGANConfig(MethodConfig):
+class ACLGANConfig(StyledConfig):
     """Section ``method`` for ACL-GAN."""
 
     name: Literal["aclgan"]
-    translator: StyleTranslatorConfig
-    discriminator: MultiScaleDiscriminatorConfig
     discriminator_steps: int = Field(ge=1, description="steps of D for each of G")
     loss: ACLGANLossConfig
-    learning_rate: float = Field(gt=0)
-    adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0)
-    halve_every: float = Field(gt=0, description="share of training after which rates halve")
 
 
 class ACLGAN(StepMethod):

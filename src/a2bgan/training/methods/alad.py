@@ -30,13 +30,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from a2bgan.models.blend import difference_map
-from a2bgan.models.dcgan import (
-    Decoder,
-    Encoder,
-    initialise_normal,
-    stage_widths,
-    strided_features,
-)
+from a2bgan.models.dcgan import Decoder, Encoder, initialise_normal, stage_widths, strided_features
 from a2bgan.training import losses
 from a2bgan.training.averaging import average_weights
 from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod, detached, frozen
@@ -165,10 +159,7 @@ class ALAD(StepMethod):
 
     Config = ALADConfig
     facts = Facts(
-        title="ALAD",
-        paper="Zenati et al., ICDM 2018",
-        score="features",
-        own_scores=("features",),
+        title="ALAD", paper="Zenati et al., ICDM 2018", score="features", own_scores=("features",)
     )
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:

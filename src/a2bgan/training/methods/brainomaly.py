@@ -25,25 +25,15 @@ from a2bgan.models.discriminator import Discriminator, discriminator_depth
 from a2bgan.models.translator import Translator
 from a2bgan.training import losses
 from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod, frozen, linear_decay
-from a2bgan.training.methods.sections import (
-    AdamBetas,
-    DecayFrom,
-    DiscriminatorConfig,
-    MethodConfig,
-    TranslatorConfig,
-)
+from a2bgan.training.methods.sections import TranslationConfig
 
 
-class BrainomalyConfig(MethodConfig):
+class BrainomalyConfig(TranslationConfig):
     """Section ``method`` for Brainomaly."""
 
     name: Literal["brainomaly"]
-    translator: TranslatorConfig
-    discriminator: DiscriminatorConfig
     gradient_penalty: float = Field(ge=0, description="lambda_gp")
     identity: float = Field(ge=0, description="lambda_id")
-    adam_betas: AdamBetas
-    decay_from: DecayFrom
 
 
 class Brainomaly(StepMethod):

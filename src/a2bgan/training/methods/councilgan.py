@@ -44,13 +44,7 @@ from a2bgan.training.methods.method import (
     frozen,
     halvings,
 )
-from a2bgan.training.methods.sections import (
-    AdamBetas,
-    MethodConfig,
-    MultiScaleDiscriminatorConfig,
-    Section,
-    StyleTranslatorConfig,
-)
+from a2bgan.training.methods.sections import Section, StyledConfig
 
 REMEMBERED = 100
 """Steps whose losses balance the council's against the adversarial one."""
@@ -68,19 +62,13 @@ class CouncilGANLossConfig(Section):
     focus_from: float = Field(ge=0, le=1, description="share of training after which it counts")
 
 
-class CouncilGANConfig(MethodConfig):
+class CouncilGANConfig(StyledConfig):
     """Section ``method`` for Council GAN."""
 
     name: Literal["councilgan"]
     members: int = Field(ge=2)
     less_style: float = Field(ge=0, le=1, description="length of styles that are taken as real")
-    translator: StyleTranslatorConfig
-    discriminator: MultiScaleDiscriminatorConfig
     loss: CouncilGANLossConfig
-    learning_rate: float = Field(gt=0)
-    adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0)
-    halve_every: float = Field(gt=0, description="share of training after which rates halve")
 
 
 class LossHistory(nn.Module):

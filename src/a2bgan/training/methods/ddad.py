@@ -76,10 +76,7 @@ class DDAD(StepMethod):
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step of every autoencoder, of the unknown module on half of each batch."""
         half = len(healthy) // 2
-        batches = {
-            "normative": healthy,
-            "unknown": torch.cat([healthy[half:], mixed[:half]]),
-        }
+        batches = {"normative": healthy, "unknown": torch.cat([healthy[half:], mixed[:half]])}
         report = {}
         for module, batch in batches.items():
             error = (self.wrapped[module](batch) - batch).square().flatten(1).mean(1)

@@ -50,7 +50,7 @@ class MethodConfig(Section):
 
 
 class BackboneConfig(MethodConfig):
-    """Section ``method`` of methods that are made of a frozen network's features."""
+    """Section ``method`` of methods that work on a frozen network's features."""
 
     backbone: str = Field(
         description="a timm model with features at the strides that are used, or a vision "
@@ -65,7 +65,7 @@ class BackboneConfig(MethodConfig):
 
 
 class BottleneckConfig(MethodConfig):
-    """Section ``method`` of methods that are made of autoencoders."""
+    """Section ``method`` of methods that consist of autoencoders."""
 
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         min_length=1, description="channels after each halving of the image"
@@ -92,6 +92,15 @@ class DiscriminatorConfig(Section):
     depth: int | None = Field(ge=1, description="null follows the image size")
     learning_rate: float = Field(gt=0)
     steps: int = Field(ge=1, description="D steps for each G step")
+
+
+class TranslationConfig(MethodConfig):
+    """Section ``method`` of methods that translate by one G against one D."""
+
+    translator: TranslatorConfig
+    discriminator: DiscriminatorConfig
+    adam_betas: AdamBetas
+    decay_from: DecayFrom
 
 
 class StyleTranslatorConfig(Section):
@@ -122,3 +131,14 @@ class MultiScaleDiscriminatorConfig(Section):
                 f"be halved for {most} at most; set as many or fewer"
             )
         return max(1, min(self.depth, size.bit_length() - self.scales))
+
+
+class StyledConfig(MethodConfig):
+    """Section ``method`` of methods that translate with a style."""
+
+    translator: StyleTranslatorConfig
+    discriminator: MultiScaleDiscriminatorConfig
+    learning_rate: float = Field(gt=0)
+    adam_betas: AdamBetas
+    weight_decay: float = Field(ge=0)
+    halve_every: float = Field(gt=0, description="share of training after which rates halve")

@@ -39,14 +39,7 @@ from a2bgan.training.methods.method import (
     frozen,
     linear_decay,
 )
-from a2bgan.training.methods.sections import (
-    AdamBetas,
-    DecayFrom,
-    DiscriminatorConfig,
-    MethodConfig,
-    Section,
-    TranslatorConfig,
-)
+from a2bgan.training.methods.sections import Section, TranslationConfig
 
 LABELS = 1
 """Numbers that name a domain: 0 is A, 1 is B."""
@@ -60,15 +53,11 @@ class StarGANLossConfig(Section):
     cycle: float = Field(ge=0, description="lambda_rec")
 
 
-class StarGANConfig(MethodConfig):
+class StarGANConfig(TranslationConfig):
     """Section ``method`` for StarGAN."""
 
     name: Literal["stargan"]
-    translator: TranslatorConfig
-    discriminator: DiscriminatorConfig
     loss: StarGANLossConfig
-    adam_betas: AdamBetas
-    decay_from: DecayFrom
 
 
 class DomainTranslator(nn.Module):
