@@ -178,7 +178,7 @@ class StyleTranslator(nn.Module):
 
     def in_fixed_style(self, x: Tensor) -> StyledTranslation:
         """Translate all images in one style, drawn at the start, as is done to find anomalies."""
-        (found,) = self(x, [self.fixed.expand(len(x), -1)])
+        (found,) = self.forward(x, [self.fixed.expand(len(x), -1)])
         return found
 
     def _decode(self, x: Tensor, content: Tensor, style: Tensor) -> StyledTranslation:

@@ -86,8 +86,8 @@ def focus(masks: Sequence[Tensor], size: float, indecision: float) -> Tensor:
 
     ``size`` and ``indecision`` are lambda_fs and lambda_fz.
     """
-    sizes = sum(focus_size(mask) for mask in masks) / len(masks)
-    undecided = sum(focus_indecision(mask) for mask in masks) / len(masks)
+    sizes = torch.stack([focus_size(mask) for mask in masks]).sum() / len(masks)
+    undecided = torch.stack([focus_indecision(mask) for mask in masks]).sum() / len(masks)
     return size * sizes + indecision * undecided
 
 

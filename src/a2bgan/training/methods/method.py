@@ -272,7 +272,7 @@ class StepMethod(Method):
         for name, network in self.networks.items():
             if any(p.requires_grad for p in network.parameters()):
                 # Fabric compiles again what it has wrapped.
-                compiled = (
+                compiled: Any = (
                     torch.compile(network, dynamic=False, backend=self.backend)
                     if self.backend is not None
                     else network

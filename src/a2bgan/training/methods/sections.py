@@ -12,11 +12,6 @@ from a2bgan.models.translator import Upsampling
 _AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 AdamBetas = tuple[_AdamBeta, _AdamBeta]
 
-DecayFrom = Annotated[
-    float,
-    Field(ge=0, le=1, description="share of training after which rates fall linearly to zero"),
-]
-
 
 class Section(BaseModel):
     """A part of a configuration; unknown settings are refused.
@@ -100,7 +95,9 @@ class TranslationConfig(MethodConfig):
     translator: TranslatorConfig
     discriminator: DiscriminatorConfig
     adam_betas: AdamBetas
-    decay_from: DecayFrom
+    decay_from: float = Field(
+        ge=0, le=1, description="share of training after which rates fall linearly to zero"
+    )
 
 
 class StyleTranslatorConfig(Section):

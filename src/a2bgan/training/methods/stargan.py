@@ -39,7 +39,7 @@ from a2bgan.training.methods.method import (
     frozen,
     linear_decay,
 )
-from a2bgan.training.methods.sections import Section, TranslationConfig
+from a2bgan.training.methods.sections import MethodConfig, Section, TranslationConfig
 
 LABELS = 1
 """Numbers that name a domain: 0 is A, 1 is B."""
@@ -126,7 +126,7 @@ def domain_loss(logits: Tensor, domain: Tensor) -> Tensor:
 class StarGAN(StepMethod):
     """Translator G and discriminator D, which also tells the domains."""
 
-    Config = StarGANConfig
+    Config: ClassVar[type[MethodConfig]] = StarGANConfig
     finders = ("translator",)
     intermediate: ClassVar[Intermediate] = "tanh"
     facts = Facts(
