@@ -29,7 +29,7 @@ from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.models import evidence as reading
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import Evidence, on_one_grid, over_pixels, split, standardised
-from a2bgan.models.memory_bank import MemoryBank
+from a2bgan.models.fitted import MemoryBank
 from a2bgan.models.pretrained import load_pretrained
 from a2bgan.training import evidence_fit as fitting
 from a2bgan.training.config import Config, load_config

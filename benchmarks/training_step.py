@@ -81,8 +81,7 @@ class PlainStep:
         rebuilt = masked_reconstruction(mixed, intermediate_a, mask_a)
         loss = loss + w.reconstruction * losses.reconstruction(mixed, rebuilt)
         for mask in (mask_a, mask_b):
-            size = losses.mask_size(mask, w.focus_size_power)
-            focus = w.focus_size * size + w.focus_indecision * losses.mask_indecision(mask)
+            focus = losses.focus([mask], w.focus_size, w.focus_indecision)
             loss = loss + w.focus / 2 * focus
         for x, twin in ((mixed, twin_a), (healthy, twin_b)):
             loss = loss + w.change / 2 * losses.change(x, twin)

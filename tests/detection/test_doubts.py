@@ -60,7 +60,7 @@ def test_scores_that_tell_nothing_apart_or_no_more_than_brightness(copy, method)
 
 def test_frozen_features_that_tell_nothing_apart(copy, method):
     with_settings(copy, "least_steps: 80", "least_steps: 6")
-    chance = SimpleNamespace(told_apart_by_chance=True)
+    chance = SimpleNamespace(no_better_than_chance=True)
     (said,) = find_doubts(copy, chance, {}, NOTHING, NOTHING)
     assert "next to nothing to learn" in said
 

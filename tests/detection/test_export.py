@@ -101,7 +101,7 @@ def test_the_score_is_put_into_words(score, words, run):
 def of_features(phantoms, a2bgan, small, tmp_path_factory) -> Path:
     """A tiny run whose D and whose evidence see images shrunk, by a frozen backbone's features."""
     folder = tmp_path_factory.mktemp("features") / "run"
-    features = "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64, places: 0.25}"
+    features = "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64}"
     options = ("--set", f"method.discriminator.features={features}", "--set", "data.size=128")
     result = a2bgan("train", "--data", phantoms, "--out", folder, *small, *options)
     assert result.exit_code == 0, result.output

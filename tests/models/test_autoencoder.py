@@ -3,9 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from a2bgan.errors import InputError
-from a2bgan.models.autoencoder import Autoencoder
-from a2bgan.models.ensemble import Ensemble
-from a2bgan.models.variational_autoencoder import VariationalAutoencoder
+from a2bgan.models.autoencoder import Autoencoder, Ensemble, VariationalAutoencoder
 
 WIDTHS = (16, 32, 64, 64)
 

@@ -6,20 +6,20 @@ from torch import nn
 
 from a2bgan.errors import InputError
 from a2bgan.models.dcgan import Decoder, Encoder, stage_widths
-from a2bgan.models.encoder_decoder_encoder import EncoderDecoderEncoder, FeatureDiscriminator
-from a2bgan.models.pair_discriminators import (
+from a2bgan.training.methods.alad import (
     ImagePairDiscriminator,
     JointDiscriminator,
     LatentPairDiscriminator,
     alad_encoder,
     alad_generator,
 )
-from a2bgan.models.residual_gan import (
+from a2bgan.training.methods.fanogan import (
     ResamplingBlock,
     ResidualCritic,
     ResidualEncoder,
     ResidualGenerator,
 )
+from a2bgan.training.methods.ganomaly import EncoderDecoderEncoder, FeatureDiscriminator
 
 
 def count(network: nn.Module) -> int:

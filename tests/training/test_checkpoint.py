@@ -195,7 +195,7 @@ def test_optimizers_of_one_backward_pass_step_by_one_scale():
     weights = [next(method.networks[name].parameters()) for name in ("generator", "encoder")]
     before = [weight.detach().clone() for weight in weights]
     loss = weights[0].sum() * torch.tensor(1e38) + weights[1].square().sum()
-    method._descend("generator", loss, "encoder")
+    method._descend(loss, "generator", "encoder")
     assert torch.equal(weights[0], before[0])
     # Adam's own state says which gradients it was given.
     momentum = method.optimizers["encoder"].state[weights[1]]["exp_avg"]

@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config, preset_names, read_config, write_config
@@ -11,19 +12,47 @@ def test_every_preset_loads_and_survives_its_file(preset, tmp_path):
     assert read_config(tmp_path / "config.yaml") == config
 
 
+REMOVED = [
+    ("translator.mask", "learned", "none"),
+    ("discriminator.initialisation", "default", "he"),
+    ("discriminator.features.places", 0.05, 0.25),
+    ("loss.focus_size_power", 2, 1),
+]
+
+
+@pytest.mark.parametrize(("setting", "built_in", "other"), REMOVED)
+def test_a_removed_setting_of_an_old_run_is_dropped_or_refused(setting, built_in, other, tmp_path):
+    config = load_config("fast")
+    file = tmp_path / "config.yaml"
+    *path, name = setting.split(".")
+    for value in (built_in, other):
+        values = config.model_dump(mode="json")
+        section = values["method"]
+        for part in path:
+            section = section[part]
+        section[name] = value
+        file.write_text(yaml.safe_dump(values))
+        if value == built_in:
+            assert read_config(file) == config
+        else:
+            with pytest.raises(InputError, match=rf"{name} is no longer a setting") as error:
+                read_config(file)
+            assert "\n" not in str(error.value)
+
+
 def test_the_preset_paper_is_the_paper():
     config = load_config("paper")
     g, d, loss = config.method.translator, config.method.discriminator, config.method.loss
     assert (config.data.size, config.data.crop_top, config.data.square) == (256, 0.08, "crop")
     assert (g.width, g.blocks, g.upsampling, g.intermediate) == (64, 6, "transposed", "tanh")
-    assert (g.mask, g.mask_start, g.ema) == ("learned", None, 0)
+    assert (g.mask_start, g.ema) == (None, 0)
     assert (d.width, d.depth, d.steps, d.warmup_steps, d.replay) == (64, 6, 2, 0, False)
     assert g.learning_rate == d.learning_rate == 1e-4
     assert config.method.adam_betas == (0.5, 0.999)
     assert config.method.decay_from == (400_000 - 100_000) / 400_000
     assert (loss.adversarial, loss.gradient_penalty) == ("wgan-gp", 10)
     assert (loss.identity, loss.reconstruction, loss.focus) == (1, 1, 0.1)
-    assert (loss.focus_size, loss.focus_size_power, loss.focus_indecision) == (1, 2, 1)
+    assert (loss.focus_size, loss.focus_indecision) == (1, 1)
     assert (loss.change, d.features) == (0, None)
     assert (config.train.steps, config.train.batch_size) == (400_000, 16)
     assert config.train.checkpoint_every == 10_000

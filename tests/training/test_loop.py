@@ -46,7 +46,7 @@ SMALL = (
 
 FEATURES = (
     "method.discriminator.features="
-    "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64, places: 0.25}"
+    "{backbone: tf_efficientnet_lite0, input_size: 64, evidence_size: 64}"
 )
 """As the default method has them, beside `SMALL`."""
 

@@ -49,7 +49,7 @@ def find_doubts(
                 f"({trivial:.3f} against {details['aucp']:.3f}): the score may have learned "
                 "nothing else; `a2bgan data check` says what may help"
             )
-    if method.told_apart_by_chance:
+    if method.no_better_than_chance:
         found.append(
             "models of frozen features do not tell mixed from healthy images of left-out patients: "
             "there may be next to nothing to learn"

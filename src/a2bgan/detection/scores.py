@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from a2bgan.errors import InputError
-from a2bgan.models.smoothing import gaussian_smooth
+from a2bgan.models.map_filters import gaussian_smooth
 from a2bgan.training.methods.method import Facts
 
 SMOOTHING = 1 / 32

@@ -1,8 +1,10 @@
-"""A convolutional autoencoder with a fully connected bottleneck."""
+"""Convolutional autoencoders with a fully connected bottleneck: plain, variational, ensembles."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from a2bgan.errors import InputError
@@ -89,6 +91,50 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] to their reconstructions, unbounded."""
         return self.decoder(self.encoder(x))  # type: ignore[no-any-return]
+
+
+class Posterior(NamedTuple):
+    """Output of a variational autoencoder for a batch.
+
+    reconstruction: (N, C, S, S), unbounded.
+    mean, log_variance: (N, latent), of the normal distribution q(z | x).
+    """
+
+    reconstruction: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+class VariationalAutoencoder(nn.Module):
+    """An autoencoder whose code is a normal distribution."""
+
+    def __init__(
+        self, channels: int, size: int, widths: Sequence[int], hidden: int, latent: int
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, size, widths, hidden, 2 * latent)
+        self.decoder = Decoder(channels, size, widths, hidden, latent)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Posterior:
+        """Decode z = mean + deviation * noise of images (N, C, S, S) in [-1, 1].
+
+        ``noise`` is standard normal, (N, latent); without it z is the mean.
+        """
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        z = mean if noise is None else mean + torch.exp(log_variance / 2) * noise
+        return Posterior(self.decoder(z), mean, log_variance)
+
+
+class Ensemble(nn.Module):
+    """Networks that look at the same images, each with its own weights."""
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stack the outputs of the K members for ``x``, (K, ...)."""
+        return torch.stack([member(x) for member in self.members])
 
 
 def _smallest_side(size: int, widths: Sequence[int]) -> int:

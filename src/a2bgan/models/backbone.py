@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         """Take a classifier's weights, by timm's names. Raises RuntimeError unless they all fit."""
         # The whole classifier first: timm forgives a feature network that finds no weights at all.
         timm.create_model(self.name, **_pretrained(weights), **self._options)
-        with _no_word_of_the_head():
+        with _without_warnings():
             loaded = self._build(**_pretrained(weights))
         self.features.load_state_dict(loaded.state_dict())
 
@@ -190,8 +190,8 @@ def _triangles(before: int, after: int) -> Tensor:
 
 
 @contextmanager
-def _no_word_of_the_head() -> Iterator[None]:
-    """Have timm not warn that features leave a classifier's last layers out."""
+def _without_warnings() -> Iterator[None]:
+    """Silence timm's warning that features leave a classifier's last layers out."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -202,7 +202,7 @@ def _no_word_of_the_head() -> Iterator[None]:
 
 
 def _pretrained(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """What has timm load weights that are in memory; it takes entries out of the dictionary."""
+    """Options with which timm loads weights from memory; it empties its copy of the dictionary."""
     return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights)}}
 
 

@@ -1,4 +1,4 @@
-"""How image and intermediate image are blended (eqs. 1 and 2), and how far a twin is away."""
+"""Blends of image and intermediate image (eqs. 1 and 2), and the difference of a twin."""
 
 from torch import Tensor
 

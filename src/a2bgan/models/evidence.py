@@ -82,10 +82,24 @@ class Evidence(nn.Module):
 
     @property
     def trust(self) -> Tensor:
-        """How far the score can be trusted, a scalar in [0, 1]: by how many standard errors, less
-        one, the more reliable model's AUROC exceeds 0.5."""
+        """Trust in the score, a scalar in [0, 1]: the number of standard errors, less one, by which
+        the more reliable model's AUROC exceeds 0.5."""
         excess = (self.reliability.max() - 0.5) / self.error.clamp_min(LEAST_SPREAD)
         return (excess - 1).clamp(0, 1)
+
+    @property
+    def summary(self) -> str:
+        """Sentence on how well each model separated A from B on patients left out of its fit."""
+        (focal, diffuse), error = self.reliability.tolist(), float(self.error)
+        return (
+            "mixed against healthy images of left-out patients: AUROC "
+            f"{focal:.2f} by places, {diffuse:.2f} by whole images (chance: 0.50 +- {error:.2f})"
+        )
+
+    @property
+    def no_better_than_chance(self) -> bool:
+        """Whether neither model's AUROC is more than a standard error above 0.5: neither counts."""
+        return float(self.reliability.max() - 0.5) <= float(self.error)
 
     def forward(self, x: Tensor) -> "Found":
         """Evidence in images (N, C, H, W) in [-1, 1]; autocast reaches the backbone alone."""

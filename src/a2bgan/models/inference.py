@@ -18,7 +18,7 @@ def inference(*networks: nn.Module) -> Iterator[None]:
 def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
     """Evaluation mode inside the block; then the modes are as they were.
 
-    Batch norm then uses its running statistics, so that every image is judged by itself.
+    Batch norm then uses its running statistics, so that no image depends on another.
     """
     before = [network.training for network in networks]
     for network in networks:

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MANY_PIXELS = 1024
-"""From here on PyTorch's group norm goes through channels-last images pixel by pixel, not channel
-by channel, which is several times as fast."""
+"""Number of pixels from which PyTorch's group norm goes through channels-last images pixel by
+pixel, which is several times as fast."""
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):

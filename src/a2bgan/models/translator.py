@@ -15,7 +15,7 @@ Mask = Literal["learned", "none"]
 
 
 class Translation(NamedTuple):
-    """What the translator says of a batch.
+    """Output of the translator for a batch.
 
     healthy: (N, C, H, W), the healthy twin x' (eq. 1).
     intermediate: (N, C, H, W), b, the image before the mask.

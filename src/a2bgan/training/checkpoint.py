@@ -27,7 +27,7 @@ STATES_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a training was: steps done and seconds since its start, without interruptions.
+    """Progress of a training: steps done and seconds since its start, without interruptions.
 
     Checkpoints, samples and what is measured at checkpoints take part of them.
     """
@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
         }
         (temporary / "progress.json").write_text(json.dumps(progress) + "\n")
         for file in temporary.iterdir():
-            sync(file)  # a disk that is full says so now, not later
+            sync(file)  # fails now if the disk is full
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except (OSError, SafetensorError) as error:
@@ -85,7 +85,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def list_ready_checkpoints(folder: Path) -> list[Path]:
-    """Those whose weights can find anything: all but a warm-up's, if there are others."""
+    """Checkpoints whose weights can find anything: all but a warm-up's, if there are others."""
     checkpoints = list_checkpoints(folder)
     ready = [path for path in checkpoints if _read_progress(path).get("ready", True)]
     return ready or checkpoints

@@ -11,7 +11,6 @@ import torch
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SerializeAsAny,
     ValidationError,
@@ -27,7 +26,8 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.holdout import HoldoutConfig
 from a2bgan.errors import InputError
 from a2bgan.training.methods import METHODS
-from a2bgan.training.methods.method import Facts, Method, MethodConfig
+from a2bgan.training.methods.method import Facts, Method
+from a2bgan.training.methods.sections import MethodConfig, Section
 from a2bgan.training.settings import unknown_setting
 
 DEFAULT_PRESET = "fast"
@@ -45,14 +45,12 @@ UNION_MEMBERS = ("constrained-int", "str")
 """What pydantic adds to the place of a setting that may be of two types."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Section):
     """Section ``train``: how long, how much at once, and what is kept.
 
     Of methods that look at every image once (PaDiM, PatchCore) only ``batch_size``, ``seed`` and
     ``accelerator`` count, and they refuse more than one device.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int | None = Field(
         ge=1, le=bounds.STEPS, description="length in steps; exactly repeatable"
@@ -64,7 +62,7 @@ class TrainConfig(BaseModel):
         None,
         ge=1,
         le=bounds.STEPS,
-        description="a training of fewer is called doubtful; null: none is for that",
+        description="a shorter training is reported as doubtful; null: none is",
     )
     batch_size: int = Field(
         ge=1, le=bounds.BATCH, description="of each set, in a step, on each process"
@@ -97,10 +95,8 @@ class TrainConfig(BaseModel):
         return self
 
 
-class SelectionConfig(BaseModel):
+class SelectionConfig(Section):
     """Section ``selection``: which checkpoint and score a finished training stands for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["aucp", "fid", "last"]
     patience: int | None = Field(
@@ -117,10 +113,8 @@ class SelectionConfig(BaseModel):
         return self
 
 
-class Config(BaseModel):
+class Config(Section):
     """Everything a training depends on, apart from the images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataConfig
     method: SerializeAsAny[MethodConfig]
@@ -144,7 +138,7 @@ class Config(BaseModel):
 
     @property
     def facts(self) -> Facts:
-        """What is known of the configured method."""
+        """Facts about the configured method."""
         return METHODS[self.method.name].facts
 
     def build_method(self) -> Method:

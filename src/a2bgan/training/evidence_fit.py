@@ -21,19 +21,18 @@ from a2bgan.models.evidence import (
 )
 from a2bgan.training import losses
 from a2bgan.training.feature_cache import cached_features
-from a2bgan.training.raw_features import at_most
 from a2bgan.training.training_sets import TrainingSets
 
 MOST_IMAGES = 600
-"""At most so many images of a set are looked at; a linear model gains little from more."""
+"""Largest number of images of a set that is used; a linear model gains little from more."""
 
 FOLDS = 8
 
 STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 150, 32, 3e-3, 0.3
-"""Of the focal model. Chosen on the development rows of brain tumours and chest X-rays."""
+"""Training of the focal model, chosen on development rows of brain tumours and chest X-rays."""
 
 INVERSE_REGULARISATION = 1e-3
-"""Of the diffuse model (scikit-learn's ``C``), chosen there too."""
+"""Regularisation of the diffuse model (scikit-learn's ``C``), chosen there too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,13 @@ class _Places:
     diffuse: NDArray[np.float64]
 
 
+def at_most(images: np.ndarray, most: int) -> np.ndarray:
+    """Return the images (N, ...), or so many of them: the same rows for all arrays of a length."""
+    if len(images) <= most:
+        return images
+    return images[np.sort(np.random.default_rng(0).choice(len(images), most, replace=False))]
+
+
 def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -> None:
     """Fit both models of ``evidence`` to tell A from B, and weigh them by what they are worth.
 
@@ -52,8 +58,8 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     scores, A against B, is the model's reliability; its weight is what the AUROC exceeds 0.5 by,
     less one standard error. If neither exceeds it, the focal model alone counts.
 
-    A linear model of places is fitted by multiple-instance learning: an image is judged by its most
-    suspicious places, so that the healthy places of A teach nothing false.
+    A linear model of places is fitted by multiple-instance learning: an image is as unhealthy as
+    its most suspicious places, so that the healthy places of A teach nothing false.
     """
     chosen = [
         (at_most(images, MOST_IMAGES), at_most(patients, MOST_IMAGES))  # the same rows
@@ -104,22 +110,6 @@ def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -
     _weigh(evidence, scores_b, scores_a, chosen[0][1], chosen[1][1])
 
 
-def reliability_in_words(evidence: Evidence) -> str:
-    """How well each model told A from B on patients that it was not fitted to, in a sentence."""
-    (focal, diffuse), error = evidence.reliability.tolist(), float(evidence.error)
-    found = (
-        "mixed against healthy images of left-out patients: AUROC "
-        f"{focal:.2f} by places, {diffuse:.2f} by whole images (chance: 0.50 +- {error:.2f})"
-    )
-    return found
-
-
-def told_apart_by_chance(evidence: Evidence) -> bool:
-    """Whether neither model's AUROC is more than a standard error above 0.5: they count for nothing
-    then, see `fit_evidence`."""
-    return float(evidence.reliability.max() - 0.5) <= float(evidence.error)
-
-
 def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> Tensor:
     """(N, C, h, w) float32 on one grid."""
     maps = cached_features(images, evidence.backbone, device=device)
@@ -131,7 +121,7 @@ def _features(evidence: Evidence, images: np.ndarray, device: torch.device) -> T
 
 
 def _set_spreads(evidence: Evidence, places: Tensor, whole: Tensor) -> None:
-    """How far features of healthy places and images spread."""
+    """Measure the spread of features of healthy places and images."""
     evidence.focal_spread.copy_(places.std(dim=(0, 2, 3)) + LEAST_SPREAD)
     evidence.diffuse_mean.copy_(whole.mean(0))
     spread = whole.std(0) if len(whole) > 1 else torch.ones_like(whole[0])

@@ -15,6 +15,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,7 +40,7 @@ FORMAT_VERSION = 1
 """Raise it when `Backbone` gives other features for the same images and weights."""
 
 PIXELS_AT_A_TIME = {"cpu": 2**18, "cuda": 2**23}
-"""Of the backbone's input, in a batch; on CPUs few, which stay in their caches."""
+"""Pixels of the backbone's input in a batch; on CPUs few, which stay in their caches."""
 
 CHUNK = 2**24
 """Bytes read at a time for digests and checksums."""
@@ -48,26 +49,15 @@ NOTES = "computed.txt"
 NOTED_EVERY = 2**28
 """Bytes of features between two notes of how many images have theirs."""
 
-Progress = Callable[[int, int], None]
-
 
 def cached_features(
-    images: np.ndarray,
-    backbone: Backbone,
-    *,
-    device: torch.device,
-    cache_dir: Path | None = None,
-    progress: Progress | None = None,
-    flipped: bool = False,
+    images: np.ndarray, backbone: Backbone, *, device: torch.device, cache_dir: Path | None = None
 ) -> list[np.ndarray]:
     """A backbone's features of images, from the cache, computed and stored first where needed.
 
     images: (N, C, H, W) uint8 or uint16, usually a memory map; read a part at a time.
     device: where features are computed; the backbone is moved there.
     cache_dir: `default_cache_dir()` when None; created readable by its owner alone.
-    progress: called with (images done, images in all) while features are computed.
-    flipped: the features of the images mirrored left to right, which are not quite the mirrored
-        features. They are an entry of their own.
 
     Returns one read-only memory map (N, channels, h, w) float16 for each of the backbone's strides;
     values beyond float16's range are its ends. Computed in bfloat16 where the hardware has it.
@@ -81,11 +71,9 @@ def cached_features(
     shapes = [(len(images), *shape) for shape in backbone.shapes]
     with cache_errors_named(root):
         entries = private_folder(private_folder(root) / "features")
-        folder = entries / _entry_key(images, backbone, half, flipped)
+        folder = entries / _entry_key(images, backbone, half)
 
-        def opened() -> list[np.ndarray] | None:
-            return _open_entry(folder, shapes)
-
+        opened = partial(_open_entry, folder, shapes)
         stored = opened()
         if stored is not None:
             return stored
@@ -95,17 +83,13 @@ def cached_features(
             stored = opened()
             if stored is not None:
                 return stored
-            backbone.to(device)
-
-            def compute(batch: np.ndarray) -> list[np.ndarray]:
-                return _features(batch[..., ::-1] if flipped else batch, backbone, device, half)
-
+            compute = partial(_features, backbone=backbone.to(device), device=device, half=half)
             batch_size = PIXELS_AT_A_TIME.get(device.type, 2**20) // backbone.input_size**2
-            _build_entry(images, compute, max(1, batch_size), shapes, building, progress)
+            _build_entry(images, compute, max(1, batch_size), shapes, building)
             return move_into_place(building, folder, opened, opened)
 
 
-def _entry_key(images: np.ndarray, backbone: Backbone, half: bool, flipped: bool) -> str:
+def _entry_key(images: np.ndarray, backbone: Backbone, half: bool) -> str:
     header = {
         "version": FORMAT_VERSION,
         "shape": images.shape,
@@ -116,7 +100,6 @@ def _entry_key(images: np.ndarray, backbone: Backbone, half: bool, flipped: bool
         "input_size": backbone.input_size,
         "weights": weights_sha256(backbone),
         "precision": "bfloat16" if half else "float32",
-        "flipped": flipped,
     }
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     rows = max(1, CHUNK // max(1, math.prod(images.shape[1:]) * images.itemsize))
@@ -142,7 +125,6 @@ def _build_entry(
     batch_size: int,
     shapes: Sequence[tuple[int, ...]],
     building: Path,
-    progress: Progress | None,
 ) -> None:
     """Compute all that a killed process has not computed into a folder beside the entries."""
     done, noted = _noted(building), 0
@@ -168,8 +150,6 @@ def _build_entry(
             for file, features in zip(files, compute(batch), strict=True):
                 file.write(features.astype("<f2", copy=False).data)
             done = start + len(batch)
-            if progress is not None:
-                progress(done, len(images))
             noted += len(batch) * sum(row_bytes)
             if noted >= NOTED_EVERY:
                 _flush(files)  # first, so that what is noted is there even if the machine stops
@@ -182,7 +162,7 @@ def _build_entry(
 
 
 def _noted(building: Path) -> int:
-    """How many images a process that was killed has noted as done."""
+    """Number of images that a killed process had noted as done."""
     try:
         return int((building / NOTES).read_text())
     except (OSError, ValueError):

@@ -30,13 +30,7 @@ from a2bgan.training.checkpoint import (
 )
 from a2bgan.training.config import Config, TrainConfig
 from a2bgan.training.event_file import EventFile
-from a2bgan.training.methods.method import (
-    FitMethod,
-    Method,
-    Moment,
-    PassMethod,
-    StepMethod,
-)
+from a2bgan.training.methods.method import FitMethod, Method, Moment, PassMethod, StepMethod
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
 from a2bgan.training.step_profile import StepProfile
@@ -45,7 +39,7 @@ from a2bgan.training.training_sets import TrainingSets
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the loop tells whoever watches it, every ``train.log_every`` steps.
+    """Progress that the loop reports every ``train.log_every`` steps.
 
     step: steps done; fraction: of the training that is over; steps_per_second: since the last
     report; averages: of the method's numbers since the last report; warning: in words, or None.
@@ -60,7 +54,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a training ended: the method with its last weights, and whether it was interrupted.
+    """End of a training: the method with its last weights, and whether it was interrupted.
 
     steps: taken by this call, without those before it was resumed.
     """
@@ -227,39 +221,35 @@ def _whole_sets(
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: --set train.devices=1")
     started = time.monotonic()
-    if isinstance(method, FitMethod):
-        with _interruption() as interrupted, _full_disk_in_words(run):
+
+    def report(done: int, count: int) -> None:
+        rate = done / max(time.monotonic() - started, 1e-9)
+        watch(Report(done, done / count, rate, {}, None))
+
+    with _interruption() as interrupted, _full_disk_in_words(run):
+        steps = 1
+        if isinstance(method, FitMethod):
             method.fit(sets)
             if interrupted.is_set():
                 raise KeyboardInterrupt
-            position = _last_of_whole_sets(method, 1, started, fabric, run)
-            watch(Report(1, 1.0, 1 / max(position.seconds, 1e-9), {}, None))
-            return position, False
-    assert isinstance(method, PassMethod)
-    healthy = sets.healthy
-    starts = range(0, len(healthy), batch_size)
-    with _interruption() as interrupted, _full_disk_in_words(run):
-        for number, start in enumerate(starts):
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            method.absorb(to_unit_range(healthy[start : start + batch_size]).to(fabric.device))
-            rate = (number + 1) / max(time.monotonic() - started, 1e-9)
-            watch(Report(number + 1, (number + 1) / len(starts), rate, {}, None))
-        method.finish()
-        position = _last_of_whole_sets(method, len(starts), started, fabric, run)
+        elif isinstance(method, PassMethod):
+            starts = range(0, len(sets.healthy), batch_size)
+            steps = len(starts)
+            for done, start in enumerate(starts, start=1):
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                batch = to_unit_range(sets.healthy[start : start + batch_size])
+                method.absorb(batch.to(fabric.device))
+                report(done, steps)
+            method.finish()
+        position = Position(steps, time.monotonic() - started)
+        _stop_if_weights_are_not_finite(method, steps, fabric)
+        run.append_metrics({"step": steps, "seconds": round(position.seconds, 3)})
+        save_checkpoint(run.checkpoints, method, position)
+        run.note_resources(position.seconds)
+        if isinstance(method, FitMethod):
+            report(1, 1)
         return position, interrupted.is_set()
-
-
-def _last_of_whole_sets(
-    method: Method, step: int, started: float, fabric: Fabric, run: RunFolder
-) -> Position:
-    """Write the one checkpoint of a method that takes no steps."""
-    position = Position(step, time.monotonic() - started)
-    _stop_if_weights_are_not_finite(method, position.step, fabric)
-    run.append_metrics({"step": position.step, "seconds": round(position.seconds, 3)})
-    save_checkpoint(run.checkpoints, method, position)
-    run.note_resources(position.seconds)
-    return position
 
 
 def refuse_impossible(config: Config) -> None:
@@ -290,7 +280,7 @@ def _fabric(settings: TrainConfig) -> Fabric:
 
 @contextmanager
 def _machine_in_words() -> Iterator[None]:
-    """What Fabric says of a machine that is not as the settings say, as InputError."""
+    """Turn Fabric's errors about a machine that lacks what the settings ask for into InputError."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError, ImportError) as error:
@@ -320,8 +310,8 @@ def _anyone(interrupted: threading.Event, fabric: Fabric) -> bool:
     """Whether a process was interrupted: then all end after the same step."""
     if fabric.world_size == 1:
         return interrupted.is_set()
-    told = torch.tensor(float(interrupted.is_set()), device=fabric.device)
-    everywhere: Any = fabric.all_reduce(told, reduce_op="sum")
+    here = torch.tensor(float(interrupted.is_set()), device=fabric.device)
+    everywhere: Any = fabric.all_reduce(here, reduce_op="sum")
     return bool(everywhere > 0)
 
 
@@ -330,7 +320,7 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def _averages(sums: dict[str, list[Tensor]], fabric: Fabric) -> dict[str, float]:
-    """Of the method's numbers since the last report, over all processes."""
+    """Averages of the method's numbers since the last report, over all processes."""
     here = torch.stack([torch.stack(numbers).float().mean() for numbers in sums.values()])
     everywhere: Any = fabric.all_reduce(here)
     return dict(zip(sums, everywhere.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The objective, one pure function an equation. Means are over everything unless said otherwise."""
+"""The objective, one pure function an equation. Means are over everything unless noted."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -7,26 +7,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Adversarial = Literal["wgan-gp", "logistic", "hinge"]
+Adversarial = Literal["wgan-gp", "logistic"]
 
 
 def discriminator_adversarial(kind: Adversarial, real: Tensor, fake: Tensor) -> Tensor:
-    """What D minimises, from its outputs (any shape) on healthy and on other images.
+    """Loss that D minimises, from its outputs (any shape) on healthy and on other images.
 
     ``wgan-gp`` is equation 3, mean D(G(A)) - mean D(B); `gradient_penalty` (eq. 4) comes on top.
-    ``logistic`` is the non-saturating loss of Goodfellow 2014, ``hinge`` that of Lim & Ye 2017.
+    ``logistic`` is the non-saturating loss of Goodfellow 2014.
     """
     if kind == "wgan-gp":
         return fake.mean() - real.mean()
-    if kind == "logistic":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def least_healthy(outputs: Tensor, share: float) -> Tensor:
     """The lowest outputs (N, k) of each image's (N, ...): k is ``share`` of them, at least 1.
 
-    An image is then judged by its least healthy places (multiple-instance learning, Maron &
+    An image then counts by its least healthy places (multiple-instance learning, Maron &
     Lozano-Perez 1997), not by what is the same all over it.
     """
     places = outputs.flatten(1)
@@ -36,9 +34,9 @@ def least_healthy(outputs: Tensor, share: float) -> Tensor:
 
 
 def translator_adversarial(kind: Adversarial, fake: Tensor) -> Tensor:
-    """What G minimises, from D's outputs on one translated set: a term of equation 5's sum.
+    """Loss that G minimises, from D's outputs on one translated set: a term of equation 5's sum.
 
-    ``-mean D`` for ``wgan-gp`` and ``hinge``; softplus(-D) for ``logistic``.
+    ``-mean D`` for ``wgan-gp``; softplus(-D) for ``logistic``.
     """
     return F.softplus(-fake).mean() if kind == "logistic" else -fake.mean()
 
@@ -70,17 +68,27 @@ def reconstruction(mixed: Tensor, reconstructed: Tensor) -> Tensor:
     return (mixed - reconstructed).abs().mean()
 
 
-def mask_size(mask: Tensor, power: Literal[1, 2] = 2) -> Tensor:
-    """Size term of equation 8: the mask's mean over an image, to a power, averaged over images.
+def focus_size(mask: Tensor) -> Tensor:
+    """Size term of equation 8: the squared mean of a mask (N, 1, H, W), averaged over images.
 
-    The paper prints power 1; its released code squares. ``mask`` is (N, 1, H, W).
+    The paper prints it without the square; its released code squares.
     """
-    return mask.mean(dim=(1, 2, 3)).pow(power).mean()
+    return mask.mean(dim=(1, 2, 3)).square().mean()
 
 
-def mask_indecision(mask: Tensor) -> Tensor:
+def focus_indecision(mask: Tensor) -> Tensor:
     """Second term of equation 8: mean 1 / (|m - 0.5| + 0.01), large where a mask is undecided."""
     return (1 / ((mask - 0.5).abs() + 0.01)).mean()
+
+
+def focus(masks: Sequence[Tensor], size: float, indecision: float) -> Tensor:
+    """Equation 8, averaged over the masks (N, 1, H, W) of several sets: small and decided masks.
+
+    ``size`` and ``indecision`` are lambda_fs and lambda_fz.
+    """
+    sizes = torch.stack([focus_size(mask) for mask in masks]).sum() / len(masks)
+    undecided = torch.stack([focus_indecision(mask) for mask in masks]).sum() / len(masks)
+    return size * sizes + indecision * undecided
 
 
 def change(x: Tensor, healthy: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A run folder: where everything about one training lies."""
+"""A run folder, which holds everything about one training."""
 
 import json
 import os
@@ -104,7 +104,7 @@ class RunFolder:
 
     @staticmethod
     def repeated(path: Path, number: int) -> Path:
-        """Where one of several repeated runs lies below their common folder."""
+        """Path of one of several repeated runs below their common folder."""
         return path / f"{REPEATED_PREFIX}{number}"
 
     @classmethod
@@ -127,7 +127,7 @@ class RunFolder:
         return run
 
     def environment(self) -> dict[str, Any]:
-        """What the training ran on; empty where that is no longer readable."""
+        """Machine and packages of the training; empty where that is no longer readable."""
         try:
             found = json.loads(self.environment_file.read_text())
         except (OSError, ValueError, RecursionError):
@@ -194,7 +194,7 @@ class RunFolder:
         return where
 
     def manifest_leaks(self) -> list[str]:
-        """What the sets have in common, where that was allowed, see `a2bgan.data.leaks`."""
+        """Leaks between the sets that the user allowed, see `a2bgan.data.leaks`."""
         if not self.manifest_source_file.exists():
             return []
         leaks: list[str] = self._manifest_source().get("leaks", [])

@@ -17,8 +17,8 @@ LOCK, HOLDER = "run.lock", "run.holder"
 def run_lock(path: Path, doing: str) -> Iterator[None]:
     """Hold the lock of the run in a folder until the block ends; the system ends it with a process.
 
-    doing: such as "train", told to whoever comes next. Where the file system has no locks, as if
-    nobody else were there. Raises InputError if another process holds it, or it cannot be made.
+    doing: such as "train", for the message to whoever comes next. A file system without locks
+    counts as unlocked. Raises InputError if another process holds it, or it cannot be made.
     """
     lock = FileLock(path / LOCK, timeout=0)
     holder = path / HOLDER

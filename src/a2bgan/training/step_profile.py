@@ -1,4 +1,4 @@
-"""Where the time of training steps goes, operation by operation."""
+"""A profile of training steps: time by operation."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 STEPS = 5
-"""Whole steps that are looked at, one after the other."""
+"""Whole steps that are recorded, one after the other."""
 
 ROWS = 12
 """Operations in the table."""

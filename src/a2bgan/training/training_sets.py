@@ -19,10 +19,7 @@ class TrainingSets(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        healthy: np.ndarray,
-        mixed: np.ndarray,
-        patients: tuple[np.ndarray, np.ndarray] | None,
+        cls, healthy: np.ndarray, mixed: np.ndarray, patients: tuple[np.ndarray, np.ndarray] | None
     ) -> Self:
         """Both sets; where patients are not known, every image is of another one."""
         if patients is None:

@@ -2,48 +2,15 @@ import copy
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from method_steps import STYLED, assert_same_weights, batches, make, moment, squares
 
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
-from a2bgan.training.methods.method import Moment
-
-SMALL = (
-    "data.size=32",
-    "method.translator.width=2",
-    "method.translator.blocks=1",
-    "method.translator.style=3",
-    "method.translator.hidden=4",
-    "method.discriminator.width=2",
-    "train.accelerator=cpu",
-)
-
-
-def make(preset, *settings, double=False, precision="32-true"):
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
-
-
-def batches(step):
-    generator = torch.Generator().manual_seed(100 + step)
-    return torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def moment(step, fraction=0.1):
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
-
-
-def squares(outputs, wanted):
-    return sum(((output - wanted) ** 2).mean() for output in outputs)
 
 
 def test_the_papers_steps():
     """The released trainer's losses in plain float64, with masks bounded image by image."""
-    method = make("aclgan-paper", "data.channels=1", double=True)
+    method = make("aclgan-paper", *STYLED, "data.channels=1", double=True)
     nets = {name: copy.deepcopy(network) for name, network in method.networks.items()}
     to_b, to_a = nets["translator_b"], nets["translator_a"]
     d_b, d_a, d_2 = (nets[f"discriminator_{name}"] for name in ("b", "a", "pair"))
@@ -85,12 +52,9 @@ def test_the_papers_steps():
             adam_g.zero_grad()
             total.backward()
             adam_g.step()
-        method.step(healthy, x, moment(step))
+        method.step(healthy, x, moment(step, 0.1))
     for name, network in nets.items():
-        for found, wanted in zip(
-            method.networks[name].parameters(), network.parameters(), strict=True
-        ):
-            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+        assert_same_weights(method.networks[name], network, 1e-6, 1e-7)
 
 
 def test_counts_and_sizes_are_the_papers():
@@ -111,9 +75,9 @@ def test_counts_and_sizes_are_the_papers():
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_losses_fall(precision):
-    method = make("aclgan", "method.learning_rate=0.001", precision=precision)
+    method = make("aclgan", *STYLED, "method.learning_rate=0.001", precision=precision)
     found = [
-        method.step(*(0.2 * part.float() for part in batches(step % 3)), moment(step))
+        method.step(*(0.2 * part.float() for part in batches(step % 3)), moment(step, 0.1))
         for step in range(40)
     ]
     for name in ("d_adversarial", "g_identity"):
@@ -121,8 +85,8 @@ def test_losses_fall(precision):
         assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
 
 
-def test_twins_change_where_the_mask_is_and_each_image_is_judged_by_itself():
-    method = make("aclgan")
+def test_twins_change_where_the_mask_is_and_no_image_depends_on_another():
+    method = make("aclgan", *STYLED)
     x = torch.cat([*batches(0)]).float()
     together, alone = method.find(x), method.find(x[2:3])
     torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
@@ -139,11 +103,14 @@ def test_twins_change_where_the_mask_is_and_each_image_is_judged_by_itself():
 def test_more_scales_than_an_image_has_are_refused(preset, size, most):
     def build(scales):
         settings = (f"data.size={size}", f"method.discriminator.scales={scales}")
-        return load_config(preset, None, [*SMALL, *settings]).build_method()
+        return load_config(preset, None, [*STYLED, *settings]).build_method()
 
-    judge = next(n for name, n in build(most).networks.items() if name.startswith("discriminator"))
+    network = next(
+        n for name, n in build(most).networks.items() if name.startswith("discriminator")
+    )
     assert (
-        len(judge(torch.zeros(1, judge.scales[0][0].convolution.in_channels, size, size))) == most
+        len(network(torch.zeros(1, network.scales[0][0].convolution.in_channels, size, size)))
+        == most
     )
     with pytest.raises(
         InputError, match=rf"scales={most + 1}: images of {size} x {size} .* {most}"

@@ -4,32 +4,22 @@ import copy
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from method_steps import make, moment
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from a2bgan.training.config import load_config
 from a2bgan.training.methods.alad import ALAD
-from a2bgan.training.methods.method import Moment
+
+SMALL = ("data.size=32", "data.crop_top=0", "method.width=4", "method.latent=5")
 
 
-def make(*settings: str) -> ALAD:
-    small = ["data.size=32", "data.crop_top=0", "method.width=4", "method.latent=5"]
-    method = load_config("alad-paper", None, [*small, *settings]).build_method()
-    assert isinstance(method, ALAD)
-    for network in method.networks.values():
-        network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1))
-    return method
+def small(*settings: str) -> ALAD:
+    return make("alad-paper", *SMALL, *settings, double=True)
 
 
 def batch(seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def moment(step: int) -> Moment:
-    return Moment(step, 0.3, torch.Generator().manual_seed(step))
 
 
 def ones(logits: Tensor) -> Tensor:
@@ -42,7 +32,7 @@ def zeros(logits: Tensor) -> Tensor:
 
 def test_the_papers_step():
     """Every network by its own loss, that of G and E with all terms of the objective."""
-    method = make()
+    method = small()
     names = ("generator", "encoder", "discriminator_xz", "discriminator_xx", "discriminator_zz")
     nets = [copy.deepcopy(method.networks[n]) for n in names]
     g, e, d_xz, d_xx, d_zz = nets
@@ -86,7 +76,7 @@ def test_the_papers_step():
 
 @pytest.mark.parametrize("version", ["ema", "raw"])
 def test_the_score_is_the_l1_distance_of_features(version):
-    method = make()
+    method = small()
     for step in range(3):
         method.step(batch(step), batch(step), moment(step))
     x = batch(99)
@@ -112,7 +102,7 @@ def test_the_score_is_the_l1_distance_of_features(version):
 
 
 def test_the_average_follows_the_weights_and_can_be_left_out():
-    method = make("method.ema=0.9")
+    method = small("method.ema=0.9")
     average = [p.clone() for p in method.networks["encoder_ema"].parameters()]
     for step, newest in ((0, 1), (10, 0.5), (900, 0.1)):
         method.step(batch(step), batch(step), moment(step))
@@ -121,4 +111,4 @@ def test_the_average_follows_the_weights_and_can_be_left_out():
     for p, q in zip(average, method.networks["encoder_ema"].parameters(), strict=True):
         torch.testing.assert_close(p, q)
     assert method.versions == ("ema", "raw")
-    assert make("method.ema=0").versions == ("raw",)
+    assert small("method.ema=0").versions == ("raw",)

@@ -3,19 +3,15 @@
 import copy
 from typing import Any
 
+import method_steps
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from a2bgan.training.checkpoint import find_checkpoint
-from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
 from a2bgan.training.methods.ddad import DDAD
 from a2bgan.training.methods.method import Moment
 from a2bgan.training.methods.vae import VAE, kl_divergence, reconstruction_surprise
-from a2bgan.training.run_folder import RunFolder
 
 SMALL = (
     "data.size=32",
@@ -29,12 +25,7 @@ FEWER = {"ddad": ("method.members=2",)}
 
 
 def make(preset: str, *settings: str, precision: str = "32-true", double: bool = False) -> Any:
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
+    return method_steps.make(preset, *SMALL, *settings, precision=precision, double=double)
 
 
 def batches(step: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -62,33 +53,6 @@ def test_losses_fall(preset, precision):
         assert all(np.isfinite(values))
         if name != "kl_divergence":
             assert np.mean(values[-10:]) < 0.8 * np.mean(values[:10]), name
-
-
-@pytest.mark.parametrize("preset", METHODS)
-def test_every_image_is_judged_by_itself(preset):
-    method = make(preset)
-    for step in range(5):
-        method.step(*batches(step), moment(step))
-    before = copy.deepcopy({name: n.state_dict() for name, n in method.networks.items()})
-    x = torch.cat(batches(99))
-    together, alone = method.find(x), method.find(x[3:4])
-    assert together.anomaly_map.shape == (16, 32, 32)
-    assert together.anomaly_map.min() >= 0
-    assert together.anomaly_map.max() > 0
-    assert not together.anomaly_map.requires_grad
-    torch.testing.assert_close(together.anomaly_map[3:4], alone.anomaly_map)
-    assert (together.twin is not None) == method.facts.makes_twin
-    if together.twin is not None:
-        assert together.twin.shape == x.shape
-        assert together.twin.abs().max() <= 1
-    assert set(together.scores or {}) == set(method.facts.own_scores)
-    for name in method.facts.own_scores:
-        assert together.scores[name].shape == (16,)
-        torch.testing.assert_close(together.scores[name][3:4], alone.scores[name])
-    for name, network in method.networks.items():
-        assert network.training
-        for key, tensor in network.state_dict().items():
-            assert torch.equal(tensor, before[name][key])
 
 
 def test_the_step_of_the_autoencoder_is_adam_on_the_absolute_error():
@@ -188,33 +152,3 @@ def test_ddad_finds_what_only_the_mixed_set_has():
     inside = found[8:, 8:16, 8:16].mean()
     assert inside > 3 * found[:8].mean()
     assert found[8:].mean() > found[:8].mean()
-
-
-class Killed(Exception):
-    pass
-
-
-@pytest.mark.parametrize("preset", METHODS)
-def test_killed_and_resumed_bit_for_bit(preset, tmp_path):
-    settings = (*SMALL, "train.steps=9", "train.batch_size=4", "train.log_every=1",
-                "train.checkpoint_every=4", "train.precision=32-true")  # fmt: skip
-    config = load_config(preset, None, settings)
-    rng = np.random.default_rng(0)
-    healthy, mixed = (rng.integers(0, 255, (n, 1, 32, 32), dtype=np.uint8) for n in (9, 7))
-
-    def kill(report):
-        if report.step == 6:
-            raise Killed
-
-    whole = RunFolder.create(tmp_path / "whole", config)
-    train(config, healthy, mixed, whole)
-    killed = RunFolder.create(tmp_path / "killed", config)
-    with pytest.raises(Killed):
-        train(config, healthy, mixed, killed, watch=kill)
-    train(config, healthy, mixed, killed, resume=True)
-    weights = [
-        {f.name: f.read_bytes() for f in find_checkpoint(run.checkpoints).glob("*.safetensors")}
-        for run in (whole, killed)
-    ]
-    assert weights[0] == weights[1]
-    assert len(weights[0]) == len(config.build_method().networks) + 1

@@ -1,40 +1,7 @@
 import pytest
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-
-from a2bgan.training.config import load_config
-from a2bgan.training.methods.brainomaly import Brainomaly
-from a2bgan.training.methods.method import Moment
-
-SMALL = (
-    "data.size=32",
-    "method.translator.width=3",
-    "method.translator.blocks=1",
-    "method.discriminator.width=3",
-    "method.discriminator.depth=3",
-    "train.accelerator=cpu",
-)
-
-
-def make(preset: str, *settings: str, double: bool = False, precision: str = "32-true"):
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    assert isinstance(method, Brainomaly)
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
-
-
-def batches(step: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(100 + step)
-    b, a = torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-    return b, a
-
-
-def moment(step: int, fraction: float = 0.3) -> Moment:
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
+from method_steps import TRANSLATION, batches, make, moment
+from torch import nn
 
 
 def fill(network: nn.Module) -> None:
@@ -47,7 +14,7 @@ def fill(network: nn.Module) -> None:
 
 def test_four_steps_of_the_authors_code():
     """Their Solver.train, with one-channel stems, from the same weights, batches and mixes."""
-    method = make("brainomaly-paper", double=True)
+    method = make("brainomaly-paper", *TRANSLATION, double=True)
     for network in method.networks.values():
         fill(network)
     reports = []
@@ -70,7 +37,9 @@ def test_four_steps_of_the_authors_code():
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_it_learns_to_keep_the_healthy(precision):
-    method = make("brainomaly", "method.translator.learning_rate=0.002", precision=precision)
+    method = make(
+        "brainomaly", *TRANSLATION, "method.translator.learning_rate=0.002", precision=precision
+    )
     found = []
     for step in range(40):
         b, a = (part.float() for part in batches(step % 3))
@@ -80,20 +49,8 @@ def test_it_learns_to_keep_the_healthy(precision):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_twins_and_maps():
-    method = make("brainomaly")
-    x = torch.cat(batches(0)).float()
-    together, alone = method.find(x), method.find(x[2:3])
-    assert together.twin.shape == x.shape
-    assert together.twin.abs().max() <= 1
-    assert together.mask is None
-    torch.testing.assert_close(together.anomaly_map, (x - together.twin).abs()[:, 0] / 2)
-    torch.testing.assert_close(together.anomaly_map[2:3], alone.anomaly_map)
-    assert not together.twin.requires_grad
-
-
 def test_rates_are_constant_then_fall_to_zero():
-    method = make("brainomaly-paper", double=True)
+    method = make("brainomaly-paper", *TRANSLATION, double=True)
     rates = []
     for fraction in (0.0, 0.75, 0.875, 0.9999):
         method.step(*batches(0), moment(0, fraction))
@@ -103,7 +60,7 @@ def test_rates_are_constant_then_fall_to_zero():
 
 
 def test_it_is_ready_after_its_first_translator_step():
-    method = make("brainomaly", double=True)
+    method = make("brainomaly", *TRANSLATION, double=True)
     ready = []
     for step in range(3):
         ready.append(method.ready)

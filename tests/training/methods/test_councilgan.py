@@ -3,51 +3,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
+from method_steps import STYLED, assert_same_weights, batches, make, moment, squares
 
 from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
-from a2bgan.training.methods.method import Moment, halvings
-from a2bgan.training.run_folder import RunFolder
+from a2bgan.training.methods.method import halvings
 
-SMALL = (
-    "data.size=32",
-    "method.translator.width=2",
-    "method.translator.blocks=1",
-    "method.translator.style=3",
-    "method.translator.hidden=4",
-    "method.discriminator.width=2",
-    "method.discriminator.depth=3",
-    "method.members=3",
-    "train.accelerator=cpu",
-)
-
-
-def make(preset, *settings, double=False, precision="32-true"):
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
-
-
-def batches(step):
-    generator = torch.Generator().manual_seed(100 + step)
-    return torch.rand(2, 4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def moment(step, fraction):
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
-
-
-def squares(outputs, wanted):
-    return sum(((output - wanted) ** 2).mean() for output in outputs)
+SMALL = (*STYLED, "method.discriminator.depth=3", "method.members=3")
 
 
 def test_the_papers_steps():
     """The released trainer's losses in plain float64, before and after the council sits."""
-    method = make("councilgan-paper", "data.channels=1", double=True)
+    method = make("councilgan-paper", *SMALL, "data.channels=1", double=True)
     g, d, c = (
         [copy.deepcopy(method.networks[f"{name}_{i}"]) for i in range(3)]
         for name in ("translator", "discriminator", "discriminator_council")
@@ -98,10 +64,7 @@ def test_the_papers_steps():
         method.step(healthy, mixed, moment(step, fraction))
     for part, name in ((g, "translator"), (d, "discriminator"), (c, "discriminator_council")):
         for i, network in enumerate(part):
-            for found, wanted in zip(
-                method.networks[f"{name}_{i}"].parameters(), network.parameters(), strict=True
-            ):
-                torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+            assert_same_weights(method.networks[f"{name}_{i}"], network, 1e-6, 1e-7)
 
 
 def test_counts_and_sizes_are_the_papers():
@@ -123,7 +86,7 @@ def test_counts_and_sizes_are_the_papers():
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_losses_fall(precision):
-    method = make("councilgan", "method.learning_rate=0.003", precision=precision)
+    method = make("councilgan", *SMALL, "method.learning_rate=0.003", precision=precision)
     found = [
         method.step(*(part.float() for part in batches(step % 3)), moment(step, 0.05 + step / 50))
         for step in range(24)
@@ -133,8 +96,8 @@ def test_losses_fall(precision):
         assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
 
 
-def test_every_member_can_be_asked_and_judges_each_image_by_itself():
-    method = make("councilgan")
+def test_every_member_can_be_asked_and_no_image_depends_on_another():
+    method = make("councilgan", *SMALL)
     x = torch.cat([*batches(0)]).float()
     assert method.versions == ("member-0", "member-1", "member-2")
     twins = [method.find(x, version).twin for version in method.versions]
@@ -150,37 +113,14 @@ def test_every_member_can_be_asked_and_judges_each_image_by_itself():
 
 def test_rates_halve():
     assert [halvings(f, 0.25) for f in (0, 0.24, 0.26, 0.5, 0.99)] == [1, 1, 0.5, 0.25, 0.125]
-    method = make("councilgan")
+    method = make("councilgan", *SMALL)
     method.step(*(part.float() for part in batches(0)), moment(0, 0.5))
     assert {o.param_groups[0]["lr"] for o in method.optimizers.values()} == {2.5e-4}
 
 
-def test_killed_and_resumed_bit_for_bit(tmp_path):
-    """The losses that are remembered too."""
-    settings = [*SMALL, "train.steps=12", "train.checkpoint_every=4", "train.batch_size=2"]
-    settings += ["train.log_every=1", "train.precision=32-true"]
-    config = load_config("councilgan", None, settings)
-    rng = np.random.default_rng(0)
-    sets = [rng.integers(0, 255, (n, 1, 32, 32), dtype=np.uint8) for n in (9, 7)]
-    whole = train(config, *sets, RunFolder.create(tmp_path / "whole", config)).method
-
-    def crash(report):
-        if report.step == 7:
-            raise RuntimeError
-
-    run = RunFolder.create(tmp_path / "run", config)
-    with pytest.raises(RuntimeError):
-        train(config, *sets, run, watch=crash)
-    resumed = train(config, *sets, run, resume=True).method
-    for name, network in whole.networks.items():
-        for key, tensor in network.state_dict().items():
-            assert torch.equal(tensor, resumed.networks[name].state_dict()[key]), (name, key)
-    assert (whole.history.council != 1).any()
-
-
 def test_remembered_losses_are_those_of_all_processes(monkeypatch):
     """Else each would weigh the council's loss its own way."""
-    method = make("councilgan")
+    method = make("councilgan", *SMALL)
     monkeypatch.setattr(method.fabric, "all_reduce", lambda loss: torch.full_like(loss, 7.0))
     method.step(*(part.float() for part in batches(0)), moment(0, 0.5))
     assert (method.history.adversarial[:, 0] == 7).all()

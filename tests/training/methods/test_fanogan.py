@@ -4,23 +4,17 @@ import copy
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from method_steps import assert_same_weights, make, moment
 from torch import Tensor
 
-from a2bgan.training.config import load_config
 from a2bgan.training.methods.fanogan import FAnoGAN
-from a2bgan.training.methods.method import Moment
+
+SMALL = ("data.size=32", "data.crop_top=0", "method.width=2", "method.latent=5")
 
 
-def make(*settings: str, precision: str = "32-true") -> FAnoGAN:
-    small = ["data.size=32", "data.crop_top=0", "method.width=2", "method.latent=5"]
-    method = load_config("fanogan-paper", None, [*small, *settings]).build_method()
-    assert isinstance(method, FAnoGAN)
-    if precision == "32-true":
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
+def small(*settings: str, precision: str = "32-true") -> FAnoGAN:
+    double = precision == "32-true"
+    return make("fanogan-paper", *SMALL, *settings, double=double, precision=precision)
 
 
 def batch(seed: int) -> Tensor:
@@ -28,17 +22,8 @@ def batch(seed: int) -> Tensor:
     return torch.rand(4, 1, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
 
 
-def moment(step: int, fraction: float) -> Moment:
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
-
-
-def assert_same(method: FAnoGAN, name: str, plain: torch.nn.Module) -> None:
-    for p, q in zip(method.networks[name].parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
-
-
 def test_the_gan_is_wgan_gp_with_five_critic_steps_for_each_of_the_generator():
-    method = make()
+    method = small()
     g, d = (copy.deepcopy(method.networks[n]) for n in ("generator", "critic"))
     adam_g, adam_d = (
         torch.optim.Adam(n.parameters(), 1e-4, (0.0, 0.9), foreach=False) for n in (g, d)
@@ -60,13 +45,13 @@ def test_the_gan_is_wgan_gp_with_five_critic_steps_for_each_of_the_generator():
             z = torch.randn(4, 5, generator=noise, dtype=torch.float64)
             (-d(g(z))[0].mean()).backward()
             adam_g.step()
-    assert_same(method, "critic", d)
-    assert_same(method, "generator", g)
+    assert_same_weights(method.networks["critic"], d, 1e-8)
+    assert_same_weights(method.networks["generator"], g, 1e-8)
     assert not method.ready
 
 
 def test_the_encoder_learns_by_izi_f_with_the_gan_frozen():
-    method = make("method.encoder.kappa=0.5")
+    method = small("method.encoder.kappa=0.5")
     for step in range(5):
         method.step(batch(step), batch(step), moment(step, 0.2))
     g, d, e = (copy.deepcopy(method.networks[n]) for n in ("generator", "critic", "encoder"))
@@ -83,8 +68,8 @@ def test_the_encoder_learns_by_izi_f_with_the_gan_frozen():
             for p, gradient, square in zip(e.parameters(), gradients, squares, strict=True):
                 square.mul_(0.9).add_(0.1 * gradient**2)
                 p -= 5e-5 * gradient / (square.sqrt() + 1e-5)
-    assert_same(method, "encoder", e)
-    assert_same(method, "critic", d)
+    assert_same_weights(method.networks["encoder"], e, 1e-8)
+    assert_same_weights(method.networks["critic"], d, 1e-8)
     for name, tensor in method.networks["generator"].state_dict().items():
         assert torch.equal(tensor, state[name]), name
     assert method.ready
@@ -98,7 +83,7 @@ def test_the_encoder_learns_by_izi_f_with_the_gan_frozen():
 
 
 def test_the_phase_follows_the_fraction_alone():
-    method = make("method.gan.share=0.25")
+    method = small("method.gan.share=0.25")
     x = batch(0)
     phases = ["e_image" in method.step(x, x, moment(7, f)) for f in (0.0, 0.24, 0.25, 0.9, 0.1)]
     assert phases == [False, False, True, True, False]
@@ -106,7 +91,7 @@ def test_the_phase_follows_the_fraction_alone():
 
 @pytest.mark.parametrize("fraction", [0.1, 0.9])
 def test_the_step_runs_in_mixed_precision(fraction):
-    method = make(precision="bf16-mixed")
+    method = small(precision="bf16-mixed")
     x = batch(0).float()
     report = method.step(x, x, moment(4, fraction))
     assert all(torch.isfinite(value) for value in report.values())

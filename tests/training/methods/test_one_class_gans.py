@@ -7,12 +7,8 @@ from lightning_fabric import Fabric
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.errors import InputError
-from a2bgan.training import loop
-from a2bgan.training.checkpoint import find_checkpoint
 from a2bgan.training.config import load_config
-from a2bgan.training.loop import train
 from a2bgan.training.methods.method import Moment, StepMethod
-from a2bgan.training.run_folder import RunFolder
 
 NAMES = ("ganomaly", "fanogan", "alad")
 SMALL = ("data.size=32", "method.width=4", "method.latent=8")
@@ -45,44 +41,6 @@ def learn(method: StepMethod, steps: int, fraction: float | None = None) -> list
         numbers = method.step(b, b, Moment(step, part, torch.Generator().manual_seed(step)))
         reports.append({name: number.item() for name, number in numbers.items()})
     return reports
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_image_is_judged_by_itself(name, channels):
-    data = ["data.channels=3"] if channels == 3 else []
-    method = make(name, *data)
-    x = to_unit_range(images(6, channels))
-    method.step(x, x, Moment(0, 0.1, torch.Generator().manual_seed(0)))
-    method.step(x, x, Moment(1, 0.9, torch.Generator().manual_seed(1)))
-    for version in method.versions:
-        whole, part = method.find(x, version), method.find(x[4:5], version)
-        assert whole.anomaly_map.shape == (6, 32, 32)
-        assert whole.anomaly_map.min() >= 0 and whole.anomaly_map.max() <= 1
-        assert whole.twin.shape == x.shape
-        assert whole.twin.abs().max() <= 1
-        assert set(whole.scores) == set(method.facts.own_scores)
-        score = method.facts.score
-        assert whole.scores[score].shape == (6,)
-        torch.testing.assert_close(whole.scores[score][4:5], part.scores[score], rtol=1e-4, atol=0)
-        torch.testing.assert_close(whole.anomaly_map[4:5], part.anomaly_map, rtol=0, atol=1e-5)
-    before = method.find(x).scores[score]
-    assert torch.equal(method.find(x).scores[score], before)
-    assert all(not t.requires_grad for t in (whole.anomaly_map, whole.twin, before))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_looking_changes_nothing(name):
-    looked, alone = make(name), make(name)
-    x = to_unit_range(images(6))
-    for step, fraction in enumerate((0.1, 0.2, 0.9)):
-        looked.find(x)
-        for method in (looked, alone):
-            method.step(x, x, Moment(step, fraction, torch.Generator().manual_seed(step)))
-    for network in looked.networks:
-        expected = alone.networks[network].state_dict()
-        for key, tensor in looked.networks[network].state_dict().items():
-            assert torch.equal(tensor, expected[key]), (network, key)
 
 
 def test_ganomaly_lowers_its_losses():
@@ -119,38 +77,6 @@ def test_training_in_mixed_precision_is_finite_and_judges_in_float32(name):
     assert all(np.isfinite([*report.values()]).all() for report in reports)
     finding = method.find(to_unit_range(images(2)))
     assert finding.anomaly_map.dtype == finding.scores[method.facts.score].dtype == torch.float32
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_stopped_and_resumed_bit_for_bit(name, tmp_path, monkeypatch):
-    """Stopped in every phase: f-AnoGAN's GAN ends after step 7 of 12."""
-    settings = (
-        *SMALL,
-        *("train.steps=12", "train.batch_size=4", "train.precision=32-true", "train.log_every=1"),
-        *("train.accelerator=cpu", "train.checkpoint_every=3", "train.sample_every=4"),
-    )
-    config = load_config(name, None, settings)
-    b, a = images(9), images(7)
-
-    def weights(run: RunFolder) -> dict[str, bytes]:
-        folder = find_checkpoint(run.checkpoints)
-        return {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
-
-    whole = RunFolder.create(tmp_path / "whole", config)
-    train(config, b, a, whole)
-    broken = RunFolder.create(tmp_path / "broken", config)
-    save = loop.save_checkpoint
-
-    def save_and_die(*arguments: object) -> None:
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    for _ in range(4):
-        monkeypatch.setattr(loop, "save_checkpoint", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, b, a, broken, resume=True)
-    monkeypatch.undo()
-    assert weights(broken) == weights(whole)
 
 
 @pytest.mark.parametrize("name", NAMES)

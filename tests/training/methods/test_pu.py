@@ -88,17 +88,6 @@ def test_it_learns_which_are_unhealthy(network, share, precision):
     assert scores[:4].min() > scores[4:].max()
 
 
-@pytest.mark.parametrize("network", [PIXELS, FEATURES])
-def test_every_image_is_judged_by_itself(network):
-    method = make(network)
-    x = torch.cat(batches(0))
-    finding = method.find(x)
-    assert finding.anomaly_map is None and finding.twin is None
-    torch.testing.assert_close(
-        finding.scores["unhealthy"][5:6], method.find(x[5:6]).scores["unhealthy"]
-    )
-
-
 def test_features_are_frozen_and_their_means_and_maxima_classified():
     method = make(FEATURES)
     assert method.backbone is not None

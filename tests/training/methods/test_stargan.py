@@ -4,39 +4,10 @@ import copy
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from method_steps import TRANSLATION, assert_same_weights, batches, make, moment
 from torch.nn import functional as F
 
-from a2bgan.models.domain_gan import DomainDiscriminator, DomainTranslator
-from a2bgan.training.config import load_config
-from a2bgan.training.methods.method import Moment
-
-SMALL = (
-    "data.size=32",
-    "method.translator.width=3",
-    "method.translator.blocks=1",
-    "method.discriminator.width=3",
-    "method.discriminator.depth=3",
-    "train.accelerator=cpu",
-)
-
-
-def make(preset, *settings, double=False, precision="32-true"):
-    method = load_config(preset, None, [*SMALL, *settings]).build_method()
-    if double:
-        for network in method.networks.values():
-            network.double()
-    method.prepare(Fabric(accelerator="cpu", devices=1, precision=precision))
-    return method
-
-
-def batches(step, channels=1):
-    generator = torch.Generator().manual_seed(100 + step)
-    return torch.rand(2, 4, channels, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def moment(step, fraction=0.3):
-    return Moment(step, fraction, torch.Generator().manual_seed(step))
+from a2bgan.training.methods.stargan import DomainDiscriminator, DomainTranslator
 
 
 def plain_loop(method, same_domain, critic_steps):
@@ -83,15 +54,12 @@ def plain_loop(method, same_domain, critic_steps):
 
 @pytest.mark.parametrize("name", ["stargan", "fixedpointgan"])
 def test_the_papers_steps(name):
-    method = make(f"{name}-paper", "data.channels=1", double=True)
+    method = make(f"{name}-paper", *TRANSLATION, "data.channels=1", double=True)
     expected, reported = plain_loop(method, name == "fixedpointgan", critic_steps=5)
     for step in range(10):
         report = method.step(*batches(step), moment(step))
     for key, network in expected.items():
-        for found, wanted in zip(
-            method.networks[key].parameters(), network.parameters(), strict=True
-        ):
-            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+        assert_same_weights(method.networks[key], network, 1e-6, 1e-9)
     for key, value in reported.items():
         torch.testing.assert_close(report[key], value.detach(), rtol=1e-6, atol=1e-9)
 
@@ -114,7 +82,7 @@ def test_the_networks_are_as_large_as_the_released_ones():
 )
 def test_losses_fall(name, loss, precision):
     rates = [f"method.{part}.learning_rate=0.003" for part in ("translator", "discriminator")]
-    method = make(name, *rates, precision=precision)
+    method = make(name, *TRANSLATION, *rates, precision=precision)
     values = []
     for step in range(60):
         healthy, mixed = (part.float() for part in batches(step % 3))
@@ -125,8 +93,8 @@ def test_losses_fall(name, loss, precision):
 
 
 @pytest.mark.parametrize("name", ["stargan", "fixedpointgan"])
-def test_twins_are_of_domain_b_and_each_image_is_judged_by_itself(name):
-    method = make(name, "data.channels=3")
+def test_twins_are_of_domain_b_and_no_image_depends_on_another(name):
+    method = make(name, *TRANSLATION, "data.channels=3")
     x = torch.cat([*batches(0, channels=3)]).float()
     together, alone = method.find(x), method.find(x[2:3])
     asked = method.networks["translator"](x, torch.ones(8, 1))
@@ -137,7 +105,7 @@ def test_twins_are_of_domain_b_and_each_image_is_judged_by_itself(name):
 
 
 def test_it_is_ready_after_its_first_translator_step():
-    method = make("stargan")
+    method = make("stargan", *TRANSLATION)
     ready = []
     for step in range(3):
         ready.append(method.ready)

@@ -21,33 +21,26 @@ are those of the released configuration (male to female). Preset `aclgan` is nar
 the mask lower.
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
-from a2bgan.models.frozen import frozen
-from a2bgan.models.inference import inference
 from a2bgan.models.style_translator import MultiScaleDiscriminator, StyleTranslator
 from a2bgan.training import losses
-from a2bgan.training.methods.councilgan import (
-    MultiScaleDiscriminatorConfig,
-    StyleTranslatorConfig,
-)
 from a2bgan.training.methods.method import (
-    AdamBetas,
     Facts,
     Finding,
-    MethodConfig,
     Moment,
-    Section,
     StepMethod,
+    detached,
+    frozen,
     halvings,
 )
+from a2bgan.training.methods.sections import Section, StyledConfig
 
 
 class ACLGANLossConfig(Section):
@@ -73,35 +66,20 @@ class ACLGANLossConfig(Section):
         return self
 
 
-class ACLGANConfig(MethodConfig):
+class ACLGANConfig(StyledConfig):
     """Section ``method`` for ACL-GAN."""
 
     name: Literal["aclgan"]
-    translator: StyleTranslatorConfig
-    discriminator: MultiScaleDiscriminatorConfig
     discriminator_steps: int = Field(ge=1, le=bounds.STEPS, description="steps of D for each of G")
     loss: ACLGANLossConfig
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
-    adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0, le=bounds.RATE)
-    halve_every: float = Field(
-        ge=1e-6, le=100, description="share of training after which rates halve"
-    )
 
 
 class ACLGAN(StepMethod):
-    """Translators to B and to A, discriminators of B, of A and of pairs.
+    """Translators to B and to A, discriminators of B, of A and of pairs."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels.
-
-    Raises InputError if the discriminators have more scales than that size.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = ACLGANConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = ACLGANConfig
+    finders = ("translator_b",)
+    facts = Facts(
         title="ACL-GAN",
         paper="Zhao et al., ECCV 2020",
         score="mean",
@@ -109,28 +87,20 @@ class ACLGAN(StepMethod):
         tasks=("translation",),
     )
 
-    def __init__(self, config: ACLGANConfig, channels: int, size: int) -> None:
-        g, d = config.translator, config.discriminator
-        self.config = config
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        g, d = self.config.translator, self.config.discriminator
         depth = d.depth_for(size)
-        self.networks: dict[str, nn.Module] = {
+        networks: dict[str, nn.Module] = {
             f"translator_{to}": StyleTranslator(
                 channels, g.width, g.blocks, g.style, g.hidden, "acl", "reflect"
             )
             for to in "ba"
         }
         for name, seen in (("b", channels), ("a", channels), ("pair", 2 * channels)):
-            self.networks[f"discriminator_{name}"] = MultiScaleDiscriminator(
+            networks[f"discriminator_{name}"] = MultiScaleDiscriminator(
                 seen, d.width, depth, d.scales, "reflect"
             )
-        for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        c = self.config
-        rates = dict.fromkeys(self.networks, c.learning_rate)
-        self.wrapped = self._set_up(fabric, rates, c.adam_betas, c.weight_decay)
+        return networks
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """A step of the discriminators and, every ``discriminator_steps``-th time, of both
@@ -152,71 +122,63 @@ class ACLGAN(StepMethod):
             return report
 
         w = c.loss
-        judge_b, judge_a, judge_pair = (
-            self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")
-        )
-        with frozen(judge_b, judge_a, judge_pair):
+        d_b, d_a, d_pair = self._discriminators()
+        with frozen(d_b, d_a, d_pair):
             (kept_b,) = to_b(healthy, [None])
             terms = {
-                "adversarial": losses.least_squares(judge_b(there.healthy), 1)
-                + losses.least_squares(judge_a(first.healthy), 1) / 2
-                + losses.least_squares(judge_a(back.healthy), 1) / 2,
-                "consistency": losses.least_squares(judge_pair(_pair(x, first.healthy)), 1)
-                + losses.least_squares(judge_pair(_pair(x, back.healthy)), 0),
+                "adversarial": losses.least_squares(d_b(there.healthy), 1)
+                + losses.least_squares(d_a(first.healthy), 1) / 2
+                + losses.least_squares(d_a(back.healthy), 1) / 2,
+                "consistency": losses.least_squares(d_pair(_pair(x, first.healthy)), 1)
+                + losses.least_squares(d_pair(_pair(x, back.healthy)), 0),
                 "identity": losses.identity(kept_a[0].intermediate, x)
                 + losses.identity(kept_b.intermediate, healthy),
             }
             masks = [translation.masks for translation in (there, first, back)]
             bounds = w.focus_lower, w.focus_upper
             sizes = [losses.mask_outside(mask, *bounds) * mask[0].numel() for mask in masks]
-            undecided = [losses.mask_indecision(mask) for mask in masks]
+            undecided = [losses.focus_indecision(mask) for mask in masks]
             terms["focus"] = (w.focus_bounds * sum(sizes) + sum(undecided)) / 3
-            self._descend(
-                "translator_b",
+            total = (
                 w.adversarial * terms["adversarial"]
                 + w.consistency * terms["consistency"]
                 + w.identity * terms["identity"]
-                + w.focus * terms["focus"],
-                "translator_a",
+                + w.focus * terms["focus"]
             )
-        report |= {f"g_{name}": term.detach() for name, term in terms.items()}
-        return report | {"mask_mean": there.masks.detach().mean()}
+            self._descend(total, "translator_b", "translator_a")
+        return report | detached(terms, "g_") | {"mask_mean": there.masks.detach().mean()}
 
     def _discriminator_step(
         self, healthy: Tensor, x: Tensor, there: Tensor, first: Tensor, back: Tensor
     ) -> dict[str, Tensor]:
-        """B against A translated; A against A translated to A, at once and by way of B; and those
-        two told apart, beside the image they are of."""
+        """Learn B against A translated, A against A translated to A (at once and by way of B), and
+        one of those two against the other, each beside the image it is of."""
         w = self.config.loss
-        judge_b, judge_a, judge_pair = (
-            self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")
-        )
+        d_b, d_a, d_pair = self._discriminators()
         adversarial = (
-            losses.least_squares(judge_b(healthy), 1)
-            + losses.least_squares(judge_b(there), 0)
-            + losses.least_squares(judge_a(x), 1)
-            + losses.least_squares(judge_a(torch.cat([first, back])), 0)
+            losses.least_squares(d_b(healthy), 1)
+            + losses.least_squares(d_b(there), 0)
+            + losses.least_squares(d_a(x), 1)
+            + losses.least_squares(d_a(torch.cat([first, back])), 0)
         )
-        consistency = losses.least_squares(judge_pair(_pair(x, first)), 0) + losses.least_squares(
-            judge_pair(_pair(x, back)), 1
+        consistency = losses.least_squares(d_pair(_pair(x, first)), 0) + losses.least_squares(
+            d_pair(_pair(x, back)), 1
         )
         self._descend(
-            "discriminator_b",
             w.adversarial * adversarial + w.consistency * consistency,
+            "discriminator_b",
             "discriminator_a",
             "discriminator_pair",
         )
-        return {"d_adversarial": adversarial.detach(), "d_consistency": consistency.detach()}
+        return detached({"adversarial": adversarial, "consistency": consistency}, "d_")
 
-    @property
-    def ready(self) -> bool:
-        return bool(self.optimizers["translator_b"].state)
+    def _discriminators(self) -> list[Any]:
+        """The discriminators of B, of A and of pairs."""
+        return [self.wrapped[f"discriminator_{name}"] for name in ("b", "a", "pair")]
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
+    def _find(self, x: Tensor, version: str) -> Finding:
         translator: Any = self.networks["translator_b"]
-        with inference(translator):
-            x = x.contiguous(memory_format=torch.channels_last)
-            (found,) = translator(x, [translator.fixed.expand(len(x), -1)])
+        found = translator.in_fixed_style(x)
         twin = found.healthy.clamp(-1, 1)
         return Finding(difference_map(x, twin), twin, found.masks[:, 0])
 

@@ -14,96 +14,44 @@ selects by, AUCp, is the project's ``selection.by``. Preset `brainomaly` is narr
 bilinearly, augments more, has higher rates, above all the critic's, and weighs identity by 3.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
 from a2bgan.models.discriminator import Discriminator, discriminator_depth
-from a2bgan.models.frozen import frozen
-from a2bgan.models.inference import inference
-from a2bgan.models.translator import Translation, Translator, Upsampling
+from a2bgan.models.translator import Translator
 from a2bgan.training import losses
-from a2bgan.training.methods.method import (
-    AdamBetas,
-    DecayFrom,
-    Facts,
-    Finding,
-    MethodConfig,
-    Moment,
-    Section,
-    StepMethod,
-    linear_decay,
-)
+from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod, frozen, linear_decay
+from a2bgan.training.methods.sections import TranslationConfig
 
 
-class TranslatorConfig(Section):
-    """Section ``method.translator``: the network G and how it learns."""
-
-    width: int = Field(ge=2, le=bounds.CHANNELS)
-    blocks: int = Field(ge=0, le=bounds.LAYERS)
-    upsampling: Upsampling
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
-
-
-class DiscriminatorConfig(Section):
-    """Section ``method.discriminator``: the network D and how it learns."""
-
-    width: int = Field(ge=2, le=bounds.CHANNELS)
-    depth: int | None = Field(ge=1, le=bounds.LAYERS, description="null follows the image size")
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
-    steps: int = Field(ge=1, le=bounds.STEPS, description="D steps for each G step")
-
-
-class BrainomalyConfig(MethodConfig):
+class BrainomalyConfig(TranslationConfig):
     """Section ``method`` for Brainomaly."""
 
     name: Literal["brainomaly"]
-    translator: TranslatorConfig
-    discriminator: DiscriminatorConfig
     gradient_penalty: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_gp")
     identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_id")
-    adam_betas: AdamBetas
-    decay_from: DecayFrom
 
 
 class Brainomaly(StepMethod):
-    """Translator G and critic D.
+    """Translator G and critic D."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = BrainomalyConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = BrainomalyConfig
+    finders = ("translator",)
+    facts = Facts(
         title="Brainomaly", paper="Siddiquee et al., WACV 2024", score="mean", uses_mixed=True
     )
 
-    def __init__(self, config: BrainomalyConfig, channels: int, size: int) -> None:
-        g, d = config.translator, config.discriminator
-        self.config = config
-        self.networks: dict[str, nn.Module] = {
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        g, d = self.config.translator, self.config.discriminator
+        return {
             "translator": Translator(channels, g.width, g.blocks, g.upsampling, "additive", "none"),
             "discriminator": Discriminator(channels, d.width, discriminator_depth(size, d.depth)),
         }
-        for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        rates = {
-            "translator": self.config.translator.learning_rate,
-            "discriminator": self.config.discriminator.learning_rate,
-        }
-        wrapped = self._set_up(fabric, rates, self.config.adam_betas)
-        self.translator: Any = wrapped["translator"]
-        self.discriminator: Any = wrapped["discriminator"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One D step and, every ``discriminator.steps``-th time, one G step.
@@ -114,7 +62,7 @@ class Brainomaly(StepMethod):
         translating = (moment.step + 1) % self.config.discriminator.steps == 0
         with torch.set_grad_enabled(translating):
             x = torch.cat([mixed, healthy]) if translating else mixed
-            twins = self.translator(x).healthy
+            twins = self.wrapped["translator"](x).healthy
         twins_a, twins_b = twins[: len(mixed)], twins[len(mixed) :]
         report = self._discriminator_step(healthy, twins_a.detach(), moment)
         return report | self._translator_step(healthy, twins_a, twins_b) if translating else report
@@ -123,30 +71,24 @@ class Brainomaly(StepMethod):
         self, healthy: Tensor, fake: Tensor, moment: Moment
     ) -> dict[str, Tensor]:
         """D learns healthy images as real and translated A as fake."""
-        out = self.discriminator(torch.cat([healthy, fake]))
+        out = self.wrapped["discriminator"](torch.cat([healthy, fake]))
         real_out, fake_out = out[: len(healthy)], out[len(healthy) :]
         adversarial = losses.discriminator_adversarial("wgan-gp", real_out, fake_out)
         penalty = self._gradient_penalty("discriminator", healthy, fake, moment)
-        self._descend("discriminator", adversarial + self.config.gradient_penalty * penalty)
+        self._descend(adversarial + self.config.gradient_penalty * penalty, "discriminator")
         return {"d_gap": -adversarial.detach(), "d_gradient_penalty": penalty.detach()}
 
     def _translator_step(
         self, healthy: Tensor, twins_a: Tensor, twins_b: Tensor
     ) -> dict[str, Tensor]:
         """G makes A look healthy and keeps B."""
-        with frozen(self.discriminator):
-            adversarial = losses.translator_adversarial("wgan-gp", self.discriminator(twins_a))
+        critic = self.wrapped["discriminator"]
+        with frozen(critic):
+            adversarial = losses.translator_adversarial("wgan-gp", critic(twins_a))
             identity = losses.identity(twins_b, healthy)
-            self._descend("translator", adversarial + self.config.identity * identity)
+            self._descend(adversarial + self.config.identity * identity, "translator")
         return {"g_adversarial": adversarial.detach(), "g_identity": identity.detach()}
 
-    @property
-    def ready(self) -> bool:
-        return bool(self.optimizers["translator"].state)
-
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        translator = self.networks["translator"]
-        with inference(translator):
-            translation: Translation = translator(x.contiguous(memory_format=torch.channels_last))
-        twin = translation.healthy
+    def _find(self, x: Tensor, version: str) -> Finding:
+        twin = self.networks["translator"](x).healthy
         return Finding(difference_map(x, twin), twin)

@@ -22,72 +22,33 @@ What differs:
 Preset `councilgan` is narrower and starts the focus loss later, in proportion, for minutes.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.data import bounds
-from a2bgan.errors import InputError
 from a2bgan.models.blend import difference_map
-from a2bgan.models.frozen import frozen
-from a2bgan.models.inference import inference
 from a2bgan.models.style_translator import (
     MultiScaleDiscriminator,
     StyledTranslation,
     StyleTranslator,
-    scale_depth,
 )
 from a2bgan.training import losses
 from a2bgan.training.methods.method import (
-    AdamBetas,
     Facts,
     Finding,
-    MethodConfig,
     Moment,
-    Section,
     StepMethod,
+    detached,
+    frozen,
     halvings,
 )
+from a2bgan.training.methods.sections import Section, StyledConfig
 
 REMEMBERED = 100
-"""Steps whose losses say how much the council's weighs beside the adversarial one."""
-
-
-class StyleTranslatorConfig(Section):
-    """Section ``method.translator``: each translator."""
-
-    width: int = Field(ge=2, le=bounds.CHANNELS)
-    blocks: int = Field(
-        ge=1, le=bounds.LAYERS, description="residual blocks of encoder and decoder, each"
-    )
-    style: int = Field(ge=1, le=bounds.UNITS, description="numbers in a style")
-    hidden: int = Field(ge=1, le=bounds.UNITS, description="width of the perceptron behind a style")
-
-
-class MultiScaleDiscriminatorConfig(Section):
-    """Section ``method.discriminator``: each discriminator."""
-
-    width: int = Field(ge=2, le=bounds.CHANNELS)
-    depth: int = Field(
-        ge=1, le=bounds.LAYERS, description="strided convolutions; fewer for small images"
-    )
-    scales: int = Field(ge=1, le=8, description="sizes that an image is looked at in")
-
-    def depth_for(self, size: int) -> int:
-        """``depth``, or as many as fit into the smallest scale of ``size`` pixels a side.
-
-        Raises InputError where that scale is a single pixel, into which none fits.
-        """
-        most = (size - 1).bit_length()
-        if self.scales > most:
-            raise InputError(
-                f"method.discriminator.scales={self.scales}: images of {size} x {size} pixels can "
-                f"be halved for {most} at most; set as many or fewer"
-            )
-        return scale_depth(size, self.depth, self.scales)
+"""Steps whose losses balance the council's against the adversarial one."""
 
 
 class CouncilGANLossConfig(Section):
@@ -104,21 +65,13 @@ class CouncilGANLossConfig(Section):
     focus_from: float = Field(ge=0, le=1, description="share of training after which it counts")
 
 
-class CouncilGANConfig(MethodConfig):
+class CouncilGANConfig(StyledConfig):
     """Section ``method`` for Council GAN."""
 
     name: Literal["councilgan"]
     members: int = Field(ge=2, le=bounds.NETWORKS)
     less_style: float = Field(ge=0, le=1, description="length of styles that are taken as real")
-    translator: StyleTranslatorConfig
-    discriminator: MultiScaleDiscriminatorConfig
     loss: CouncilGANLossConfig
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
-    adam_betas: AdamBetas
-    weight_decay: float = Field(ge=0, le=bounds.RATE)
-    halve_every: float = Field(
-        ge=1e-6, le=100, description="share of training after which rates halve"
-    )
 
 
 class LossHistory(nn.Module):
@@ -134,18 +87,10 @@ class LossHistory(nn.Module):
 
 
 class CouncilGAN(StepMethod):
-    """Members, each a translator with a discriminator and a council discriminator.
+    """Members, each a translator with a discriminator and a council discriminator."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels.
-
-    Raises InputError if the discriminators have more scales than that size.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = CouncilGANConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = CouncilGANConfig
+    facts = Facts(
         title="Council GAN",
         paper="Nizan and Tal, CVPR 2020",
         score="mean",
@@ -153,35 +98,25 @@ class CouncilGAN(StepMethod):
         tasks=("translation",),
     )
 
-    def __init__(self, config: CouncilGANConfig, channels: int, size: int) -> None:
-        g, d = config.translator, config.discriminator
-        self.config = config
-        self.members = range(config.members)
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        g, d = self.config.translator, self.config.discriminator
+        self.members = range(self.config.members)
         depth = d.depth_for(size)
-        self.networks: dict[str, nn.Module] = {}
+        networks: dict[str, nn.Module] = {}
         for i in self.members:
             translator = StyleTranslator(
                 channels, g.width, g.blocks, g.style, g.hidden, "council", "zeros"
             )
             translator.own_style.requires_grad_(False)  # styles are always given
-            self.networks[f"translator_{i}"] = translator
-            self.networks[f"discriminator_{i}"] = MultiScaleDiscriminator(
+            networks[f"translator_{i}"] = translator
+            networks[f"discriminator_{i}"] = MultiScaleDiscriminator(
                 channels, d.width, depth, d.scales, "zeros"
             )
-            self.networks[f"discriminator_council_{i}"] = MultiScaleDiscriminator(
+            networks[f"discriminator_council_{i}"] = MultiScaleDiscriminator(
                 2 * channels, d.width, depth, d.scales, "zeros", council=True
             )
-        self.history = LossHistory(config.members)
-        self.networks["history"] = self.history
-        for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        c = self.config
-        names = [name for name in self.networks if name != "history"]
-        rates = dict.fromkeys(names, c.learning_rate)
-        self.wrapped = self._set_up(fabric, rates, c.adam_betas, c.weight_decay)
+        self.history = LossHistory(self.config.members)
+        return networks | {"history": self.history}
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """A step of every discriminator, then one of every translator."""
@@ -195,28 +130,27 @@ class CouncilGAN(StepMethod):
         found: list[list[StyledTranslation]] = [
             self.wrapped[f"translator_{i}"](mixed, styles) for i in self.members
         ]
-        shown = [translations[0].healthy for translations in found]
+        fakes = [translations[0].healthy.detach() for translations in found]
         reports = []
         for i in self.members:
-            report = self._discriminator_step(i, healthy, shown[i].detach())
+            report = self._discriminator_step(i, healthy, fakes[i])
             if in_council:
                 others = [found[j][1].healthy.detach() for j in self.members if j != i]
-                report |= self._council_step(i, mixed, shown[i].detach(), others)
+                report |= self._council_step(i, mixed, fakes[i], others)
             reports.append(report)
         for i in self.members:
             reports[i] |= self._translator_step(
                 i, mixed, found[i][0], in_council, in_focus, moment.step
             )
-        names = reports[0]
-        return {name: torch.stack([r[name] for r in reports]).mean() for name in names}
+        return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
 
     def _discriminator_step(self, i: int, healthy: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """A member's discriminator learns B as real and the member's translations as fake."""
         name = f"discriminator_{i}"
-        loss = losses.least_squares(self.wrapped[name](healthy), 1) + losses.least_squares(
-            self.wrapped[name](fake), 0
-        )
-        self._descend(name, self.config.loss.adversarial * loss)
+        discriminator = self.wrapped[name]
+        real_loss = losses.least_squares(discriminator(healthy), 1)
+        loss = real_loss + losses.least_squares(discriminator(fake), 0)
+        self._descend(self.config.loss.adversarial * loss, name)
         return {"d_adversarial": loss.detach()}
 
     def _council_step(
@@ -224,11 +158,11 @@ class CouncilGAN(StepMethod):
     ) -> dict[str, Tensor]:
         """A member's council discriminator learns to tell it from the others, beside the input."""
         name = f"discriminator_council_{i}"
-        judged = self.wrapped[name](_beside(torch.cat([own, *others]), mixed))
-        fake = [scale[: len(own)] for scale in judged]
-        real = [scale[len(own) :] for scale in judged]
+        outputs = self.wrapped[name](_beside(torch.cat([own, *others]), mixed))
+        fake = [scale[: len(own)] for scale in outputs]
+        real = [scale[len(own) :] for scale in outputs]
         loss = losses.least_squares(real, 1) + losses.least_squares(fake, 0)
-        self._descend(name, self.config.loss.council * loss)
+        self._descend(self.config.loss.council * loss, name)
         return {"d_council": loss.detach()}
 
     def _translator_step(
@@ -247,16 +181,16 @@ class CouncilGAN(StepMethod):
             terms = {"adversarial": losses.least_squares(alone(found.healthy), 1)}
             total = w.adversarial * terms["adversarial"]
             place = step % REMEMBERED
-            self.history.adversarial[i, place] = self._everywhere(terms["adversarial"])
+            self.history.adversarial[i, place] = self._over_processes(terms["adversarial"])
             if in_council:
                 pair = _beside(found.healthy, mixed)
                 terms["council"] = losses.least_squares(council(pair), 1)
-                self.history.council[i, place] = self._everywhere(terms["council"])
+                self.history.council[i, place] = self._over_processes(terms["council"])
                 match = self.history.adversarial[i].mean() / self.history.council[i].mean()
                 total = total + w.council * match * terms["council"]
             if in_focus:
                 terms["focus_size"] = found.masks.mean().square()
-                terms["focus_indecision"] = losses.mask_indecision(found.masks)
+                terms["focus_indecision"] = losses.focus_indecision(found.masks)
                 terms["focus_variation"] = losses.total_variation(found.masks)
                 total = (
                     total
@@ -264,12 +198,11 @@ class CouncilGAN(StepMethod):
                     + w.focus_indecision * terms["focus_indecision"]
                     + w.focus_variation * terms["focus_variation"]
                 )
-            self._descend(f"translator_{i}", total)
-        report = {f"g_{name}": term.detach() for name, term in terms.items()}
-        return report | {"mask_mean": found.masks.detach().mean()}
+            self._descend(total, f"translator_{i}")
+        return detached(terms, "g_") | {"mask_mean": found.masks.detach().mean()}
 
-    def _everywhere(self, loss: Tensor) -> Tensor:
-        """A loss (), detached, averaged over all processes: they must weigh the council alike."""
+    def _over_processes(self, loss: Tensor) -> Tensor:
+        """Mean of a loss () over all processes, detached: they must weigh the council alike."""
         averaged: Any = self.fabric.all_reduce(loss.detach())
         return averaged  # type: ignore[no-any-return]
 
@@ -277,12 +210,9 @@ class CouncilGAN(StepMethod):
     def versions(self) -> tuple[str, ...]:
         return tuple(f"member-{i}" for i in self.members)
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        number = (version or self.versions[0]).removeprefix("member-")
-        translator: Any = self.networks[f"translator_{number}"]
-        with inference(translator):
-            x = x.contiguous(memory_format=torch.channels_last)
-            (found,) = translator(x, [translator.fixed.expand(len(x), -1)])
+    def _find(self, x: Tensor, version: str) -> Finding:
+        translator: Any = self.networks[f"translator_{version.removeprefix('member-')}"]
+        found = translator.in_fixed_style(x)
         twin = found.healthy.clamp(-1, 1)
         return Finding(difference_map(x, twin), twin, 1 - (1 - found.masks).prod(dim=1))
 

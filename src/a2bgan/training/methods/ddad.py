@@ -13,20 +13,17 @@ same number of steps; discrepancies are divided by 2 to be fractions of the inte
 here: the variants AE-U and MemAE and the self-supervised refinement of DDAD-ASR.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2bgan.data import bounds
-from a2bgan.models.autoencoder import Autoencoder
+from a2bgan.models.autoencoder import Autoencoder, Ensemble
 from a2bgan.models.blend import difference_map
-from a2bgan.models.ensemble import Ensemble
-from a2bgan.models.inference import inference
-from a2bgan.training.methods.autoencoder import BottleneckConfig
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod
+from a2bgan.training.methods.sections import BottleneckConfig
 
 MODULES = ("normative", "unknown")
 
@@ -55,16 +52,11 @@ class DDADConfig(BottleneckConfig):
 
 
 class DDAD(StepMethod):
-    """Two ensembles of autoencoders, the normative and the unknown module.
+    """Two ensembles of autoencoders, the normative and the unknown module."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels, a multiple of two to the number of widths.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = DDADConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = DDADConfig
+    memory_format = torch.contiguous_format
+    facts = Facts(
         title="DDAD",
         paper="Cai et al., MICCAI 2022",
         score="mean",
@@ -73,32 +65,23 @@ class DDAD(StepMethod):
         makes_twin=False,
     )
 
-    def __init__(self, config: DDADConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.networks = {
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        c = self.config
+        return {
             module: Ensemble(
-                Autoencoder(channels, size, config.widths, config.hidden, config.latent)
-                for _ in range(config.members)
+                Autoencoder(channels, size, c.widths, c.hidden, c.latent) for _ in range(c.members)
             )
             for module in MODULES
         }
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        rates = dict.fromkeys(MODULES, self.config.learning_rate)
-        self.modules: dict[str, Any] = self._set_up(fabric, rates, self.config.adam_betas)
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step of every autoencoder, of the unknown module on half of each batch."""
         half = len(healthy) // 2
-        batches = {
-            "normative": healthy,
-            "unknown": torch.cat([healthy[half:], mixed[:half]]),
-        }
+        batches = {"normative": healthy, "unknown": torch.cat([healthy[half:], mixed[:half]])}
         report = {}
         for module, batch in batches.items():
-            error = (self.modules[module](batch) - batch).square().flatten(1).mean(1)
-            self._descend(module, error.sum())
+            error = (self.wrapped[module](batch) - batch).square().flatten(1).mean(1)
+            self._descend(error.sum(), module)
             report[f"{module}_error"] = error.detach().mean()
         return report
 
@@ -107,9 +90,8 @@ class DDAD(StepMethod):
         """Ensemble means differ by less than a lesion does from healthy tissue."""
         return 0.1
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        with inference(*self.networks.values()):
-            normative, unknown = (self.networks[module](x) for module in MODULES)
+    def _find(self, x: Tensor, version: str) -> Finding:
+        normative, unknown = (self.networks[module](x) for module in MODULES)
         return Finding(
             inter_discrepancy(normative, unknown), scores={"intra": intra_discrepancy(normative)}
         )

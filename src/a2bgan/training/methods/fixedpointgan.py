@@ -10,16 +10,14 @@ What differs is what differs from StarGAN. Preset `fixedpointgan` differs from t
 `stargan` does.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from a2bgan.data import bounds
-from a2bgan.models.translator import Intermediate
-from a2bgan.training.methods.brainomaly import DiscriminatorConfig, TranslatorConfig
-from a2bgan.training.methods.method import AdamBetas, DecayFrom, Facts, MethodConfig
-from a2bgan.training.methods.stargan import StarGAN, StarGANLossConfig
+from a2bgan.training.methods.method import Facts
+from a2bgan.training.methods.stargan import StarGAN, StarGANConfig, StarGANLossConfig
 
 
 class FixedPointGANLossConfig(StarGANLossConfig):
@@ -28,23 +26,19 @@ class FixedPointGANLossConfig(StarGANLossConfig):
     identity: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_id")
 
 
-class FixedPointGANConfig(MethodConfig):
+class FixedPointGANConfig(StarGANConfig):
     """Section ``method`` for Fixed-Point GAN."""
 
-    name: Literal["fixedpointgan"]
-    translator: TranslatorConfig
-    discriminator: DiscriminatorConfig
+    name: Literal["fixedpointgan"]  # type: ignore[assignment]
     loss: FixedPointGANLossConfig
-    adam_betas: AdamBetas
-    decay_from: DecayFrom
 
 
 class FixedPointGAN(StarGAN):
-    """StarGAN's networks, with an additive translator; arguments as there."""
+    """StarGAN's networks, with an additive translator."""
 
-    Config: ClassVar[type[MethodConfig]] = FixedPointGANConfig
-    intermediate: ClassVar[Intermediate] = "additive"
-    facts: ClassVar[Facts] = Facts(
+    Config = FixedPointGANConfig
+    intermediate = "additive"
+    facts = Facts(
         title="Fixed-Point GAN",
         paper="Rahman Siddiquee et al., ICCV 2019",
         score="mean",
@@ -56,7 +50,7 @@ class FixedPointGAN(StarGAN):
         self, x: Tensor, own: Tensor, wanted: Tensor, fake: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         across = self._terms(x, own, wanted, fake)
-        kept = self.translator(x, own)
+        kept = self.wrapped["translator"](x, own)
         same = self._terms(x, own, own, kept)
         identity = (x - kept).abs().mean()
         total = self._weighted(across) + self._weighted(same)

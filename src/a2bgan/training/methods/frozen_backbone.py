@@ -1,23 +1,27 @@
-"""What methods share that look once at a frozen backbone's features of healthy images."""
+"""Base of methods that look once at a frozen backbone's features of healthy images.
+
+Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
+papers: 256, central 224); grey ones are repeated to three channels. Sigma counts in pixels of that
+size; the map is then resized to the image's. ``random_features`` does without pretrained weights,
+for tests and measurements of memory; all results are marked.
+"""
 
 from abc import abstractmethod
 from contextlib import nullcontext
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from a2bgan.data import bounds
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.coreset import Reservoir
 from a2bgan.models.fitted import Fitted
+from a2bgan.models.map_filters import gaussian_smooth
 from a2bgan.models.pretrained import load_pretrained
-from a2bgan.models.smoothing import gaussian_smooth
-from a2bgan.training.methods.method import Finding, MethodConfig, PassMethod
+from a2bgan.training.methods.method import Finding, PassMethod
+from a2bgan.training.methods.sections import BackboneConfig
 
 SMOOTHING = 4.0
 """Sigma of the Gaussian that smooths maps, in pixels of the backbone's input (both papers)."""
@@ -28,28 +32,17 @@ BRIGHTEST = 3.0
 Distances are never near 0: with less, the colours would hide healthy images too.
 """
 
-SHOWN = 16
-"""So many healthy images, drawn from all, say how high healthy maps are."""
+SAMPLE = 16
+"""Healthy images, drawn from all, that ``map_scale`` is measured on."""
 
 LEAST_SCALE = 1e-3
-"""Of pictures, which divide by it: where healthy images are all alike, their maps are 0."""
+"""Lower bound of ``map_scale``: where healthy images are all alike, their maps are 0."""
 
 
-class FrozenBackboneConfig(MethodConfig):
-    """The part of section ``method`` that is about the backbone."""
+class FrozenBackboneConfig(BackboneConfig):
+    """Section ``method`` of these methods."""
 
-    backbone: str = Field(
-        description="a timm model with features at strides 4, 8 and 16, or a vision transformer"
-    )
-    backbone_weights: Path | None = Field(
-        description="file of its pretrained weights; null takes those that are on this machine"
-    )
     random_features: bool = Field(description="do without pretrained weights; results are marked")
-    input_size: int | None = Field(
-        ge=32,
-        le=bounds.SIDE,
-        description="side that images are resized to for the backbone; null keeps data.size",
-    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -66,27 +59,23 @@ class FrozenBackboneMethod(PassMethod):
 
     strides: ClassVar[tuple[int, ...]]
 
-    def __init__(self, config: FrozenBackboneConfig, memory: Fitted, size: int) -> None:
+    def __init__(self, config: FrozenBackboneConfig, channels: int, size: int) -> None:
         self.backbone = Backbone(config.backbone, self.strides, config.input_size or size)
-        self._weights = config.backbone_weights
-        self._random = config.random_features
-        self._memory = memory
-        self._shown = Reservoir(SHOWN, seed=0)
-        self.networks = {"backbone": self.backbone, "memory": memory}
-        self.optimizers = {}
+        super().__init__(config, channels, size)
+        self._sample = Reservoir(SAMPLE, seed=0)
 
     def require(self) -> None:
-        if not self._random:
-            load_pretrained(self.backbone, self._weights)
-
-    def prepare(self, fabric: Fabric) -> None:
-        self.require()
-        for network in self.networks.values():
-            network.to(fabric.device)
+        if not self.config.random_features:
+            load_pretrained(self.backbone, self.config.backbone_weights)
 
     @property
     def note(self) -> str | None:
-        return "random features" if self._random else None
+        return "random features" if self.config.random_features else None
+
+    @property
+    def _memory(self) -> Fitted:
+        network: Any = self.networks["memory"]
+        return network  # type: ignore[no-any-return]
 
     @property
     def map_scale(self) -> float:
@@ -96,25 +85,25 @@ class FrozenBackboneMethod(PassMethod):
     def absorb(self, healthy: Tensor) -> None:
         self._learn(healthy)
         self._image_shape = healthy.shape[1:]
-        self._shown.add(healthy.flatten(1))
+        self._sample.add(healthy.flatten(1))
 
     def finish(self) -> None:
         self._close()
-        shown = self._shown.points.view(-1, *self._image_shape).to(self.device)
+        sample = self._sample.points.view(-1, *self._image_shape).to(self.device)
         # Moved by half a step of the features' grid: the memory may hold the images as they are.
-        step = max(1, self.backbone.strides[0] * shown.shape[-1] // self.backbone.input_size // 2)
-        maps = self.find(moved(shown, step)).anomaly_map
+        step = max(1, self.backbone.strides[0] * sample.shape[-1] // self.backbone.input_size // 2)
+        maps = self.find(moved(sample, step)).anomaly_map
         assert maps is not None
         self._memory.map_scale.copy_(BRIGHTEST * maps.max()).clamp_(min=LEAST_SCALE)
-        self._shown = Reservoir(SHOWN, seed=0)
+        self._sample = Reservoir(SAMPLE, seed=0)
 
-    @torch.no_grad()
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
+    def _find(self, x: Tensor, version: str) -> Finding:
         features, kind = self.backbone(x), x.device.type
         # Under autocast (`detect` with ``half``) only convolutions: distances need their digits.
-        halved = torch.is_autocast_enabled(kind)  # else nothing, which exports need not know of
+        halved = torch.is_autocast_enabled(kind)  # exports need not know of it elsewhere
         with torch.autocast(kind, enabled=False) if halved else nullcontext():
-            return self._compare(features, x.shape[-1])
+            maps, scores = self._compare(features)
+            return Finding(_resized(maps, x.shape[-1]), scores=scores)
 
     @abstractmethod
     def _learn(self, healthy: Tensor) -> None:
@@ -125,8 +114,8 @@ class FrozenBackboneMethod(PassMethod):
         """Learn what takes all images."""
 
     @abstractmethod
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
-        """What is not healthy in images, from the backbone's stages; maps are (N, side, side)."""
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Maps (N, S, S) of the backbone's input, and image scores, from the backbone's stages."""
 
     def _smooth(self, distances: Tensor) -> Tensor:
         """Distances (N, h, w) on the features' grid to smooth maps (N, S, S) of the input."""
@@ -142,7 +131,7 @@ def moved(images: Tensor, step: int) -> Tensor:
     return padded[..., :height, :width]
 
 
-def resized(maps: Tensor, side: int) -> Tensor:
+def _resized(maps: Tensor, side: int) -> Tensor:
     """Maps (N, S, S) at an image's size, (N, side, side)."""
     if maps.shape[-1] == side:
         return maps

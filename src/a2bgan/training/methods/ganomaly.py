@@ -16,33 +16,18 @@ What differs:
 - Batches and augmentation are the project's; the length is in steps, not in epochs.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal, NamedTuple
 
-import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
-from a2bgan.models.encoder_decoder_encoder import (
-    EncoderDecoderEncoder,
-    FeatureDiscriminator,
-    Reconstruction,
-)
-from a2bgan.models.frozen import frozen
-from a2bgan.models.inference import inference
+from a2bgan.models.dcgan import Decoder, Encoder, initialise_normal
 from a2bgan.training import losses
-from a2bgan.training.methods.method import (
-    AdamBetas,
-    Facts,
-    Finding,
-    MethodConfig,
-    Moment,
-    Section,
-    StepMethod,
-)
+from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod, detached, frozen
+from a2bgan.training.methods.sections import AdamBetas, MethodConfig, Section
 
 
 class GANomalyLossConfig(Section):
@@ -66,69 +51,93 @@ class GANomalyConfig(MethodConfig):
     adam_betas: AdamBetas
 
 
+class Reconstruction(NamedTuple):
+    """Output of the generator for a batch.
+
+    image: (N, C, S, S) in [-1, 1], G(x). latent, image_latent: (N, latent), the bottleneck of x
+    and what the second encoder makes of G(x).
+    """
+
+    image: Tensor
+    latent: Tensor
+    image_latent: Tensor
+
+
+class EncoderDecoderEncoder(nn.Module):
+    """G_E, G_D and E of the paper; the two encoders share their shape, not their weights."""
+
+    def __init__(self, channels: int, width: int, size: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, width, size, latent)
+        self.decoder = Decoder(channels, width, size, latent)
+        self.second_encoder = Encoder(channels, width, size, latent)
+        initialise_normal(self, 0.02, 0.02)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """(N, C, S, S) in [-1, 1]."""
+        latent = self.encoder(x)
+        image = self.decoder(latent)
+        return Reconstruction(image, latent, self.second_encoder(image))
+
+
+class FeatureDiscriminator(nn.Module):
+    """DCGAN's discriminator, which also shows its last features."""
+
+    def __init__(self, channels: int, width: int, size: int) -> None:
+        super().__init__()
+        self.body = Encoder(channels, width, size, latent=1)
+        initialise_normal(self, 0.02, 0.02)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, S, S) to logits (N,), high for real, and the features (N, W, 4, 4) under them."""
+        features = self.body.features(x)
+        return self.body.head(features).flatten(), features
+
+
 class GANomaly(StepMethod):
     """Encoder-decoder-encoder G and a discriminator D whose features G matches.
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels, a power of two from 32 up; InputError otherwise.
+    Images must have a side that is a power of two, 32 or more.
     """
 
-    Config: ClassVar[type[MethodConfig]] = GANomalyConfig
-    facts: ClassVar[Facts] = Facts(
-        title="GANomaly",
-        paper="Akcay et al., ACCV 2018",
-        score="latent",
-        own_scores=("latent",),
+    Config = GANomalyConfig
+    facts = Facts(
+        title="GANomaly", paper="Akcay et al., ACCV 2018", score="latent", own_scores=("latent",)
     )
 
-    def __init__(self, config: GANomalyConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.generator: nn.Module = EncoderDecoderEncoder(
-            channels, config.width, size, config.latent
-        )
-        self.discriminator: nn.Module = FeatureDiscriminator(channels, config.width, size)
-        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
-        for network in self.networks.values():
-            network.to(memory_format=torch.channels_last)
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        rates = dict.fromkeys(self.networks, self.config.learning_rate)
-        wrapped = self._set_up(fabric, rates, self.config.adam_betas)
-        self.generator, self.discriminator = wrapped["generator"], wrapped["discriminator"]
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        c = self.config
+        return {
+            "generator": EncoderDecoderEncoder(channels, c.width, size, c.latent),
+            "discriminator": FeatureDiscriminator(channels, c.width, size),
+        }
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step of G, then one of D, on B alone; both see the same reconstructions."""
-        w = self.config.loss
-        found: Reconstruction = self.generator(healthy)
-        real_logit, real_features = self.discriminator(healthy)
+        w, discriminator = self.config.loss, self.wrapped["discriminator"]
+        made: Reconstruction = self.wrapped["generator"](healthy)
+        real_logit, real_features = discriminator(healthy)
 
-        with frozen(self.discriminator):
-            _, features = self.discriminator(found.image)
+        with frozen(discriminator):
+            _, features = discriminator(made.image)
         terms = {
             "adversarial": F.mse_loss(features, real_features.detach()),
-            "contextual": F.l1_loss(found.image, healthy),
-            "encoder": F.mse_loss(found.image_latent, found.latent),
+            "contextual": F.l1_loss(made.image, healthy),
+            "encoder": F.mse_loss(made.image_latent, made.latent),
         }
-        self._descend(
-            "generator",
+        total = (
             w.adversarial * terms["adversarial"]
             + w.contextual * terms["contextual"]
-            + w.encoder * terms["encoder"],
+            + w.encoder * terms["encoder"]
         )
+        self._descend(total, "generator")
 
-        fake_logit, _ = self.discriminator(found.image.detach())
+        fake_logit, _ = discriminator(made.image.detach())
         d_loss = losses.discriminator_adversarial("logistic", real_logit, fake_logit) / 2
-        self._descend("discriminator", d_loss)
-        return {f"g_{name}": term.detach() for name, term in terms.items()} | {
-            "d_adversarial": d_loss.detach()
-        }
+        self._descend(d_loss, "discriminator")
+        return detached(terms, "g_") | {"d_adversarial": d_loss.detach()}
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        network = self.networks["generator"]
-        with inference(network):
-            image, latent, image_latent = network(x.contiguous(memory_format=torch.channels_last))
-        scores = {"latent": (latent - image_latent).abs().sum(dim=1)}
-        return Finding(difference_map(x, image), image, scores=scores)
+    def _find(self, x: Tensor, version: str) -> Finding:
+        made: Reconstruction = self.networks["generator"](x)
+        scores = {"latent": (made.latent - made.image_latent).abs().sum(dim=1)}
+        return Finding(difference_map(x, made.image), made.image, scores=scores)

@@ -2,30 +2,36 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
+from a2bgan.models.evidence import Evidence
+from a2bgan.models.inference import inference
 from a2bgan.training import losses
+from a2bgan.training.methods.sections import MethodConfig
 from a2bgan.training.training_sets import TrainingSets
 
 Task = Literal["detection", "translation"]
 
+EVIDENCE = "evidence"
+"""Name of the network, in methods that have one, that separates A from B by frozen features."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a user asks before choosing a method.
+    """Facts by which a user chooses a method.
 
     title: as it is written in print; paper: authors, where and when.
     score: the paper's score, one of ``own_scores`` or of `a2bgan.detection.scores.SCORES`.
     own_scores: image scores that do not come from a map.
     uses_mixed: learns from the mixed set (A) too, not from the healthy one (B) alone.
-    makes_map: says where. makes_twin: shows what the image would look like if it were healthy; the
+    makes_map: shows where. makes_twin: shows what the image would look like if it were healthy; the
         map is then the difference, in [0, 1], or a share of it.
     pretrained: its backbone wants weights trained on other images.
     tasks: what its paper made it for. Translators find anomalies too, if they are asked by name.
@@ -64,7 +70,7 @@ class WhenAsked(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a method finds in a batch of n images, on their device.
+    """Anomalies in a batch of n images, on their device.
 
     anomaly_map: (n, H, W), 0 or more, higher where less healthy; None from methods without maps.
     twin: (n, C, H, W) in [-1, 1], the healthy twin: a translation or a reconstruction, or None.
@@ -81,7 +87,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where training stands at one step.
+    """One step of training: its number, its time and its random numbers.
 
     step: steps done before this one.
     fraction: of the whole training that is over, in [0, 1]; schedules follow it.
@@ -97,27 +103,6 @@ class Moment:
         return torch.randn(shape, generator=self.generator, device=like.device, dtype=like.dtype)
 
 
-class Section(BaseModel):
-    """A part of a configuration; unknown settings are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MethodConfig(Section):
-    """Section ``method`` of a configuration; each method adds its own."""
-
-    name: str
-
-
-_AdamBeta = Annotated[float, Field(ge=0, lt=1)]
-AdamBetas = tuple[_AdamBeta, _AdamBeta]
-
-DecayFrom = Annotated[
-    float,
-    Field(ge=0, le=1, description="share of training after which rates fall linearly to zero"),
-]
-
-
 def linear_decay(fraction: float, start: float) -> float:
     """Factor of learning rates: 1 until a share ``start`` of training is over, then falling to 0.
 
@@ -131,51 +116,86 @@ def halvings(fraction: float, every: float) -> float:
     return 0.5 ** int(fraction / every)
 
 
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Compute no gradients of these networks' weights inside the block; they pass gradients on."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def detached(terms: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Losses to report, without their graphs."""
+    return {f"{prefix}{name}": term.detach() for name, term in terms.items()}
+
+
 class Method(ABC):
     """A way to learn what healthy looks like: a `StepMethod`, a `PassMethod` or a `FitMethod`.
 
     A new method is one file with a subclass, its pydantic configuration (with a literal ``name``),
     one line in the registry and a preset.
+
+    Args:
+        config: section ``method`` of the configuration, a ``Config``.
+        channels: of the images, 1 or 3.
+        size: side of the images in pixels.
+
+    Attributes:
+        memory_format: of images that are looked at and of networks that learn.
+        networks: everything with weights, by the name it has in a checkpoint.
+        optimizers: by the names of the networks they change; empty until `prepare` was called.
+
+    Raises InputError if the method cannot take that size.
     """
 
     Config: ClassVar[type[MethodConfig]]
     facts: ClassVar[Facts]
-    networks: dict[str, nn.Module]
-    """Everything with weights, by the name it has in a checkpoint."""
-    optimizers: dict[str, torch.optim.Optimizer]
-    """Empty until `prepare` was called; by the names of the networks they change."""
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+
+    def __init__(self, config: Any, channels: int, size: int) -> None:
+        self.config = config
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.networks = self._build(channels, size)
 
     @abstractmethod
-    def __init__(self, config: Any, channels: int, size: int) -> None:
-        """Fresh networks for images of 1 or 3 channels and ``size`` pixels a side.
-
-        Raises InputError if the method cannot take that size.
-        """
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        """Fresh networks by name."""
 
     def require(self) -> None:  # noqa: B027 (most need nothing)
         """Raises InputError if something `prepare` needs (pretrained weights) is not there."""
 
-    @abstractmethod
     def prepare(self, fabric: Fabric) -> None:
-        """Put the networks on the device and make the optimisers; called once before training.
+        """Put the networks on the device, ready to learn; called once before training.
 
         Raises InputError if something it needs (pretrained weights) is not there.
         """
+        self.require()
+        for network in self.networks.values():
+            network.to(fabric.device)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The network `EVIDENCE`; None from methods without one."""
+        network: Any = self.networks.get(EVIDENCE)
+        return network  # type: ignore[no-any-return]
 
     @property
     def learned(self) -> str | None:
-        """What training found out about the sets, in a sentence for the user, or None."""
-        return None
+        """Sentence for the user about how far training could separate the sets, or None."""
+        return None if self.evidence is None else self.evidence.summary
 
     @property
     def default_score(self) -> str:
-        """The image score where nothing was selected: the paper's, unless overridden. It may depend
-        on the weights."""
+        """Image score where nothing was selected: the paper's, unless overridden."""
         return self.facts.score
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are, and where images are to be."""
+        """Device of the networks, on which images must be."""
         return next(next(iter(self.networks.values())).parameters()).device
 
     @property
@@ -184,14 +204,13 @@ class Method(ABC):
         return True
 
     @property
-    def told_apart_by_chance(self) -> bool:
-        """Whether the method found that it tells A from B of patients that it was not fitted to no
-        better than by chance."""
-        return False
+    def no_better_than_chance(self) -> bool:
+        """Whether A and B were separated no better than by chance, on left-out patients."""
+        return self.evidence is not None and self.evidence.no_better_than_chance
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
-        """What scales losses so that gradients fit into float16; None in any other precision."""
+        """Scales losses so that gradients fit into float16; None in any other precision."""
         return None
 
     @property
@@ -206,16 +225,22 @@ class Method(ABC):
 
     @property
     def note(self) -> str | None:
-        """What must be known beside every result, such as features that are not the paper's."""
+        """Caveat of every result, such as features that are not the paper's."""
         return None
 
-    @abstractmethod
     def find(self, x: Tensor, version: str | None = None) -> Finding:
-        """What is not healthy in images (N, C, H, W) in [-1, 1], without gradients.
+        """Anomalies in images (N, C, H, W) in [-1, 1], without gradients.
 
-        ``version`` is one of `versions`, by default the first. Every image is judged by itself:
-        the others of the batch make no difference.
+        ``version`` is one of `versions`, by default the first. Networks are in evaluation mode, so
+        that an image's finding does not depend on the others of its batch.
         """
+        with inference(*self.networks.values()):
+            x = x.contiguous(memory_format=self.memory_format)
+            return self._find(x, version or self.versions[0])
+
+    @abstractmethod
+    def _find(self, x: Tensor, version: str) -> Finding:
+        """`find` inside `inference`."""
 
     def diagnose(self, averages: Mapping[str, float]) -> str | None:
         """A warning in words, with what to try, if these recent averages look sick."""
@@ -223,11 +248,51 @@ class Method(ABC):
 
 
 class StepMethod(Method):
-    """A method that learns by steps on random batches of B and A."""
+    """A method that learns by steps on random batches of B and A.
+
+    Attributes:
+        wrapped: the networks as `step` is to call them, by name, from `prepare` on; precision and
+            gradients across processes are then taken care of. Only ``forward`` may be called.
+        backend: of torch.compile, for the networks that learn, or None; read by `prepare`.
+        finders: networks that must have taken a step before anything can be found.
+    """
 
     backend: str | None = None
-    """Of torch.compile, for the networks that learn; None: they are not compiled. It counts when
-    `prepare` is called."""
+    finders: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Any, channels: int, size: int) -> None:
+        super().__init__(config, channels, size)
+        for network in self.networks.values():
+            network.to(memory_format=self.memory_format)
+        self.wrapped: dict[str, Any] = dict(self.networks)
+
+    def prepare(self, fabric: Fabric) -> None:
+        super().prepare(fabric)
+        self.fabric = fabric
+        for name, network in self.networks.items():
+            if any(p.requires_grad for p in network.parameters()):
+                # Fabric compiles again what it has wrapped.
+                compiled: Any = (
+                    torch.compile(network, dynamic=False, backend=self.backend)
+                    if self.backend is not None
+                    else network
+                )
+                optimizer = self._optimizer(name, network)
+                self.wrapped[name], self.optimizers[name] = fabric.setup(compiled, optimizer)
+        self.rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+
+    def _optimizer(self, name: str, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam, at the learning rate of the section named like the network, or of the method's."""
+        c = self.config
+        rate = getattr(c, name, c).learning_rate
+        decay = getattr(c, "weight_decay", 0.0)
+        return torch.optim.Adam(
+            network.parameters(), rate, c.adam_betas, weight_decay=decay, fused=True
+        )
+
+    @property
+    def ready(self) -> bool:
+        return all(self.optimizers[name].state for name in self.finders)
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
@@ -243,91 +308,48 @@ class StepMethod(Method):
 
     @abstractmethod
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
-        """One training step on images of B and of A, each (batches_per_step N, C, H, W) in [-1, 1].
+        """One training step on images of B and of A, each (N, C, H, W) in [-1, 1].
 
         Returns what is worth plotting: detached scalars by name.
         """
 
-    def _set_up(
-        self,
-        fabric: Fabric,
-        rates: Mapping[str, float],
-        betas: tuple[float, float],
-        weight_decay: float = 0.0,
-    ) -> dict[str, Any]:
-        """Give each network named in ``rates`` an Adam; put the others on the device, frozen.
-
-        Returns the networks as `step` is to call them, by name: precision and gradients across
-        processes are then taken care of. Only their ``forward`` may be called.
-        """
-        self.fabric = fabric
-        self.rates = dict(rates)
-        self.optimizers = {}
-        wrapped: dict[str, Any] = {}
-        for name, network in self.networks.items():
-            if name in rates:
-                adam = torch.optim.Adam(
-                    network.parameters(), rates[name], betas, weight_decay=weight_decay, fused=True
-                )
-                wrapped[name], self.optimizers[name] = fabric.setup(self._compiled(network), adam)
-            else:
-                network.to(fabric.device).requires_grad_(False)
-        return wrapped
-
     def _gradient_penalty(
         self,
-        judge: str,
+        name: str,
         real: Tensor,
         fake: Tensor,
         moment: Moment,
         value: Callable[[Any], Tensor] = lambda out: out,
     ) -> Tensor:
-        """Equation 4 at random places between real and fake images (N, C, H, W).
+        """Equation 4 for a critic at random places between real and fake images (N, C, H, W).
 
         ``value`` takes the critic's value from what the network gives. Not as Fabric wraps it: in
         mixed precision that lets no gradient out of a step, and norms want float32.
         """
         mix = torch.rand(len(real), 1, 1, 1, generator=moment.generator, device=real.device)
-        network = self.networks[judge]
+        network = self.networks[name]
         return losses.gradient_penalty(lambda x: value(network(x)), real, fake, mix)
 
-    def _compiled(self, network: nn.Module) -> Any:
-        """A network to set up with Fabric, which compiles again what it has wrapped."""
-        if self.backend is None:
-            return network
-        return torch.compile(network, dynamic=False, backend=self.backend)
-
-    def _set_rates(self, rates: Mapping[str, float]) -> None:
-        """Change the learning rates of networks, by name."""
-        for name, rate in rates.items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate
-
     def _scale_rates(self, factor: float) -> None:
-        """Set all learning rates to a multiple of what `_set_up` was given."""
-        self._set_rates({name: rate * factor for name, rate in self.rates.items()})
+        """Set all learning rates to a multiple of what they were at the start."""
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates[name] * factor
 
-    def _descend(self, name: str, loss: Tensor, *others: str) -> None:
-        """One step of the optimiser of a network, and of others', against a loss."""
-        optimizers = [self.optimizers[each] for each in (name, *others)]
-        for optimizer in optimizers:
-            optimizer.zero_grad()
+    def _descend(self, loss: Tensor, *names: str) -> None:
+        """One step of the optimisers of some networks against a loss."""
+        for name in names:
+            self.optimizers[name].zero_grad()
         self.fabric.backward(loss)
-        self._step_together(name, *others)
-
-    def _step_together(self, *names: str) -> None:
-        """A step of the optimisers of networks whose gradients come from one backward pass.
-
-        Fabric's own steps each end with another scale of losses (in precision 16-mixed), by which
-        the next optimiser's gradients would be divided, though they were made with the old one.
-        """
         scaler = self.scaler
         for name in names:
             optimizer: Any = self.optimizers[name]
             if scaler is None:
                 optimizer.step()
             else:
-                scaler.step(optimizer.optimizer)  # as Fabric does, but for the new scale
+                # Not Fabric's own step: it ends with another scale of losses, by which the next
+                # optimiser's gradients would be divided, though they were made with the old one.
+                scaler.step(optimizer.optimizer)
         if scaler is not None:
             scaler.update()
 

@@ -14,30 +14,21 @@ Differences:
   EfficientNet-Lite0, 100 of its 176 channels, and 10 on the diagonal (their variance is about
   20). Preset `padim-paper` has the paper's larger ResNet with the same weights (torchvision's first
   ImageNet ones), which must be there.
-- Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
-  paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
-  image's.
-- Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
-  results are marked.
+- Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2bgan.data import bounds
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import on_the_first_grid
-from a2bgan.models.position_gaussians import PositionGaussians
-from a2bgan.training.methods.frozen_backbone import (
-    FrozenBackboneConfig,
-    FrozenBackboneMethod,
-    resized,
-)
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig
+from a2bgan.models.fitted import PositionGaussians
+from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
+from a2bgan.training.methods.method import Facts
 
 
 class PaDiMConfig(FrozenBackboneConfig):
@@ -51,18 +42,10 @@ class PaDiMConfig(FrozenBackboneConfig):
 
 
 class PaDiM(FrozenBackboneMethod):
-    """A Gaussian at every position, fitted to healthy images in one pass.
+    """A Gaussian at every position, fitted to healthy images in one pass."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3; both fit.
-        size: side of the images in pixels.
-
-    Raises InputError if the backbone does not take that size or has fewer channels than are drawn.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = PaDiMConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = PaDiMConfig
+    facts = Facts(
         title="PaDiM",
         paper="Defard et al., ICPR 2020",
         score="max",
@@ -72,17 +55,17 @@ class PaDiM(FrozenBackboneMethod):
     )
     strides = (4, 8, 16)
 
-    def __init__(self, config: PaDiMConfig, channels: int, size: int) -> None:
-        self.gaussians = PositionGaussians(config.regularisation)
-        super().__init__(config, self.gaussians, size)
-        there = sum(self.backbone.channels)
-        if config.channels > there:
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        c, there = self.config, sum(self.backbone.channels)
+        if c.channels > there:
             raise InputError(
-                f"method.channels={config.channels}: {config.backbone} has {there} at strides "
+                f"method.channels={c.channels}: {c.backbone} has {there} at strides "
                 f"{', '.join(map(str, self.backbone.strides))}; set as many or fewer"
             )
-        chosen = torch.randperm(there)[: config.channels].sort().values
+        self.gaussians = PositionGaussians(c.regularisation)
+        chosen = torch.randperm(there)[: c.channels].sort().values
         self.gaussians.register_buffer("chosen", chosen)
+        return {"backbone": self.backbone, "memory": self.gaussians}
 
     def _learn(self, healthy: Tensor) -> None:
         self.gaussians.update(self._embed(self.backbone(healthy)))
@@ -90,9 +73,9 @@ class PaDiM(FrozenBackboneMethod):
     def _close(self) -> None:
         self.gaussians.close()
 
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         maps = self._smooth(self.gaussians.distances(self._embed(features)))
-        return Finding(resized(maps, side), scores={"max": maps.amax((1, 2))})
+        return maps, {"max": maps.amax((1, 2))}
 
     def _embed(self, stages: list[Tensor]) -> Tensor:
         """The chosen channels of three stages, (N, channels, h, w)."""

@@ -17,31 +17,22 @@ Differences:
 - Any timm backbone with stages at strides 8 and 16, or vision transformer; by default
   EfficientNet-Lite0. Preset `patchcore-paper` has the paper's Wide ResNet-50-2 with torchvision's
   first ImageNet weights, which must be there.
-- Images are resized to ``input_size``, which may be larger than they are, and not cropped (the
-  paper: 256, central 224). Sigma counts in pixels of that size; the map is then resized to the
-  image's.
-- Grey images are repeated to three channels.
-- ``random_features`` does without pretrained weights, for tests and measurements of memory; all
-  results are marked.
+- Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from a2bgan.data import bounds
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
-from a2bgan.models.memory_bank import MemoryBank
-from a2bgan.training.methods.frozen_backbone import (
-    FrozenBackboneConfig,
-    FrozenBackboneMethod,
-    resized,
-)
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig
+from a2bgan.models.fitted import MemoryBank
+from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
+from a2bgan.training.methods.method import Facts
 
 
 class PatchCoreConfig(FrozenBackboneConfig):
@@ -59,18 +50,10 @@ class PatchCoreConfig(FrozenBackboneConfig):
 
 
 class PatchCore(FrozenBackboneMethod):
-    """A memory of healthy patches, filled in one pass.
+    """A memory of healthy patches, filled in one pass."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3; both fit.
-        size: side of the images in pixels.
-
-    Raises InputError if the backbone does not take that size.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = PatchCoreConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = PatchCoreConfig
+    facts = Facts(
         title="PatchCore",
         paper="Roth et al., CVPR 2022",
         score="reweighted-max",
@@ -80,12 +63,11 @@ class PatchCore(FrozenBackboneMethod):
     )
     strides = (8, 16)
 
-    def __init__(self, config: PatchCoreConfig, channels: int, size: int) -> None:
-        self.config = config
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         self.bank = MemoryBank()
-        super().__init__(config, self.bank, size)
         self._seed = int(torch.randint(2**31, ()))
-        self._reservoir = Reservoir(config.reservoir, self._seed)
+        self._reservoir = Reservoir(self.config.reservoir, self._seed)
+        return {"backbone": self.backbone, "memory": self.bank}
 
     def _learn(self, healthy: Tensor) -> None:
         self._reservoir.add(self._embed(self.backbone(healthy)).flatten(0, 2))
@@ -99,15 +81,15 @@ class PatchCore(FrozenBackboneMethod):
         self.bank.fill(points[chosen].to(self.bank.patches.device))
         self._reservoir = Reservoir(self.config.reservoir, self._seed)
 
-    def _compare(self, features: list[Tensor], side: int) -> Finding:
+    def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, scores = [], []
         for patches in self._embed(features):  # each image by itself: results depend on no other
             flat = patches.flatten(0, 1)
             nearest, numbers = (found[:, 0] for found in self.bank.nearest(flat))
             distances.append(nearest.view(patches.shape[:2]))
             scores.append(self._score(flat, nearest, numbers))
-        maps = resized(self._smooth(torch.stack(distances)), side)
-        return Finding(maps, scores={"reweighted-max": torch.stack(scores)})
+        maps = self._smooth(torch.stack(distances))
+        return maps, {"reweighted-max": torch.stack(scores)}
 
     def _score(self, patches: Tensor, nearest: Tensor, numbers: Tensor) -> Tensor:
         """Equation 7 for one image's patches (n, D), their distances and nearest memories (n,)."""

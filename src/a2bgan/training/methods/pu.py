@@ -14,28 +14,20 @@ CNN with batch norm there is, by default, a small head on the pooled features of
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
 from a2bgan.data import bounds
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.discriminator import Discriminator, Initialisation, discriminator_depth
-from a2bgan.models.inference import inference
+from a2bgan.models.evidence import STRIDES
 from a2bgan.models.pretrained import load_pretrained
 from a2bgan.training import losses
-from a2bgan.training.methods.method import (
-    AdamBetas,
-    Facts,
-    Finding,
-    MethodConfig,
-    Moment,
-    StepMethod,
-)
+from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod
+from a2bgan.training.methods.sections import AdamBetas, BackboneConfig
 
 
 def non_negative_risk(positive: Tensor, unlabelled: Tensor, prior: float) -> tuple[Tensor, Tensor]:
@@ -59,28 +51,12 @@ def non_negative_risk(positive: Tensor, unlabelled: Tensor, prior: float) -> tup
     return risk, objective
 
 
-STRIDES = (8, 16, 32)
-"""Of the backbone's stages that are looked at."""
-
-
-class PUConfig(MethodConfig):
+class PUConfig(BackboneConfig):
     """Section ``method`` for the PU classifier."""
 
     name: Literal["pu"]
-    backbone: str | None = Field(
-        None,
-        description="a timm model with features at strides 8, 16 and 32, or a vision transformer, "
-        "whose frozen features are classified; null classifies pixels",
-    )
-    backbone_weights: Path | None = Field(
-        None,
-        description="file of its pretrained weights; null takes those that are on this machine",
-    )
-    input_size: int | None = Field(
-        None,
-        ge=32,
-        le=bounds.SIDE,
-        description="side that images are resized to for the backbone; null keeps data.size",
+    backbone: str | None = Field(  # type: ignore[assignment]
+        None, description="a timm network whose frozen features are classified; null: pixels are"
     )
     width: int = Field(ge=2, le=bounds.CHANNELS, description="of the first layer")
     depth: int | None = Field(
@@ -119,18 +95,10 @@ def pooled(maps: Sequence[Tensor]) -> Tensor:
 
 
 class PUClassifier(StepMethod):
-    """One output an image, high for healthy.
+    """One output an image, high for healthy."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels.
-
-    Raises InputError if the backbone does not take that size.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = PUConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = PUConfig
+    facts = Facts(
         title="PU classifier",
         paper="Kiryo et al., NeurIPS 2017",
         score="unhealthy",
@@ -141,29 +109,19 @@ class PUClassifier(StepMethod):
         pretrained=True,
     )
 
-    def __init__(self, config: PUConfig, channels: int, size: int) -> None:
-        self.config = config
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        c = self.config
         self.backbone: Backbone | None = None
-        self.networks: dict[str, nn.Module] = {}
-        if config.backbone is None:
-            depth = discriminator_depth(size, config.depth)
-            network = Discriminator(channels, config.width, depth, config.initialisation)
-            self.networks["classifier"] = network.to(memory_format=torch.channels_last)
-        else:
-            self.backbone = Backbone(config.backbone, STRIDES, config.input_size or size)
-            head = PooledFeatures(sum(self.backbone.channels), config.width)
-            self.networks |= {"classifier": head, "backbone": self.backbone}
-        self.optimizers = {}
+        if c.backbone is None:
+            depth = discriminator_depth(size, c.depth)
+            return {"classifier": Discriminator(channels, c.width, depth, c.initialisation)}
+        self.backbone = Backbone(c.backbone, STRIDES, c.input_size or size)
+        head = PooledFeatures(sum(self.backbone.channels), c.width)
+        return {"classifier": head, "backbone": self.backbone}
 
     def require(self) -> None:
         if self.backbone is not None:
             load_pretrained(self.backbone, self.config.backbone_weights)
-
-    def prepare(self, fabric: Fabric) -> None:
-        self.require()
-        rates = {"classifier": self.config.learning_rate}
-        wrapped = self._set_up(fabric, rates, self.config.adam_betas, self.config.weight_decay)
-        self.classifier: Any = wrapped["classifier"]
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step on B against A."""
@@ -171,25 +129,19 @@ class PUClassifier(StepMethod):
         if self.backbone is not None:
             with torch.no_grad(), self.fabric.autocast():
                 images = pooled(self.backbone(images))
-        out = _mean(self.classifier(images))
+        out = _mean(self.wrapped["classifier"](images))
         positive, unlabelled = out[: len(healthy)], out[len(healthy) :]
         if self.config.healthy_share is None:
             risk = losses.discriminator_adversarial("logistic", positive, unlabelled)
             objective = risk
         else:
             risk, objective = non_negative_risk(positive, unlabelled, self.config.healthy_share)
-        self._descend("classifier", objective)
+        self._descend(objective, "classifier")
         return {"risk": risk.detach(), "gap": (positive.mean() - unlabelled.mean()).detach()}
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        classifier = self.networks["classifier"]
-        with inference(classifier):
-            if self.backbone is None:
-                seen = x.contiguous(memory_format=torch.channels_last)
-            else:
-                seen = pooled(self.backbone(x))
-            out = classifier(seen)
-        return Finding(scores={"unhealthy": -_mean(out)})
+    def _find(self, x: Tensor, version: str) -> Finding:
+        seen = x if self.backbone is None else pooled(self.backbone(x))
+        return Finding(scores={"unhealthy": -_mean(self.networks["classifier"](seen))})
 
 
 def _mean(out: Tensor) -> Tensor:

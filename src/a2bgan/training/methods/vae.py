@@ -7,23 +7,22 @@ Medical Image Analysis 2021 (its VAE, dense).
 As there: q(z | x) and p(z) are normal, one sample of z an image and step, the loss is the negative
 evidence lower bound with the summed absolute error; the twin is decoded from the mean of q.
 Preset `vae-paper` has Baur's size (128), code (128 numbers), channels, rate and batch. Different:
-the network, length and maps as said of the autoencoder (`a2bgan.training.methods.autoencoder`);
+the network, length and maps as for the autoencoder (`a2bgan.training.methods.autoencoder`);
 the scale of the Laplace likelihood is a setting, 1 in Baur's; the encoder gives log variances, not
 log deviations; the score ``elbo`` takes the mean of q for its one sample, so that it is repeatable.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-from lightning_fabric import Fabric
+import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2bgan.data import bounds
+from a2bgan.models.autoencoder import Posterior, VariationalAutoencoder
 from a2bgan.models.blend import difference_map
-from a2bgan.models.inference import inference
-from a2bgan.models.variational_autoencoder import Posterior, VariationalAutoencoder
-from a2bgan.training.methods.autoencoder import BottleneckConfig
-from a2bgan.training.methods.method import Facts, Finding, MethodConfig, Moment, StepMethod
+from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod
+from a2bgan.training.methods.sections import BottleneckConfig
 
 
 def reconstruction_surprise(x: Tensor, reconstruction: Tensor, noise: float) -> Tensor:
@@ -55,54 +54,41 @@ class VAEConfig(BottleneckConfig):
 
 
 class VAE(StepMethod):
-    """One variational autoencoder, trained on B.
+    """One variational autoencoder, trained on B."""
 
-    Args:
-        config: section ``method`` of the configuration.
-        channels: of the images, 1 or 3.
-        size: side of the images in pixels, a multiple of two to the number of widths.
-    """
-
-    Config: ClassVar[type[MethodConfig]] = VAEConfig
-    facts: ClassVar[Facts] = Facts(
+    Config = VAEConfig
+    memory_format = torch.contiguous_format
+    facts = Facts(
         title="VAE",
         paper="Kingma & Welling, ICLR 2014; Baur et al., Medical Image Analysis 2021",
         score="mean",
         own_scores=("elbo",),
     )
 
-    def __init__(self, config: VAEConfig, channels: int, size: int) -> None:
-        self.config = config
-        network = VariationalAutoencoder(
-            channels, size, config.widths, config.hidden, config.latent
-        )
-        self.networks = {"autoencoder": network}
-        self.optimizers = {}
-
-    def prepare(self, fabric: Fabric) -> None:
-        rates = {"autoencoder": self.config.learning_rate}
-        self.autoencoder: Any = self._set_up(fabric, rates, self.config.adam_betas)["autoencoder"]
+    def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
+        c = self.config
+        return {"autoencoder": VariationalAutoencoder(channels, size, c.widths, c.hidden, c.latent)}
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:
         """One step on B."""
         noise = moment.normal(healthy, len(healthy), self.config.latent)
-        posterior: Posterior = self.autoencoder(healthy, noise)
-        surprise = reconstruction_surprise(healthy, posterior.reconstruction, self.config.noise)
-        divergence = kl_divergence(posterior.mean, posterior.log_variance)
+        posterior: Posterior = self.wrapped["autoencoder"](healthy, noise)
+        surprise, divergence = self._negative_elbo(healthy, posterior)
         loss = (surprise + divergence).mean()
-        self._descend("autoencoder", loss)
+        self._descend(loss, "autoencoder")
         return {
             "negative_elbo": loss.detach(),
             "kl_divergence": divergence.detach().mean(),
             "reconstruction": (healthy - posterior.reconstruction).detach().abs().mean(),
         }
 
-    def find(self, x: Tensor, version: str | None = None) -> Finding:
-        autoencoder = self.networks["autoencoder"]
-        with inference(autoencoder):
-            posterior: Posterior = autoencoder(x)
-        negative_elbo = reconstruction_surprise(
-            x, posterior.reconstruction, self.config.noise
-        ) + kl_divergence(posterior.mean, posterior.log_variance)
+    def _find(self, x: Tensor, version: str) -> Finding:
+        posterior: Posterior = self.networks["autoencoder"](x)
+        surprise, divergence = self._negative_elbo(x, posterior)
         twin = posterior.reconstruction.clamp(-1, 1)
-        return Finding(difference_map(x, twin), twin, scores={"elbo": negative_elbo})
+        return Finding(difference_map(x, twin), twin, scores={"elbo": surprise + divergence})
+
+    def _negative_elbo(self, x: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
+        """Both parts of the negative evidence lower bound of images, (n,) each."""
+        surprise = reconstruction_surprise(x, posterior.reconstruction, self.config.noise)
+        return surprise, kl_divergence(posterior.mean, posterior.log_variance)

@@ -1,4 +1,4 @@
-"""A frozen backbone's features of places, relative to the whole of their image."""
+"""A discriminator of a frozen backbone's features, relative to the whole of their image."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,9 @@ from a2bgan.models.backbone import Backbone
 
 LEAST_SPREAD = 1e-3
 """Added to a channel's spread, so that a channel that never changes does not divide by zero."""
+
+SLOPE = 0.2
+"""Slope of the critics' LeakyReLU for negative values."""
 
 
 class RelativeFeatures(nn.Module):
@@ -49,6 +52,35 @@ class RelativeFeatures(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """One map (N, channels, h, w) for each stride, of images (N, C, H, W) in [-1, 1]."""
         return self.relative(self.backbone(x))
+
+
+class FeatureCritics(nn.Module):
+    """A small critic for each stride of the features (Sauer et al., "Projected GANs", 2021).
+
+    A 1x1 convolution, a 3x3 convolution and a 1x1 head, so that every place has an output of its
+    own.
+
+    Args:
+        channels: of the feature maps.
+        width: channels of the convolutions.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.critics = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(count, width, 1),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(width, width, 3, 1, 1),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(width, 1, 1),
+            )
+            for count in channels
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs (N, 1, h, w) for each feature map (N, channels, h, w); high: healthy and real."""
+        return [critic(maps) for critic, maps in zip(self.critics, features, strict=True)]
 
 
 def _centred(maps: Tensor) -> Tensor:

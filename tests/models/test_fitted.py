@@ -1,12 +1,12 @@
-"""Streamed Gaussians against numpy's, from all images at once in float64."""
+"""Streamed Gaussians and the bank against plain float64 computations on all images at once."""
 
 import numpy as np
 import pytest
 import torch
 
 from a2bgan.errors import InputError
-from a2bgan.models import position_gaussians
-from a2bgan.models.position_gaussians import PositionGaussians
+from a2bgan.models import fitted
+from a2bgan.models.fitted import MemoryBank, PositionGaussians
 
 
 def stream(n: int, offset: float) -> torch.Tensor:
@@ -17,11 +17,11 @@ def stream(n: int, offset: float) -> torch.Tensor:
     return x + offset
 
 
-def expected_distances(fitted: np.ndarray, x: np.ndarray) -> np.ndarray:
+def expected_distances(seen: np.ndarray, x: np.ndarray) -> np.ndarray:
     out = np.empty((len(x), 3, 5))
     for i in range(3):
         for j in range(5):
-            samples = fitted[:, :, i, j].astype(np.float64)
+            samples = seen[:, :, i, j].astype(np.float64)
             covariance = np.cov(samples, rowvar=False) + 0.01 * np.eye(7)
             delta = x[:, :, i, j] - samples.mean(0)
             out[:, i, j] = np.sqrt(np.sum(delta @ np.linalg.inv(covariance) * delta, 1))
@@ -32,7 +32,7 @@ def expected_distances(fitted: np.ndarray, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("chunk", [2**22, 100])
 def test_one_pass_is_as_good_as_all_at_once(monkeypatch, offset, rtol, chunk):
     """Also far from zero, where sums of squares in float32 would have lost everything."""
-    monkeypatch.setattr(position_gaussians, "CHUNK", chunk)
+    monkeypatch.setattr(fitted, "CHUNK", chunk)
     x = stream(60, offset)
     gaussians = PositionGaussians(0.01)
     for start, end in ((0, 7), (7, 8), (8, 40), (40, 50)):
@@ -52,7 +52,7 @@ def test_fewer_images_than_channels_are_enough():
     np.testing.assert_allclose(gaussians.distances(stream(20, 0)).numpy(), expected, rtol=1e-3)
 
 
-def test_another_takes_what_was_saved_whatever_its_size():
+def test_other_gaussians_take_what_was_saved_whatever_its_size():
     gaussians, other = PositionGaussians(0.01), PositionGaussians(0.01)
     gaussians.update(stream(10, 0))
     gaussians.close()
@@ -67,3 +67,31 @@ def test_a_regularisation_that_rounding_swallows_is_named():
     with pytest.raises(InputError, match=r"method\.regularisation=1e-12: too small") as error:
         gaussians.close()
     assert "\n" not in str(error.value)
+
+
+def test_nearest_are_exact_even_where_squares_cancel():
+    bank = MemoryBank()
+    patches = torch.rand(300, 16, generator=torch.Generator().manual_seed(0)) + 100
+    bank.fill(patches)
+    queries = patches[:40] + 1e-3
+    distances, numbers = bank.nearest(queries, 5)
+    gaps = torch.cdist(queries.double(), patches.double())
+    expected = gaps.topk(5, largest=False).values
+    torch.testing.assert_close(distances.double().sort().values, expected, rtol=1e-3, atol=1e-4)
+    assert torch.equal(numbers[:, 0], torch.arange(40))
+
+
+def test_no_more_are_found_than_there_are():
+    bank = MemoryBank()
+    bank.fill(torch.rand(3, 4))
+    assert bank.nearest(torch.rand(2, 4), 9)[0].shape == (2, 3)
+
+
+def test_another_bank_takes_what_was_saved_whatever_its_size():
+    bank, other = MemoryBank(), MemoryBank()
+    bank.fill(torch.rand(30, 4))
+    other.fill(torch.rand(3, 4))
+    queries = torch.rand(2, 4)
+    other.nearest(queries)
+    other.load_state_dict(bank.state_dict())
+    assert torch.equal(other.nearest(queries)[1], bank.nearest(queries)[1])

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
-from scipy.ndimage import grey_closing
+from scipy.ndimage import gaussian_filter, grey_closing
 
-from a2bgan.models.closing import close_gaps
+from a2bgan.models.map_filters import close_gaps, gaussian_smooth
 
 
 def test_it_is_the_grey_scale_closing():
@@ -23,3 +23,10 @@ def test_a_gap_is_filled_and_nothing_grows():
     holed[0, 2:6, 7:11] = 0
     torch.testing.assert_close(close_gaps(holed, 2), square)
     torch.testing.assert_close(close_gaps(holed, 1), holed)
+
+
+def test_it_is_the_gaussian_filter_with_mirrored_borders():
+    maps = torch.rand(2, 40, 33, dtype=torch.float64)
+    for sigma in (1.0, 2.5, 4.0):
+        expected = [gaussian_filter(m, sigma, mode="mirror", truncate=4.0) for m in maps.numpy()]
+        np.testing.assert_allclose(gaussian_smooth(maps, sigma).numpy(), expected, rtol=1e-10)
