@@ -23,7 +23,7 @@ from PIL import Image
 from a2bgan.data.cache import load_images
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import read_image
-from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.inputs import find_inputs
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -19,11 +19,11 @@ import numpy as np
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.detect import in_batches
 from a2bgan.detection.export import export
-from a2bgan.detection.exported import load_exported
-from a2bgan.detection.held_out import load_labelled, load_part
+from a2bgan.detection.exported_model import load_exported
+from a2bgan.detection.image_sets import load_labelled, load_part
 from a2bgan.detection.metrics import auroc
-from a2bgan.detection.prediction import Model
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.predict import Model
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
 
 MARGIN = 0.005

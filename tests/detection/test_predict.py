@@ -13,8 +13,9 @@ from a2bgan.data.manifest import open_data
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import dicom_of, is_dicom, is_volume
 from a2bgan.detection.detect import Detection
-from a2bgan.detection.predict import find_inputs, predict
-from a2bgan.detection.trained import Pick
+from a2bgan.detection.inputs import find_inputs
+from a2bgan.detection.predict import predict
+from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError
 
 TOO_LONG = "x" * 300

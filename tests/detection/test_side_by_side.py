@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from a2bgan.detection.side_by_side import side_by_side
+from a2bgan.detection.detect import side_by_side
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from pydicom.uid import CTImageStorage, XRayAngiographicImageStorage
 from a2bgan.data.preprocessing import DataConfig, preprocess, to_original_grid
 from a2bgan.data.readers import read_picture
 from a2bgan.data.volumes import read_volume
-from a2bgan.detection.prediction import Input, Prediction
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
 

@@ -54,8 +54,7 @@ Progress = Callable[[int, int], None]
 _Entry = tuple[np.ndarray, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An image that could not be used, and why, in a few words."""
 
     name: str

@@ -1,7 +1,7 @@
 """Look a data set over before hours are spent on it: what is in it and what is wrong with it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
 from a2bgan.data.preprocessing import DataConfig
 from a2bgan.data.readers import ImageError, read_mask
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, name_some
 
 # Rows marked "extra" are used for nothing, so they are counted and not read.
 CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
@@ -24,7 +24,6 @@ FEW_TRAINING_IMAGES = 100
 FEW_TEST_IMAGES = 10
 
 SAMPLES_PER_SPLIT = 12
-EXAMPLES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,7 @@ def _check_sets(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
     if mislabelled:
         check.errors.append(
             f"{_images(len(mislabelled))} of the healthy set labelled 1 (abnormal): "
-            f"{_examples(mislabelled)}; correct the label or the split"
+            f"{name_some(mislabelled, '; ')}; correct the label or the split"
         )
     labels = check.test_labels
     if not rows["test"]:
@@ -247,7 +246,7 @@ def _check_failures(check: DataCheck) -> None:
             described = [f"{failure.name}: {failure.reason}" for failure in failures]
             check.warnings.append(
                 f"{len(failures)} of {check.counts[split]} {split} images cannot be used and are "
-                f"left out ({_examples(described)})"
+                f"left out ({name_some(described, '; ')})"
             )
 
 
@@ -272,7 +271,7 @@ def _check_duplicates(
         repeated = [" = ".join(same[:2]) for same in names.values() if len(same) > 1]
         if repeated:
             check.warnings.append(
-                f"{_files(len(repeated))} more than once in {split} ({_examples(repeated)})"
+                f"{_files(len(repeated))} more than once in {split} ({name_some(repeated, '; ')})"
             )
 
 
@@ -313,7 +312,7 @@ def _check_masks(
             wrong.append(f"mask of {row.name}: {error}")
     if wrong:
         some = "1 mask" if len(wrong) == 1 else f"{len(wrong)} masks"
-        check.errors.append(f"{some} cannot be used ({_examples(wrong)})")
+        check.errors.append(f"{some} cannot be used ({name_some(wrong, '; ')})")
 
 
 def _to_picture(image: np.ndarray) -> Image.Image:
@@ -327,10 +326,3 @@ def _images(count: int) -> str:
 
 def _files(count: int) -> str:
     return "1 identical file is" if count == 1 else f"{count} identical files are"
-
-
-def _examples(texts: Iterable[str]) -> str:
-    texts = list(texts)
-    more = len(texts) - EXAMPLES_NAMED
-    named = "; ".join(texts[:EXAMPLES_NAMED])
-    return f"{named}; and {more} more" if more > 0 else named

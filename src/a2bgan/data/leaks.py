@@ -11,13 +11,10 @@ from typing import Literal, NamedTuple
 from a2bgan.data.manifest import Manifest, Row, identify
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.slice_names import volume_of
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, name_some
 
 SETS = ("healthy", "mixed", "test")
 """Splits that must have no patient and no image in common."""
-
-NAMED = 3
-"""So many patients or files are named; the others are counted."""
 
 BLOCK = 2**16
 """Bytes at the beginning, the middle and the end of files of one size that are compared first."""
@@ -59,13 +56,13 @@ def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
     if shared := list(names["patient"]):
         some = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
         said.append(
-            f"{some} images both in {one} and in {other} ({_examples(shared)}); keep all images of "
+            f"{some} images both in {one} and in {other} ({name_some(shared)}); keep all images of "
             "a patient in one set"
         )
     if shared := list(names["image"]):
         some = "1 identical file is" if len(shared) == 1 else f"{len(shared)} identical files are"
         said.append(
-            f"{some} both in {one} and in {other} ({_examples(shared)}); remove one of each"
+            f"{some} both in {one} and in {other} ({name_some(shared)}); remove one of each"
         )
     return said
 
@@ -83,11 +80,6 @@ def refuse_leaks(said: Sequence[str], remedy: str) -> None:
     """InputError with what was found, if anything was, and how to go on all the same."""
     if said:
         raise InputError(f"{'; '.join(said)}; or {remedy}")
-
-
-def _examples(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _same_files(learned: Sequence[Row], others: Sequence[Row]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from a2bgan.data.image_search import images_below, others_below
 from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.data.readers import dicom_of, is_dicom, is_hidden, is_image, is_volume
 from a2bgan.data.slice_names import parse_slice, volume_of
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, name_some
 
 SPLITS = ("healthy", "mixed", "test", "extra")
 COLUMNS = ("path", "split", "label", "patient_id", "mask", "twin")
@@ -292,7 +292,7 @@ def passed_over(names: Sequence[str]) -> tuple[str, ...]:
     """A sentence about files in a folder that are not read as images; none without any."""
     if not names:
         return ()
-    shown = ", ".join(map(_shown, sorted(names)[:3])) + (", ..." if len(names) > 3 else "")
+    shown = name_some([_shown(name) for name in sorted(names)])
     files = "1 file is" if len(names) == 1 else f"{len(names)} files are"
     return (f"{files} of no known image format and not read: {shown}",)
 

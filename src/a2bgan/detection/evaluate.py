@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from a2bgan.data.atomic_folder import atomic_file
 from a2bgan.data.batches import to_intensities
@@ -16,9 +18,11 @@ from a2bgan.data.manifest import Manifest, Row, counted_as
 from a2bgan.data.preprocessing import DataConfig, preprocess_mask
 from a2bgan.data.readers import ImageError, read_mask
 from a2bgan.data.slice_names import parse_slice
+from a2bgan.detection import RATE, conformal
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions
+from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.localisation import (
     PixelRanking,
     aupro,
@@ -34,9 +38,8 @@ from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.subgroups import subgroups
-from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.trained_model import Pick, Trained
 from a2bgan.detection.trivial_statistics import best_statistic
-from a2bgan.detection.verdict import at_threshold
 from a2bgan.errors import InputError
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
@@ -47,9 +50,12 @@ OF_ONE_RUN = ("confusion", "subgroups")
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """metrics: what ``metrics.json`` holds; rows and scores: the images behind it, in order;
-    failures: images left out, with the reason; mask_failures: images whose mask cannot be read,
-    which count in all but the measures of localisation."""
+    """The measures of a run on labelled images.
+
+    metrics: the content of ``metrics.json``. rows, scores: (N,), of the images behind it.
+    failures: images left out. mask_failures: images whose mask cannot be read, which count in all
+    but the measures of localisation.
+    """
 
     metrics: dict[str, Any]
     rows: list[Row]
@@ -84,33 +90,26 @@ def evaluate(
     manifest: Manifest,
     *,
     split: str = "test",
-    cache_dir: Path | None = None,
     calibration: Calibration | None = None,
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
-    ``auroc`` is of images: of volumes, slices, abnormal where their mask has lesion or, without
-    masks, where their volume is. ``map_auroc`` is that of the best score of the map, which may be
-    another than the picked one. ``patient_auroc`` is of patients, where some have several images.
-    With the threshold of a ``calibration`` that holds for the pick, regions are measured too:
-    ``dice`` and ``region_f1`` against masks, and ``healthy_with_contour``, the share of normal
-    images that have any.
-    ``trivial_auroc`` is that of the one statistic of preprocessed images that separates the labels
-    best, and ``subgroups`` the AUROC within each view, scanner and so on, as far as they are known.
-    ``counted_as`` says what intervals and rates count: patients, or images where no patient is
-    known. ``position_alone`` has the measures of a guess that never looks at the image, beside
-    those of the map.
-    Measures that the split does not allow (one class only, no masks) are None. Raises InputError
-    if the split has no labelled images that can be read, or one's score is not finite.
+    docs/decisions.md lists the measures; those that the split does not allow (one class only, no
+    masks) are None or missing. A slice is abnormal where its mask has lesion or, without masks,
+    where its volume is.
+
+    calibration: one that holds for the pick; without it thresholds are not measured.
+
+    Raises InputError if the split has no labelled images that can be read, or one's score is not
+    finite.
     """
     config = trained.config.data
     labelled = [row for row in manifest.split(split) if row.label is not None]
     if not labelled:
         raise InputError(f"split {split}: no labelled images; `a2bgan predict` needs no labels")
-    loaded = load_images([r.path for r in labelled], [r.name for r in labelled], config, cache_dir)
+    loaded, rows = load_rows(labelled, config)
     if not len(loaded.images):
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
-    rows = [labelled[i] for i in loaded.index]
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
     rows, masks, mask_failures = with_evaluated_labels(rows, loaded.originals, config)
 
@@ -121,12 +120,12 @@ def evaluate(
     true_twins = None
     if localising and facts.makes_twin:
         of_rows = [row for row, kept in zip(rows, compared, strict=True) if kept]
-        true_twins = _true_twins(of_rows, config, cache_dir)
+        true_twins = _true_twins(of_rows, config)
     started = time.monotonic()
-    judged = _judged(trained, loaded.images, compared, with_twins=true_twins is not None)
+    outputs = _outputs(trained, loaded.images, compared, with_twins=true_twins is not None)
     seconds = time.monotonic() - started
 
-    scores = judged.scores
+    scores = outputs.scores
     if len(bad := np.flatnonzero(~np.isfinite(scores))):
         raise InputError(f"{rows[bad[0]].name}: no finite score ({len(bad)} of {len(rows)} images)")
     labels = np.array([row.label for row in rows])
@@ -135,12 +134,12 @@ def evaluate(
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
     }
-    if judged.of_map is not None:
-        metrics["map_auroc"] = auroc(labels, judged.of_map)
+    if outputs.of_map is not None:
+        metrics["map_auroc"] = auroc(labels, outputs.of_map)
         metrics["map_score"] = _map_score(trained.pick)
     pixel_threshold = None if calibration is None else calibration.pixel_threshold
-    if judged.peaks is not None and pixel_threshold is not None and (labels == 0).any():
-        outlined = judged.peaks[labels == 0] > pixel_threshold
+    if outputs.peaks is not None and pixel_threshold is not None and (labels == 0).any():
+        outlined = outputs.peaks[labels == 0] > pixel_threshold
         metrics["healthy_with_contour"] = float(outlined.mean())
     if calibration is not None:
         metrics |= at_threshold(calibration, [r.patient_id for r in rows], labels, scores)
@@ -174,15 +173,15 @@ def evaluate(
     if localising:
         lesions = np.array([mask for mask in masks if mask is not None])
         patients = np.array([row.patient_id for row in rows])[compared]
-        metrics |= _localisation(judged, lesions, patients, loaded.images[compared], true_twins)
+        metrics |= _localisation(outputs, lesions, patients, loaded.images[compared], true_twins)
         if pixel_threshold is not None:
-            found = np.stack([find_regions(each, pixel_threshold) for each in judged.maps])
+            found = np.stack([find_regions(each, pixel_threshold) for each in outputs.maps])
             metrics |= {"dice": dice(found, lesions), "region_f1": region_f1(found, lesions)}
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Outputs:
     """What was found in N images, and in those M of them that are compared with masks.
 
     scores: (N,) by the picked score; of_map: (N,) by the best score of the map, and peaks: (N,) its
@@ -197,9 +196,9 @@ class _Judged:
     twins: list[np.ndarray]
 
 
-def _judged(
+def _outputs(
     trained: Trained, images: np.ndarray, compared: np.ndarray, *, with_twins: bool
-) -> _Judged:
+) -> _Outputs:
     """Judge images (N, C, S, S); compared: (N,) whose maps and twins are kept."""
     map_score = _map_score(trained.pick)
     scores: list[np.ndarray] = []
@@ -208,7 +207,7 @@ def _judged(
     maps: list[np.ndarray] = []
     twins: list[np.ndarray] = []
     first = 0
-    for batch in trained.judge(images):
+    for batch in trained.detect_images(images):
         scores.append(batch.scores.numpy())
         if map_score == trained.pick.score:
             of_map.append(scores[-1])
@@ -223,7 +222,7 @@ def _judged(
             if with_twins and batch.twin is not None:
                 twins.append(to_intensities(batch.twin[k]))
         first += len(batch.scores)
-    return _Judged(
+    return _Outputs(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(of_map) if of_map else None,
         np.concatenate(peaks) if peaks else None,
@@ -233,7 +232,7 @@ def _judged(
 
 
 def _localisation(
-    judged: _Judged,
+    outputs: _Outputs,
     lesions: np.ndarray,
     patients: np.ndarray,
     images: np.ndarray,
@@ -245,7 +244,7 @@ def _localisation(
     """
     # Before maps are stacked: of many images each of the two takes gigabytes.
     of_position = _against_masks(position_alone(lesions, patients), lesions)
-    maps = np.stack(judged.maps)
+    maps = np.stack(outputs.maps)
     matched = position_matched(maps, lesions, patients)
     interval = None if matched is None else matched.interval
     measured: dict[str, Any] = {
@@ -256,7 +255,7 @@ def _localisation(
     }
     if true_twins is not None:
         white = np.float32(np.iinfo(true_twins.dtype).max)
-        error = twin_error(images / white, true_twins / white, np.stack(judged.twins), lesions)
+        error = twin_error(images / white, true_twins / white, np.stack(outputs.twins), lesions)
         measured |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return measured
 
@@ -379,14 +378,50 @@ def with_evaluated_labels(
     return labelled, masks, failures
 
 
-def _true_twins(
-    rows: Sequence[Row], config: DataConfig, cache_dir: Path | None
-) -> np.ndarray | None:
+def at_threshold(
+    calibration: Calibration,
+    patients: Sequence[str],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Sensitivity and specificity over patients where those with p <= `RATE` are flagged, and
+    ``confusion``, the counts of patients behind them.
+
+    A patient with an abnormal image is abnormal. Intervals are 95 %, exact (Clopper-Pearson). Empty
+    where too few healthy patients were held out to flag anybody.
+
+    Args:
+        patients, labels, scores: (N,) of images.
+    """
+    if len(calibration.patient_scores) < conformal.fewest_patients(RATE):
+        return {}
+    over = calibration.p_values(patients, scores) <= RATE
+    flagged, sick = (
+        np.array(list(by_patient(patients, each.astype(np.float64), "max").values())) > 0
+        for each in (over, labels)
+    )
+    found: dict[str, Any] = {
+        "confusion": {
+            "abnormal_flagged": int(flagged[sick].sum()),
+            "abnormal_missed": int((~flagged[sick]).sum()),
+            "normal_flagged": int(flagged[~sick].sum()),
+            "normal_left_alone": int((~flagged[~sick]).sum()),
+        }
+    }
+    for name, right in (("sensitivity", flagged[sick]), ("specificity", ~flagged[~sick])):
+        if len(right):
+            interval = binomtest(int(right.sum()), len(right)).proportion_ci()
+            found[name] = float(right.mean())
+            found[f"{name}_ci"] = [float(interval.low), float(interval.high)]
+    return found
+
+
+def _true_twins(rows: Sequence[Row], config: DataConfig) -> np.ndarray | None:
     """The exact healthy twins of all these images, which only phantoms have."""
     paths = [row.twin for row in rows if row.twin is not None]
     if len(paths) < len(rows):
         return None
-    loaded = load_images(paths, [row.name for row in rows], config, cache_dir)
+    loaded = load_images(paths, [row.name for row in rows], config)
     return None if loaded.failures else loaded.images
 
 

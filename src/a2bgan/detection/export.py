@@ -21,9 +21,17 @@ from torch import Tensor, nn
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.detect import in_batches, score_of
-from a2bgan.detection.exported import INPUT, KEY, SUFFIXES, About, Network, load_exported, missing
+from a2bgan.detection.exported_model import (
+    INPUT,
+    KEY,
+    SUFFIXES,
+    About,
+    Network,
+    load_exported,
+    missing,
+)
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 
 Format = Literal["onnx", "openvino", "torch"]

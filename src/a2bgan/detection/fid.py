@@ -21,7 +21,7 @@ from a2bgan.data.batches import to_unit_range
 from a2bgan.data.preprocessing import DataConfig, load_image
 from a2bgan.data.readers import ImageError, read_image
 from a2bgan.detection.detect import in_batches
-from a2bgan.detection.prediction import Input
+from a2bgan.detection.inputs import Input
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.pretrained import DEFAULT_BACKBONE, load_pretrained

@@ -10,7 +10,7 @@ import torch
 from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
 from a2bgan.data.preprocessing import DataConfig, load_image, preprocess
 from a2bgan.data.readers import SMALLEST_SIDE, ImageError
-from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.inputs import find_inputs
 from a2bgan.errors import InputError
 
 Array = np.ndarray | torch.Tensor

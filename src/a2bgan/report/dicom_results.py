@@ -32,7 +32,7 @@ from a2bgan.data.preprocessing import DataConfig, to_original_grid
 from a2bgan.data.readers import ImageError, is_dicom, is_enhanced
 from a2bgan.data.volumes import Grid, in_stored_order, read_series
 from a2bgan.detection.contours import Place, place_mask
-from a2bgan.detection.prediction import Prediction
+from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import draw_triptych
 

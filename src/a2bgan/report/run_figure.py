@@ -7,12 +7,13 @@ from typing import BinaryIO
 import numpy as np
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache import StoredForm, load_images
+from a2bgan.data.cache import StoredForm
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
 from a2bgan.data.readers import ImageError
 from a2bgan.detection.contours import find_regions
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.image_sets import load_rows
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.report.figure import FigureCase, write_figure
 
@@ -52,11 +53,9 @@ def write_run_figure(
 def _cases(
     trained: Trained, rows: Sequence[Row], pixel_threshold: float | None
 ) -> list[FigureCase]:
-    config = trained.config.data
-    loaded = load_images([row.path for row in rows], [row.name for row in rows], config)
+    loaded, read = load_rows(rows, trained.data)
     cases: list[FigureCase] = []
-    read = [rows[i] for i in loaded.index]
-    for batch in trained.judge(loaded.images):
+    for batch in trained.detect_images(loaded.images):
         assert batch.anomaly_map is not None
         for i in range(len(batch.x)):
             anomaly_map, found = batch.anomaly_map[i].numpy(), None

@@ -29,11 +29,11 @@ import numpy as np
 from a2bgan.data.atomic_folder import atomic_file, write_atomically
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.conformal import p_values
+from a2bgan.detection.inputs import Input
 from a2bgan.detection.patient_scores import DEFAULT_RULE
-from a2bgan.detection.predict import predict
-from a2bgan.detection.prediction import Input, Model
+from a2bgan.detection.predict import Model, predict
 from a2bgan.errors import InputError
-from a2bgan.report.predictions import Written, is_unfamiliar
+from a2bgan.report.score_tables import Written, is_unfamiliar
 from a2bgan.report.written_names import escaped
 
 LISTED_FAILURES = 1000

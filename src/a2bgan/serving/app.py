@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from a2bgan.detection.doubts import read_doubts
+from a2bgan.detection.examination import examine
+from a2bgan.detection.reliability import read_weaknesses
+from a2bgan.detection.thresholds import outlier_warning
 from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.report.pictures import OPAQUE_FROM, map_colours
-from a2bgan.report.thresholds import say_outliers
 from a2bgan.serving.access import Access
 from a2bgan.serving.cases import Cases
 from a2bgan.serving.gate import Gate
@@ -131,8 +132,8 @@ def make_app(
             "run": room.run.path.resolve().name,
             "method": room.run.config().facts.title,
             "note": None if trained is None else trained.method.note,
-            "doubts": read_doubts(room.run),
-            "outliers": "" if room.calibration is None else say_outliers(room.calibration),
+            "doubts": read_weaknesses(room.run),
+            "outliers": "" if room.calibration is None else outlier_warning(room.calibration),
             "score": None if trained is None else trained.pick.score,
             "cases": len(cases),
             "pictures": None if room.cases is None else asdict(room.cases.pictures),
@@ -242,7 +243,7 @@ def make_app(
         if not writing_report.acquire(blocking=False):
             raise HTTPException(429, "the report is being written")
         try:
-            write_report(room.run, room.folder / "report.html", rate=room.rate)
+            write_report(examine(room.run), room.folder / "report.html", rate=room.rate)
         except InputError:
             # Its words name files.
             raise HTTPException(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.trained_model import Trained
 from a2bgan.serving.cases import Cases
 from a2bgan.serving.verdicts import Verdicts
 from a2bgan.training.run_folder import RunFolder

@@ -10,7 +10,8 @@ import numpy as np
 from fastapi import HTTPException
 
 from a2bgan.data.readers import READERS, ImageError, is_volume
-from a2bgan.detection.prediction import Input, Prediction
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.predict import Prediction
 from a2bgan.serving.cases import planes_of
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.shown import Room
@@ -77,7 +78,7 @@ class Uploads:
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
         with self._lock:
-            (found,) = trained.judge(image[np.newaxis])
+            (found,) = trained.detect_images(image[np.newaxis])
             planes, peak = planes_of(Prediction.of(found, 0, Input("", file, "")))
             score = float(found.scores[0])
             number = self._count
