@@ -121,12 +121,7 @@ def benchmark(
     allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
-    from a2bgan.benchmark.runs import (
-        Benchmark,
-        plan_trainings,
-        shown_command,
-        threads_of_each,
-    )
+    from a2bgan.benchmark.runs import Benchmark, plan_trainings, shown_command, threads_of_each
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
     from a2bgan.data.plain_window import settled_for

@@ -38,8 +38,7 @@ def predict(
         typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
     ],
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUT...", help="Images, volumes, folders, manifests."),
+        list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, folders, manifests.")
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
     score: ScoreOption = None,
@@ -57,8 +56,7 @@ def predict(
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
     ] = RATE,
     dicom_out: Annotated[
-        Path | None,
-        typer.Option(help="New or empty folder for captures and maps of DICOM images."),
+        Path | None, typer.Option(help="New or empty folder for captures and maps of DICOM images.")
     ] = None,
     runtime: Annotated[
         Runtime | None,

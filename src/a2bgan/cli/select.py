@@ -54,8 +54,7 @@ def select(
     ] = None,
     inception: InceptionOption = None,
     compare: Annotated[
-        bool,
-        typer.Option("--compare", help="Analysis: what each rule picks and what it costs."),
+        bool, typer.Option("--compare", help="Analysis: what each rule picks and what it costs.")
     ] = False,
     data: Annotated[
         str | None, typer.Option(help="With --compare: labelled data; by default the run's test.")
@@ -154,11 +153,7 @@ def _calibrate(
 
 
 def _selection(
-    run: "RunFolder",
-    rule: Rule,
-    images: "RunImages",
-    labels: Path | None,
-    inception: Path | None,
+    run: "RunFolder", rule: Rule, images: "RunImages", labels: Path | None, inception: Path | None
 ) -> "Selection":
     from a2bgan.detection.fitting import select_by
     from a2bgan.detection.image_sets import load_labelled

@@ -67,8 +67,7 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str,
-        typer.Option(help="Settings to start from, such as fast; `a2bgan methods` lists all."),
+        str, typer.Option(help="Settings to start from, such as fast; `a2bgan methods` lists all.")
     ] = "fast",
     config: Annotated[
         Path | None, typer.Option(help="YAML file with settings that change the preset's.")

@@ -25,12 +25,7 @@ from a2bgan.detection.fitting import finish_run, patience_warning, train_run
 from a2bgan.detection.given_images import Images, preprocessed, settled_by
 from a2bgan.detection.image_sets import ImageSet, RunImages
 from a2bgan.detection.scores import check_score
-from a2bgan.detection.trained_model import (
-    WEIGHTS,
-    load_trained,
-    read_selection,
-    write_selection,
-)
+from a2bgan.detection.trained_model import WEIGHTS, load_trained, read_selection, write_selection
 from a2bgan.errors import InputError, name_some
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config

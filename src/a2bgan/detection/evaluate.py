@@ -75,10 +75,7 @@ class Evaluation:
 
     def write_scores(self, path: Path) -> None:
         """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
-        with (
-            atomic_file(path) as partial,
-            partial.open("w", newline="", encoding="utf-8") as file,
-        ):
+        with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(SCORE_COLUMNS)
             for row, score in zip(self.rows, self.scores, strict=True):

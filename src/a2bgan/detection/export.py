@@ -74,11 +74,7 @@ class _Scoring(nn.Module):
 
 
 def export(
-    trained: Trained,
-    calibration: Calibration | None,
-    images: np.ndarray,
-    form: Format,
-    out: Path,
+    trained: Trained, calibration: Calibration | None, images: np.ndarray, form: Format, out: Path
 ) -> Check:
     """Write a method to ``out``: preprocessing, score, threshold and network.
 

@@ -185,10 +185,7 @@ def psnr(a: NDArray[Any], b: NDArray[Any], where: NDArray[Any]) -> float | None:
 
 
 def twin_error(
-    images: NDArray[Any],
-    twins_true: NDArray[Any],
-    translated: NDArray[Any],
-    masks: NDArray[Any],
+    images: NDArray[Any], twins_true: NDArray[Any], translated: NDArray[Any], masks: NDArray[Any]
 ) -> dict[str, float | None]:
     """How close the healthy twins are to the true ones (known for phantoms only).
 

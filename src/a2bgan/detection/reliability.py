@@ -20,11 +20,7 @@ LONGER = "train longer: --set train.minutes=N"
 
 
 def find_weaknesses(
-    run: RunFolder,
-    method: Method,
-    details: Mapping[str, Any],
-    healthy: ImageSet,
-    mixed: ImageSet,
+    run: RunFolder, method: Method, details: Mapping[str, Any], healthy: ImageSet, mixed: ImageSet
 ) -> list[str]:
     """A clause for each reason not to rely on a run, to follow "this model is doubtful: ".
 

@@ -64,10 +64,7 @@ def translated_test(trained: Trained, manifest: Manifest) -> Iterator[Tensor]:
 
 
 def measure_translation(
-    trained: Trained,
-    manifest: Manifest,
-    network: FeatureNetwork,
-    lpips: Path | None = None,
+    trained: Trained, manifest: Manifest, network: FeatureNetwork, lpips: Path | None = None
 ) -> dict[str, Any]:
     """FID and KID between B and the translated test images that are not normal, and errors against
     the truth.

@@ -214,11 +214,7 @@ class DicomObjects:
         return len(sources) == 1 or not _is_placeless(source)
 
     def _map(
-        self,
-        prediction: Prediction,
-        sources: Sequence[Dataset],
-        grid: Grid | None,
-        series: _Series,
+        self, prediction: Prediction, sources: Sequence[Dataset], grid: Grid | None, series: _Series
     ) -> Dataset:
         source = sources[0]
         if grid is None:
@@ -269,11 +265,7 @@ class DicomObjects:
         )
 
     def _regions(
-        self,
-        prediction: Prediction,
-        sources: Sequence[Dataset],
-        grid: Grid | None,
-        series: _Series,
+        self, prediction: Prediction, sources: Sequence[Dataset], grid: Grid | None, series: _Series
     ) -> Dataset | None:
         """All regions as one segment; None where there are none, or none was looked for."""
         if grid is None:
@@ -343,9 +335,7 @@ def _segment(label: str) -> SegmentDescription:
         segmented_property_type=abnormal,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name="a2bgan",
-            version=version("a2bgan"),
-            family=codes.cid7162.ArtificialIntelligence,
+            name="a2bgan", version=version("a2bgan"), family=codes.cid7162.ArtificialIntelligence
         ),
     )
 

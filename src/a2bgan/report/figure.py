@@ -89,11 +89,7 @@ def write_figure(
     Raises:
         InputError: there is no case at all, `vmax` is out of range, or the file cannot be written.
     """
-    titled = {
-        "Abnormal images": abnormal,
-        "Normal images": normal,
-        "Unlabelled images": unlabelled,
-    }
+    titled = {"Abnormal images": abnormal, "Normal images": normal, "Unlabelled images": unlabelled}
     blocks = {title: cases for title, cases in titled.items() if cases}
     if not blocks:
         raise InputError("no test image to draw: the figure needs at least one")

@@ -117,10 +117,7 @@ def _percent(rate: float) -> str:
 
 
 def _summary(
-    selection: Mapping[str, Any],
-    m: Mapping[str, Any],
-    calibration: Calibration | None,
-    rate: float,
+    selection: Mapping[str, Any], m: Mapping[str, Any], calibration: Calibration | None, rate: float
 ) -> list[str]:
     """Two sentences, on how well scores separate test images (measures ``m``), and on the mixed set
     and the threshold."""

@@ -167,9 +167,7 @@ def draw_triptych(
     heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
     heading_width = math.ceil(_font(18).getlength(heading)) + 2 * _MARGIN
     canvas = Image.new(
-        "RGB",
-        (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION),
-        "white",
+        "RGB", (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION), "white"
     )
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
