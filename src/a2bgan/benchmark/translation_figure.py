@@ -1,4 +1,4 @@
-"""What translators made of the same images, side by side: a row an image, a column a method."""
+"""Translations of the same images side by side: a row an image, a column a method."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 # `a2bgan.data.phantom.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
 
+SizeOption = Annotated[int, typer.Option(min=32, help="Side of the images.")]
+HealthyOption = Annotated[int, typer.Option(min=1, help="Images of the healthy set.")]
+MixedNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones, in the mixed set.")]
+MixedAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones, there.")]
+TestNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones, in the test set.")]
+TestAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones, there.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
+
 app = typer.Typer(
     help="Look at data before training; make sets with a known answer.", no_args_is_help=True
 )
@@ -66,15 +75,15 @@ def check(
 @app.command()
 def simulate(
     images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    out: OutOption,
     size: Annotated[int, typer.Option(min=32, help="Side of the images, a multiple of 4.")] = 128,
     square: Annotated[int, typer.Option(min=1, help="Side of the squares.")] = 40,
-    healthy: Annotated[int, typer.Option(min=1, help="Images of the healthy set.")] = 5000,
-    mixed_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the mixed set.")] = 3500,
-    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 1500,
-    test_normal: Annotated[int, typer.Option(min=0, help="Untouched, in the test set.")] = 2500,
-    test_abnormal: Annotated[int, typer.Option(min=0, help="With a square, there.")] = 2500,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    healthy: HealthyOption = 5000,
+    mixed_normal: MixedNormalOption = 3500,
+    mixed_abnormal: MixedAbnormalOption = 1500,
+    test_normal: TestNormalOption = 2500,
+    test_abnormal: TestAbnormalOption = 2500,
+    seed: SeedOption = 0,
 ) -> None:
     """The paper's simulated anomalies: a square, somewhere, replaced by its mean."""
     from a2bgan.data.simulate import simulate_squares
@@ -97,7 +106,7 @@ def simulate(
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    out: OutOption,
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Heads as NIfTI, in many orientations.")
     ] = False,
@@ -139,7 +148,7 @@ def phantom(
     shortcut: Annotated[
         str | None, typer.Option(help="What gives the diseased away: exposure or marker.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Chest-like images with several diseases, or heads as volumes, masks, exact healthy twins."""
     given = {
@@ -177,16 +186,16 @@ def phantom(
 
 @app.command()
 def faces(
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
-    size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 64,
-    healthy: Annotated[int, typer.Option(min=1, help="Without glasses, the set B.")] = 1000,
-    mixed_normal: Annotated[int, typer.Option(min=0, help="Without glasses, in A.")] = 0,
-    mixed_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, in A.")] = 1000,
-    test_normal: Annotated[int, typer.Option(min=0, help="Without, in the test set.")] = 200,
-    test_abnormal: Annotated[int, typer.Option(min=0, help="With glasses, there.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    out: OutOption,
+    size: SizeOption = 64,
+    healthy: HealthyOption = 1000,
+    mixed_normal: MixedNormalOption = 0,
+    mixed_abnormal: MixedAbnormalOption = 1000,
+    test_normal: TestNormalOption = 200,
+    test_abnormal: TestAbnormalOption = 200,
+    seed: SeedOption = 0,
 ) -> None:
-    """Drawn faces with and without glasses; test images have their exact counterpart."""
+    """Drawn faces, abnormal ones with glasses; test images have their exact counterpart."""
     from a2bgan.data.faces import write_faces
 
     manifest = write_faces(

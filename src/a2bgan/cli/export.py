@@ -21,7 +21,7 @@ CHECKED = 64
 
 
 class Form(StrEnum):
-    """What is written."""
+    """Kinds of exported files."""
 
     ONNX = "onnx"
     OPENVINO = "openvino"

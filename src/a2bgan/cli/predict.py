@@ -25,7 +25,7 @@ PART_SIZE = 1000
 
 
 class Runtime(StrEnum):
-    """What runs a network."""
+    """Runtimes that run a network."""
 
     TORCH = "torch"
     ONNX = "onnx"

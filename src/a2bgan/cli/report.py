@@ -118,8 +118,7 @@ def figure(
     where the run is calibrated."""
     from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
-    from a2bgan.report.figure import FORMATS
-    from a2bgan.report.run_figure import write_run_figure
+    from a2bgan.report.figure import FORMATS, write_run_figure
     from a2bgan.training.run_folder import RunFolder
 
     if out.suffix.lower() not in FORMATS:  # before minutes are spent on scores

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Rule(StrEnum):
-    """How a checkpoint is picked."""
+    """Rules to pick a checkpoint by."""
 
     AUCP = "aucp"
     FID = "fid"

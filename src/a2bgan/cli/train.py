@@ -126,7 +126,7 @@ def _refuse_profile(config: "Config") -> None:
 
 
 def _leads() -> bool:
-    """Whether this process speaks and decides for all that train together.
+    """Whether this process prints and decides for all that train together.
 
     Lightning Fabric starts the others with the same command line and a LOCAL_RANK; torchrun starts
     all of them, with a RANK, SLURM with a SLURM_PROCID.
@@ -225,7 +225,7 @@ def _report_images(run: "RunFolder", images: "RunImages") -> None:
 
 
 def _counted(healthy: "ImageSet") -> str:
-    """How many healthy images there are, and of how many patients where that is another number."""
+    """The number of healthy images, and of patients where that is another number."""
     patients = len(set(healthy.patients.tolist()))
     if patients == len(healthy):
         return f"{patients} healthy"

@@ -23,7 +23,7 @@ from a2bgan.training.run_folder import RunFolder
 ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
 
 DIGITS = 6
-"""Of means and deviations, which rounding errors change beyond, even with equal histograms."""
+"""Kept digits of means and deviations; equal histograms differ in later ones by rounding."""
 
 DRIFT_AT = 0.01
 """Kolmogorov-Smirnov p-value, times the number of tests, below which drift is reported."""

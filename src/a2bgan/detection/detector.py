@@ -106,7 +106,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         every image is a patient of its own.
 
         Warns (ConvergenceWarning) of all that `a2bgan train` warns of: losses that look wrong at
-        the end, reasons to doubt that enough was learned, parts that nothing is held out for.
+        the end, signs that too little was learned, parts that nothing is held out for.
         Raises InputError if a parameter or a set cannot be used, or the sets have patients or
         images in common; a file that cannot be read is named.
         """
@@ -170,11 +170,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return self.calibration_.p_values(people, self.trained_.scores(pixels))
 
     def unfamiliar(self, images: Images) -> np.ndarray:
-        """(N,) bool, whether images are unlike all that was learned from: scores mean nothing then.
+        """(N,) bool, whether images are unlike all of training, so that their scores mean nothing.
 
-        Of images like those of training about 1 in 100 is called so, see
-        `a2bgan.detection.familiarity`. Raises InputError if there is no calibration, or there were
-        too few patients to tell.
+        About 1 in 100 ordinary images is called so, see `a2bgan.detection.familiarity`. Raises
+        InputError if there is no calibration, or there were too few patients to tell.
         """
         check_is_fitted(self, "trained_")
         pixels, _ = self._preprocessed(images)
@@ -212,9 +211,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def regions(self, images: Images) -> np.ndarray:
         """Masks (N, S, S), bool, of what does not look healthy, at the size of training.
 
-        Of healthy patients like those of the healthy set at most a share of 0.05 has any, see
-        `a2bgan.detection.contours`. Raises InputError if there is no calibration, too few healthy
-        patients were held out for it, or the method makes no maps.
+        At most one in twenty healthy images like those of the healthy set has any, see
+        `a2bgan.detection.contours`. Raises InputError if there is no calibration, it has too few
+        healthy patients, or the method makes no maps.
         """
         check_is_fitted(self, "trained_")
         if not self.trained_.makes_map:
@@ -295,8 +294,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
 
 def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[str]:
-    """One for each image, those of the files where none are given; "" for unknown ones, each of
-    which is its own."""
+    """The given patients, one for each image, or else those of the files, "" if unknown."""
     if given is None:
         return known
     if len(given) != len(known):

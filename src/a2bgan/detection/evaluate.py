@@ -1,4 +1,4 @@
-"""How well a run detects and localises, on a labelled split."""
+"""Measure detection and localisation on a labelled split."""
 
 import csv
 import time
@@ -45,7 +45,7 @@ from a2bgan.errors import InputError
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 
 OF_ONE_RUN = ("confusion", "subgroups")
-"""Tables among the metrics, which have no mean."""
+"""Tables among the metrics, which cannot be averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Outputs:
-    """What was found in N images, and in those M of them that are compared with masks.
+    """Scores of N images, and maps of those M of them that are compared with masks.
 
     scores: (N,) by the picked score; of_map: (N,) by the best score of the map, and peaks: (N,) its
         highest values, None without one.
@@ -258,7 +258,7 @@ def _localisation(
 
 
 def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | None]:
-    """What knowing the usual place of lesions may raise, by name; both are (M, S, S)."""
+    """Measures that knowing the usual place may raise, by name; both are (M, S, S)."""
     ranking = PixelRanking.of(maps)
     return {
         "pixel_auroc": pixel_auroc(maps, lesions, ranking),
@@ -270,7 +270,7 @@ def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | N
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """What `Evaluation.write_scores` wrote: paths, labels, scores and patients, (N,) each.
+    """Read the paths, labels, scores and patients, (N,) each, of `Evaluation.write_scores`.
 
     Raises InputError if the file cannot be used.
     """
@@ -286,12 +286,13 @@ def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarr
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Metrics of repeated trainings on the same images: the mean of each, and its spread.
+    """Average the metrics of repeated trainings on the same images.
 
-    ``auroc_ci`` is that of the mean AUROC, patients resampled; ``NAME_sd`` the standard deviation
-    over the runs. What some runs do not have, such as the AUROC of a map, is of those that have it,
-    ``NAME_runs`` of them; `OF_ONE_RUN` is left out. Raises InputError if the runs were not
-    evaluated on the same images.
+    ``auroc_ci`` is the interval of the mean AUROC, over patients; ``NAME_sd`` is the standard
+    deviation over the runs. A metric that some runs lack, such as the AUROC of a map, is averaged
+    over the ``NAME_runs`` others. `OF_ONE_RUN` is left out.
+
+    Raises InputError if the runs were not evaluated on the same images.
     """
     first = evaluations[0]
     if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
@@ -317,14 +318,14 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _map_score(pick: Pick) -> str | None:
-    """Whose AUROC says what the picture is worth, where the picked score is not the map's own."""
+    """The score of the map itself, where the picked one may be another."""
     return pick.map_score or (pick.score if pick.score in SCORES else None)
 
 
 def _of_patients(
     rows: Sequence[Row], scores: np.ndarray, label_of: Mapping[str, float], rule: str
 ) -> dict[str, Any]:
-    """AUROC of patients by their patient score; nothing where each has one image."""
+    """AUROC of patients by their patient score; empty where each has one image."""
     found = by_patient([row.patient_id for row in rows], scores, rule)
     if len(found) == len(rows):
         return {}
@@ -344,13 +345,13 @@ def with_evaluated_labels(
     rows: Sequence[Row], originals: Sequence[StoredForm], config: DataConfig
 ) -> tuple[list[Row], list[np.ndarray | None], list[Failure]]:
     """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
-    or None where that is not known, and the masks that cannot be used.
+    or None if unknown, and the masks that cannot be used.
+
+    A slice without lesion in its mask is normal, though its volume is not; this is decided before
+    the mask shrinks to the size of training, at which small lesions vanish. Normal images without a
+    mask file share one of zeros, which is read-only.
 
     originals: how the rows' images were stored; a mask has the size of its image.
-
-    Slices without any lesion in their mask are normal, though their volume is not. That is looked
-    for before the mask is reduced to the size of training, at which small lesions vanish. Normal
-    images without a mask file share one of zeros, which is read-only.
     """
     empty = np.zeros((config.size, config.size), dtype=bool)
     empty.flags.writeable = False
@@ -423,5 +424,5 @@ def _true_twins(rows: Sequence[Row], config: DataConfig) -> np.ndarray | None:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no infinity, which is the PSNR of equal images."""
+    """Replace infinity, the PSNR of equal images, which JSON lacks."""
     return value if value is not None and np.isfinite(value) else None

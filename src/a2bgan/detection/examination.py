@@ -28,7 +28,7 @@ class ScoredRows:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found about a run.
+    """The results of examining a run.
 
     own: the run's manifest; shown: the one whose test split is shown.
     selection: ``selection.json``, empty where nothing was selected.

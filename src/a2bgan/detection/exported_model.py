@@ -1,8 +1,8 @@
-"""A trained method as one file that a runtime scores with, without the run and its weights.
+"""A trained method as one file, which a runtime scores with, without the run.
 
-The file holds a network from preprocessed images to scores, maps and twins, and beside it, as JSON,
-what must be known to use it (`About`). ONNX keeps that in ``metadata_props``, OpenVINO in
-``rt_info``, both under the key "a2bgan".
+The file holds a network from preprocessed images to scores, maps and twins, and `About`, which
+tells how to use it, as JSON under the key "a2bgan" (in ``metadata_props`` of ONNX, in ``rt_info``
+of OpenVINO).
 """
 
 import hashlib
@@ -27,25 +27,24 @@ from a2bgan.errors import InputError
 KEY = "a2bgan"
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
-"""Runtimes that score, and what their files end with; beside an .xml lies a .bin of its name."""
+"""Runtimes that score, and their files' suffixes; beside an .xml lies a .bin of its name."""
 
 INPUT = "image"
 
 Network = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""From images (N, C, H, W), float32 in [-1, 1], to outputs by name: score (N,); map (N, H, W) and
-twin (N, C, H, W) where the method makes them."""
+"""Turns images (N, C, H, W), float32 in [-1, 1], into outputs by name: score (N,), and where the
+method makes them map (N, H, W) and twin (N, C, H, W)."""
 
 
 class About(BaseModel):
-    """What an exported file says of itself.
+    """The description in an exported file.
 
-    method, title, note: which method it is and what must be known beside its results.
+    method, title, note: the method, and what must be known about its results.
     data: the constants of preprocessing, see `a2bgan.data.preprocessing.preprocess`.
     input, outputs: shapes and ranges, in words; the batch is of any size.
     pick: checkpoint, weights and score; score_definition: the score in words.
     map_scale: map value that pictures paint in the brightest colour.
-    calibration: scores of held-out healthy patients, from which p-values come, and the threshold of
-        contours; or None. It names no patient and no file.
+    calibration: a `Calibration`, which names no patient and no file, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,24 +93,24 @@ class Exported:
 
     @property
     def batch_size(self) -> int:
-        """Images that are best judged together."""
+        """Best number of images to look at together."""
         return batch_size_for("cpu", self.data.size)
 
     def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """See `a2bgan.detection.predict.Model`; while one batch is taken the next is judged."""
+        """See `a2bgan.detection.predict.Model`; the next batch is scored meanwhile."""
 
-        def judge(images: np.ndarray) -> Detection:
+        def score(images: np.ndarray) -> Detection:
             x = to_unit_range(images)
             found = {name: torch.from_numpy(v) for name, v in self.network(x.numpy()).items()}
             return Detection(x, found["score"], found.get("twin"), found.get("map"))
 
         with ThreadPoolExecutor(1) as pool:  # the runtime's own threads share a batch
-            yield from in_order(pool, judge, batches, ahead=2)
+            yield from in_order(pool, score, batches, ahead=2)
 
 
 def runtime_of(file: Path) -> str | None:
-    """The runtime whose files end like this one; None for any other path. Raises InputError for a
-    file of torch.export, which none here scores with."""
+    """The runtime for a file by its suffix; None for any other path. Raises InputError for a .pt2,
+    which only other programs use."""
     if file.suffix == ".pt2":
         raise InputError(
             f"{file}: .pt2 files are for other programs; export with --format onnx or openvino"
@@ -151,7 +150,7 @@ def load_exported(file: Path, *, half: bool = False) -> Exported:
 
 
 def _sha256(file: Path) -> str:
-    """Of the file and, of an .xml, of the weights beside it."""
+    """Digest of the file and of the weights beside an .xml."""
     digest = hashlib.sha256(file.read_bytes())
     if (weights := file.with_suffix(".bin")).is_file() and file.suffix == SUFFIXES["openvino"]:
         digest.update(weights.read_bytes())
@@ -159,7 +158,7 @@ def _sha256(file: Path) -> str:
 
 
 def missing(package: str) -> str:
-    """What to say where a package of the extra ``export`` is not installed."""
+    """The message where a package of the extra ``export`` is not installed."""
     return f"{package} is not installed: pip install 'a2bgan[export]'"
 
 

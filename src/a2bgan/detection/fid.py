@@ -32,7 +32,7 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 BATCH_SIZE = 32
 
 FEWEST_IMAGES = 2
-"""Of each set; the spread of one is not known."""
+"""Fewest images of each set; the spread of one is not known."""
 
 
 class FeatureNetwork(nn.Module):
@@ -103,7 +103,7 @@ class Inception(FeatureNetwork):
 
 
 class HealthyFeatures:
-    """What healthy images look like to a network, for FIDs of several methods against them.
+    """Features of healthy images, for FIDs of several methods against them.
 
     Args:
         healthy: preprocessed images (N, C, H, W), two at least.
@@ -136,7 +136,7 @@ def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class SetDistances:
-    """How far two sets of images are apart in the features of a network.
+    """Distances between two sets of images in the features of a network.
 
     fid: Heusel 2017; biased upwards for few images. kid: Binkowski 2018, unbiased: mean and
     standard deviation over subsets. images: of each set. features: the network's name.
@@ -215,7 +215,7 @@ def read_batches(
 
 
 class _Known(nn.Module):
-    """Stands where torchmetrics wants a network, so that each image is looked at once."""
+    """Stands in for the network that torchmetrics wants, so that features are computed once."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

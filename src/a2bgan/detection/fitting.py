@@ -30,7 +30,7 @@ SETS = ("healthy", "mixed")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was selected, with its weights, and all else that ``selection.json`` holds."""
+    """The selected model, and the rest of ``selection.json``."""
 
     trained: Trained
     details: dict[str, Any]
@@ -163,7 +163,7 @@ def select_by(
 
 def decide(run: RunFolder, selection: Selection, images: RunImages) -> Decision:
     """Write ``selection.json``: the selection, the estimated share of diseased in the mixed set, as
-    far as images are held out, and reasons to doubt the model."""
+    far as images are held out, and signs of weakness."""
     trained = load_pick(run, selection.pick)
     healthy, mixed = images.both("selection")
     details = {**selection.details, "n_healthy": len(healthy), "n_mixed": len(mixed)}

@@ -32,7 +32,7 @@ _Read = tuple[np.ndarray, tuple[int, int]]
 
 
 class Model(Protocol):
-    """What scores images: a `Trained` method or an `Exported` one."""
+    """Scores images: a `Trained` method or an `Exported` one."""
 
     @property
     def pick(self) -> Pick:

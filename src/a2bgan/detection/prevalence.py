@@ -1,4 +1,4 @@
-"""How many of the mixed set are diseased, from scores alone."""
+"""Estimate the share of diseased in the mixed set from scores alone."""
 
 from dataclasses import dataclass
 from functools import cache

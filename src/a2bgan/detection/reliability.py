@@ -1,4 +1,4 @@
-"""Reasons to doubt that a model has learned enough, found without labels."""
+"""Signs that a model has learned too little, found without labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def find_weaknesses(
 
 
 def read_weaknesses(run: RunFolder) -> list[str]:
-    """What `find_weaknesses` found when a run's checkpoint was selected; none where none was."""
+    """The clauses of `find_weaknesses` from a run's selection; none where nothing was selected."""
     weaknesses: list[str] = (read_selection(run) or {}).get(KEY, [])
     return weaknesses
 

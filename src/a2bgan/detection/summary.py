@@ -1,4 +1,4 @@
-"""What an evaluation found, in words."""
+"""Sentences on the results of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

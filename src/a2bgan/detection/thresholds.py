@@ -1,4 +1,4 @@
-"""Sentences on what the calibrated thresholds promise, and on what weakens them."""
+"""Sentences on the promises of calibrated thresholds and on their weaknesses."""
 
 import math
 
@@ -13,7 +13,7 @@ distributed scores, the highest is so far away in 6 of 100 sets."""
 
 
 def threshold_warnings(calibration: Calibration, rate: float = RATE) -> list[str]:
-    """What is wrong with the threshold of scores at a rate."""
+    """Sentences on weaknesses of the threshold of scores at a rate."""
     found = too_few_patients(len(calibration.patient_scores), rate), outlier_warning(calibration)
     return [sentence for sentence in found if sentence]
 
@@ -53,7 +53,7 @@ def outlier_warning(calibration: Calibration) -> str:
 
 
 def describe_threshold(calibration: Calibration, rate: float) -> str:
-    """What flagging at a rate promises; "" where there are too few patients to flag any."""
+    """The promise of flagging at a rate; "" where there are too few patients to flag any."""
     patients = len(calibration.patient_scores)
     limit = conformal.threshold(calibration.patient_scores, rate)
     if not math.isfinite(limit):
@@ -67,8 +67,8 @@ def describe_threshold(calibration: Calibration, rate: float) -> str:
 
 
 def describe_contours(calibration: Calibration) -> str:
-    """What the threshold of contours promises, for a method that makes maps; where there is no
-    threshold, why not and what can be done."""
+    """The promise of the threshold of contours, for a method that makes maps; without a threshold,
+    the reason and what can be done."""
     if why := why_no_contours(calibration):
         return f"no contours: {why}"
     return (

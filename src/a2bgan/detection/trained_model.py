@@ -24,7 +24,7 @@ from a2bgan.training.run_folder import RunFolder
 SELECTED = "selected"
 
 WEIGHTS = "weights_sha256"
-"""Where ``selection.json`` says which weights were selected."""
+"""Key of the selected weights' digest in ``selection.json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def on_device(method: Method) -> Method:
 
 
 def read_pick(run: RunFolder) -> Pick | None:
-    """What was selected in a run; None where nothing was."""
+    """The selected pick of a run; None where nothing was selected."""
     selection = read_selection(run)
     return None if selection is None else Pick(**selection["pick"])
 

@@ -3,7 +3,7 @@
 For each source image a Secondary Capture (input | healthy twin | map, with a colour bar) and, of
 methods that make maps, the map on the source's own grid: a Parametric Map in floats or, of images
 without coordinates of the patient (X-rays), a fractional Segmentation. Regions above the calibrated
-threshold, where there are any, are a binary Segmentation on the same grid. A series that was judged
+threshold, where there are any, are a binary Segmentation on the same grid. A series that was scored
 as a volume gets one of each: a capture of its most suspicious slice, a map with a frame for every
 slice, and a Segmentation with a frame for every slice that has a region.
 Every object says in itself that it is research and not for diagnosis.
@@ -148,7 +148,7 @@ class DicomObjects:
         return generate_uid(entropy_srcs=[self._secret, kind, source])
 
     def _source(self, file: Path, prediction: Prediction) -> Dataset:
-        """The header that results are made from: the file's own, or what identifies nobody."""
+        """The header to make results from: the file's own, or its part without identifiers."""
         header = read_header(file)
         source = header
         if not self._keep_identifiers:
@@ -298,7 +298,7 @@ class DicomObjects:
         )
 
     def _common(self, kind: str, sources: Sequence[Dataset], series: _Series) -> dict[str, Any]:
-        """What objects on the sources' grid have in common."""
+        """Arguments that objects on the sources' grid have in common."""
         return {
             "source_images": sources,
             "sop_instance_uid": self._uid(kind, str(sources[0].SOPInstanceUID)),

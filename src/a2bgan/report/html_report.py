@@ -28,9 +28,9 @@ from a2bgan.errors import InputError
 from a2bgan.report import charts
 from a2bgan.report.case_names import CaseNames
 from a2bgan.report.case_pictures import case_groups, threshold_cases
+from a2bgan.report.figure import write_run_figure
 from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, pixels_uri, png_uri
 from a2bgan.report.pointing_table import pointing_table
-from a2bgan.report.run_figure import write_run_figure
 from a2bgan.report.written_names import escaped
 
 RATES = (0.01, 0.05, 0.1)

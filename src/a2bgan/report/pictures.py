@@ -113,22 +113,6 @@ def draw_outlines(panel: Image.Image, mask: NDArray[np.bool_], factor: int) -> N
         draw.line([(x * factor, y * factor) for x, y in line.tolist()], CONTOUR, width)
 
 
-def write_triptych(
-    path: Path,
-    image: NDArray[Any],
-    twin: NDArray[Any] | None,
-    anomaly_map: NDArray[Any] | None,
-    mask: NDArray[np.bool_] | None = None,
-    *,
-    score: float,
-    vmax: float = DIFFERENCE_SCALE,
-    title: str = "",
-) -> None:
-    """Write what `draw_triptych` draws as a PNG; the folder of `path` exists."""
-    picture = draw_triptych(image, twin, anomaly_map, mask, score=score, vmax=vmax, title=title)
-    picture.save(path, format="PNG", compress_level=1)  # a third of the time, a tenth larger
-
-
 def draw_triptych(
     image: NDArray[Any],
     twin: NDArray[Any] | None,

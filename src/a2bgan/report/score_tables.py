@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: tables of scores and regions, and a picture of each image."""
+"""Files of `predict`: tables of scores and regions, and a picture of each image."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.pictures import write_triptych
+from a2bgan.report.pictures import draw_triptych
 from a2bgan.report.written_names import escaped, free_name, no_formula
 
 COLUMNS = (
@@ -30,13 +30,14 @@ REGION_COLUMNS = ("path", "region", "x0", "y0", "x1", "y1", "area_px", "area_mm2
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many images were scored and the ones that could not be, as (name, reason).
+    """Counts and findings of a call of `predict`.
 
-    patients, flagged: how many patients there were among them and how many of those were flagged;
-    drift: sentences on how the images differ from those of calibration; outlined: how many of the
-    images have a region, None where that was not looked for; unfamiliar: the names of those that
-    look like none of training, see `a2bgan.detection.familiarity`; counted_as: "images" where no
-    patient is known, so that each image counts as one.
+    scored: images with a score; failures: the others, as (name, reason).
+    patients, flagged: of the images with a score.
+    drift: sentences on how the images differ from those of calibration.
+    outlined: images with a region; None where regions were not looked for.
+    unfamiliar: names of images unlike all of training, see `a2bgan.detection.familiarity`.
+    counted_as: "images" where no patient is known, so that each image counts as one.
     """
 
     scored: int
@@ -53,11 +54,11 @@ class Written:
 class _Scored:
     """A row of the table that has a score.
 
-    patient: "" where nobody knows whose it is; person: what tells patients apart all the same.
+    patient: "" if unknown; person: tells patients apart all the same.
     images: (3, n) score, mean and standard deviation of the image or of each slice.
-    regions: how many there are, and area the share of the image that they cover, of a volume of all
-        its slices; None where they were not looked for.
-    unfamiliar: whether it looks like none of training; None where that is not known.
+    regions, area: number of regions, and the share of the image (or of all slices) that they cover;
+        None where they were not looked for.
+    unfamiliar: whether it is unlike all of training; None if unknown.
     """
 
     name: str
@@ -84,14 +85,13 @@ def write_predictions(
     per region) and ``pictures/``; of volumes ``NAME_anomaly.nii.gz`` and ``NAME_regions.nii.gz``
     too, the map and the mask of all regions in the volume's own voxels.
 
-    Each picture shows input with the contours of its regions, healthy twin and anomaly map over the
-    input, on the scale 0 to ``vmax``; they are written while the next images are scored. A box in
-    ``regions.csv`` is in pixels of the original image, of a volume in those of the slice that
-    ``path`` names; x1 and y1 are the first outside. ``area_mm2`` is empty where the file does not
-    say how large its pixels are. ``unfamiliar`` is 1 where the image, or the slice of a volume that
-    is shown, looks like none of training. Rows are written as they come and, with a calibration,
-    those of ``scores.csv`` once more at the end with ``p_value`` and ``flagged`` (1 where
-    p <= ``rate``), which depend on all images of a patient.
+    Each picture shows the input with the contours of its regions, the healthy twin, and the anomaly
+    map over the input, on the scale 0 to ``vmax``. Boxes in ``regions.csv`` are in pixels of the
+    original image, or of the slice that ``path`` names; x1 and y1 are the first outside.
+    ``area_mm2`` is empty where the file does not give the size of its pixels. Rows are written as
+    they come and, with a calibration, those of ``scores.csv`` once more at the end with ``p_value``
+    and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient.
+
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
@@ -164,14 +164,14 @@ def write_predictions(
 
 
 def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | None:
-    """Whether an image (C, H, W) in [0, 1] looks like none of training; None where unknown."""
+    """Whether an image (C, H, W) in [0, 1] is unlike all of training; None if unknown."""
     found = None if calibration is None else calibration.unfamiliar(image[None])
     return None if found is None else bool(found[0])
 
 
 class _Painters:
-    """Threads that write pictures; a bounded number of pictures waits. Errors come up later, at
-    the latest at the end."""
+    """Threads that write pictures, of which a bounded number waits; raises their errors later, at
+    the end at the latest."""
 
     def __enter__(self) -> "_Painters":
         self._threads = os.cpu_count() or 1
@@ -180,27 +180,21 @@ class _Painters:
         return self
 
     def paint(self, path: Path, p: Prediction, vmax: float) -> None:
-        assert p.image is not None and p.score is not None
         if len(self._waiting) >= 4 * self._threads:
             self._waiting.popleft().result()
-        self._waiting.append(
-            self._pool.submit(
-                write_triptych,
-                path,
-                p.image,
-                p.twin,
-                p.anomaly_map,
-                p.mask,
-                score=p.score,
-                vmax=vmax,
-            )
-        )
+        self._waiting.append(self._pool.submit(_paint, path, p, vmax))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
             for future in self._waiting:
                 future.result()
+
+
+def _paint(path: Path, p: Prediction, vmax: float) -> None:
+    assert p.image is not None and p.score is not None
+    picture = draw_triptych(p.image, p.twin, p.anomaly_map, p.mask, score=p.score, vmax=vmax)
+    picture.save(path, format="PNG", compress_level=1)  # a third of the time, a tenth larger
 
 
 def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:
@@ -211,7 +205,7 @@ def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:
 
 
 def _extent(p: Prediction, images: int) -> tuple[int | None, float | None]:
-    """How many regions there are in an image, or in so many slices, and which share they cover."""
+    """Number of regions in an image, or in so many slices, and the share that they cover."""
     if p.regions is None:
         return None, None
     found = [region for regions in p.regions.values() for region in regions]

@@ -1,4 +1,4 @@
-"""What `translate` leaves behind: translated images, masks, differences and a table."""
+"""Files of `translate`: translated images, masks, differences and a table."""
 
 import csv
 from collections.abc import Iterable
