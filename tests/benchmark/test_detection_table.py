@@ -6,12 +6,13 @@ import pytest
 
 from a2bgan.benchmark.detection_table import (
     TRIVIAL,
-    MethodRow,
     Repeat,
     _plot,
     make_table,
+    scores_of,
     write_tables,
 )
+from a2bgan.benchmark.text_tables import MethodRow
 from a2bgan.detection.delong import compare_aurocs
 from a2bgan.detection.matched_auroc import matched_auroc
 from a2bgan.detection.metrics import auroc
@@ -47,8 +48,8 @@ def test_best_first_failures_last_and_p_values_of_mean_aurocs() -> None:
     weak, _, ours = rows()
     expected = np.mean([r.metrics["auroc"] for r in weak.repeats])
     assert table[1]["AUROC (95 %)"].startswith(f"{expected:.4f} (")
-    found = compare_aurocs(LABELS, weak.scores, ours.scores, PATIENTS)
-    assert found.aurocs == pytest.approx((weak.auroc, ours.auroc))
+    found = compare_aurocs(LABELS, scores_of(weak), scores_of(ours), PATIENTS)
+    assert found.aurocs == pytest.approx((weak.mean("auroc"), ours.mean("auroc")))
     assert float(table[1]["p against A2B-GAN"]) == pytest.approx(found.p_value, rel=0.1)
     assert table[0]["p against A2B-GAN"] == ""
     assert table[1]["memory, GB"] == "2.00"
@@ -115,7 +116,7 @@ def test_with_a_trivial_row_every_method_is_matched_by_it(tmp_path) -> None:
     itself = table["Best trivial statistic"]
     assert itself["matched AUROC (95 %)"].startswith("0.5000 (")
     ours = rows()[2]
-    expected = matched_auroc(LABELS, ours.scores, baseline.repeats[0].scores, PATIENTS)
+    expected = matched_auroc(LABELS, scores_of(ours), baseline.repeats[0].scores, PATIENTS)
     assert table["A2B-GAN"]["matched AUROC (95 %)"].startswith(f"{expected.auroc:.4f} (")
     text = write_tables(tmp_path, made, "a2bgan benchmark")[1].read_text()
     assert "normal ones that are alike in mean brightness" in text
