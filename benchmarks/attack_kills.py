@@ -48,7 +48,7 @@ def main() -> None:
     import a2bgan.cli.app
     import a2bgan.detection.calibration
     import a2bgan.detection.predict
-    import a2bgan.report.predictions
+    import a2bgan.report.score_tables
     import a2bgan.training.loop  # noqa: F401
 
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.detection.trained import read_selection
+from a2bgan.detection.trained_model import read_selection
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from a2bgan.data.holdout import Holdout
 from a2bgan.detection.conformal import p_values
-from a2bgan.detection.held_out import load_labelled
+from a2bgan.detection.image_sets import load_labelled
 from a2bgan.detection.patient_scores import by_patient
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
 
 SPLITS = 50
@@ -79,7 +79,7 @@ def patient_scores(run: RunFolder) -> np.ndarray:
     healthy, _ = load_labelled(
         [row for row in rows if row.label == 0 and row.patient_id not in seen], trained.config.data
     )
-    scores = np.concatenate([batch.scores for batch in trained.judge(healthy.images)])
+    scores = np.concatenate([batch.scores for batch in trained.detect_images(healthy.images)])
     patients = healthy.patients.tolist()
     return np.array(list(by_patient(patients, scores.astype(np.float64)).values()))
 

@@ -26,7 +26,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import yaml
-from a2bgan.serving.progress import training_progress
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -46,8 +45,9 @@ from a2bgan.data.manifest import read_manifest
 from a2bgan.detection.calibration import Calibration, drift, read_calibration
 from a2bgan.detection.familiarity import GRID, Familiarity
 from a2bgan.detection.selection import Candidate, read_candidates
-from a2bgan.detection.trained import Pick, read_pick
+from a2bgan.detection.trained_model import Pick, read_pick
 from a2bgan.errors import InputError
+from a2bgan.serving.reading_room.progress import training_progress
 from a2bgan.training.checkpoint import list_ready_checkpoints, read_position
 from a2bgan.training.config import load_config, preset_names, read_config
 from a2bgan.training.run_folder import RunFolder

@@ -23,7 +23,7 @@ from PIL import Image
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.reading import read_image
-from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.inputs import find_inputs
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

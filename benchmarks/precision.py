@@ -19,11 +19,11 @@ import numpy as np
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.detect import in_batches
 from a2bgan.detection.export import export
-from a2bgan.detection.exported import load_exported
-from a2bgan.detection.held_out import load_labelled, load_part
+from a2bgan.detection.exported_model import load_exported
+from a2bgan.detection.image_sets import RunImages, load_labelled
 from a2bgan.detection.metrics import auroc
-from a2bgan.detection.prediction import Model
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.predict import Model
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
 
 MARGIN = 0.005
@@ -38,7 +38,9 @@ def main() -> None:
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     trained = load_trained(run)
-    held = np.concatenate([load_part(run, s, "training", 64).images for s in ("healthy", "mixed")])
+    images = RunImages.of_run(run)
+    parts = [images.part(name, "training", 64).images for name in ("healthy", "mixed")]
+    held = np.concatenate(parts)
     test, labels = load_labelled(run.manifest().split("test"), trained.data)
     lines = [
         "# Precision of scoring",

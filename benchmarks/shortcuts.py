@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from a2bgan.benchmark.trivial_baseline import trivial_row
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import PIXEL_STATISTICS
@@ -29,7 +30,6 @@ from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.metrics import auroc
 from a2bgan.detection.shortcuts import Shortcut, audit_shortcuts
 from a2bgan.detection.trivial_statistics import preprocessed_statistic
-from a2bgan.report.trivial_baseline import trivial_row
 
 REMEDIES: dict[str, dict[str, object]] = {
     "as it is": {},
@@ -122,7 +122,7 @@ def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 def cell(shortcut: Shortcut) -> str:
     low, high = shortcut.interval
-    mark = {"shortcut": " \\*\\*", "suspected": " \\*", "": ""}[shortcut.verdict]
+    mark = {"shortcut": " \\*\\*", "suspected": " \\*", "": ""}[shortcut.level]
     return f"{shortcut.auroc:.3f} ({low:.2f}-{high:.2f}){mark}"
 
 

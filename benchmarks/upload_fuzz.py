@@ -80,7 +80,7 @@ class Result:
 
 def fuzz(run: Path, room: Path, files: int, seed: int) -> Result:
     """Send mutated files to a server of a run."""
-    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.reading_room.access import Access
     from a2bgan.serving.reading_room.app import make_app
     from a2bgan.serving.reading_room.room import Room

@@ -1,5 +1,7 @@
 """The one error the command line turns into a single line of text."""
 
+from collections.abc import Sequence
+
 LONGEST = 4000
 """Characters of a message."""
 
@@ -15,3 +17,9 @@ class InputError(ValueError):
         # It may quote a stranger's file: no second line, no control of the terminal, no flood.
         line = "".join(c if c.isprintable() else " " for c in message)
         super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}...")
+
+
+def name_some(names: Sequence[str], separator: str = ", ") -> str:
+    """The first three names, and how many more there are, for a message."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return separator.join(names[:3]) + more

@@ -139,7 +139,7 @@ def test_threads_are_the_user_s_or_a_share_and_are_recorded(
         seen.append(children.environment.get("OMP_NUM_THREADS"))
         return "not trained"
 
-    monkeypatch.setattr("a2bgan.cli.child_commands.Children.run", run)
+    monkeypatch.setattr("a2bgan.benchmark.child_commands.Children.run", run)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if own is not None:
@@ -187,7 +187,9 @@ def test_without_both_labels_there_is_nothing_to_compare(tiny_set, tmp_path, a2b
 
 @pytest.mark.parametrize("task", ["detection", "translation"])
 def test_brackets_in_a_failure_are_no_markup(tiny_set, tmp_path, a2bgan, monkeypatch, task):
-    monkeypatch.setattr("a2bgan.cli.child_commands.Children.run", lambda *_: "out[/b]: not trained")
+    monkeypatch.setattr(
+        "a2bgan.benchmark.child_commands.Children.run", lambda *_: "out[/b]: not trained"
+    )
     out = tmp_path / "out[/b]"
     out.mkdir(parents=True)  # the slash makes two folders of it
     method = {"detection": "a2bgan,ganomaly", "translation": "a2bgan"}[task]

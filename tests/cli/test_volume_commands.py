@@ -27,9 +27,10 @@ from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import load_image
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.detect import Detection
-from a2bgan.detection.predict import find_inputs, predict
-from a2bgan.detection.trained import Pick
-from a2bgan.report.predictions import write_predictions
+from a2bgan.detection.inputs import find_inputs
+from a2bgan.detection.predict import predict
+from a2bgan.detection.trained_model import Pick
+from a2bgan.report.score_tables import write_predictions
 
 CONFIG = DataConfig(size=32, slices=(0.2, 0.8), skip_empty=0.2)
 

@@ -14,9 +14,9 @@ from a2bgan.detection.calibration import (
     read_calibration,
     usable_calibration,
 )
-from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.patient_scores import of_patient
-from a2bgan.detection.trained import Pick, Trained, read_selection, write_selection
+from a2bgan.detection.trained_model import Pick, Trained, read_selection, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
@@ -47,13 +47,13 @@ def test_images_are_scored_and_patients_counted_once():
     method = CONFIG.build_method()
     images = np.random.default_rng(0).integers(0, 255, (7, 1, 32, 32), dtype=np.uint8)
     patients = np.array(["a", "a", "b", "c", "c", "c", "d"])
-    found = calibrate(Trained(method, CONFIG, PICK), HeldOut(images, patients))
+    found = calibrate(Trained(method, CONFIG, PICK), ImageSet(images, patients))
     assert (len(found.patient_scores), len(found.image_scores)) == (4, 7)
     np.testing.assert_allclose(found.means, images.reshape(7, -1).mean(1) / 255, atol=1e-6)
     np.testing.assert_allclose(found.deviations, images.reshape(7, -1).std(1) / 255, atol=1e-6)
     assert found.image_patients.tolist() == [0, 0, 1, 2, 2, 2, 3]
     with pytest.raises(InputError, match="no healthy images were held out"):
-        calibrate(Trained(method, CONFIG, PICK), HeldOut(images[:0], patients[:0]))
+        calibrate(Trained(method, CONFIG, PICK), ImageSet(images[:0], patients[:0]))
 
 
 def test_round_trip_and_what_it_applies_to(tmp_path):
@@ -107,7 +107,7 @@ def test_scores_that_are_not_finite_are_no_calibration():
     images = np.random.default_rng(0).integers(0, 255, (3, 1, 32, 32), dtype=np.uint8)
     torch.nn.init.constant_(trained.method.networks["translator"].head.bias, torch.nan)
     with pytest.raises(InputError, match="3 held-out images have no finite score"):
-        calibrate(trained, HeldOut(images, np.array(["a", "b", "c"])))
+        calibrate(trained, ImageSet(images, np.array(["a", "b", "c"])))
 
 
 def test_another_number_of_images_a_patient_is_said():
@@ -156,7 +156,7 @@ def test_images_with_equal_histograms_do_not_drift():
     images = np.stack([rng.permutation(levels).reshape(1, 32, 32) for _ in range(60)])
     method = CONFIG.build_method()
     patients = np.array([f"p{k}" for k in range(30)])
-    calibration = calibrate(Trained(method, CONFIG, PICK), HeldOut(images[:30], patients))
+    calibration = calibrate(Trained(method, CONFIG, PICK), ImageSet(images[:30], patients))
     new = [images[30:] / np.float32(255), (images[30:] / 127.5 - 1).astype(np.float32) / 2 + 0.5]
     for pixels in new:
         means, deviations = intensities(pixels)
@@ -187,13 +187,13 @@ def test_the_pixel_threshold_is_of_the_highest_map_value_of_each_image(tmp_path)
     trained = Trained(method, CONFIG, PICK)
     images = np.random.default_rng(0).integers(0, 255, (42, 1, 32, 32), dtype=np.uint8)
     patients = np.array([f"p{k // 2}" for k in range(42)])  # 21 of them
-    found = calibrate(trained, HeldOut(images, patients))
-    maps = np.concatenate([batch.anomaly_map.numpy() for batch in trained.judge(images)])
+    found = calibrate(trained, ImageSet(images, patients))
+    maps = np.concatenate([batch.anomaly_map.numpy() for batch in trained.detect_images(images)])
     peaks = np.sort(maps.reshape(42, -1).max(1))
     assert len(set(peaks)) == 42
     assert found.pixel_threshold == peaks[-2]  # two of 43 are 4.7 %, three would be 7 %
     assert sum((each > found.pixel_threshold).any() for each in maps) == 1  # the highest itself
-    few = calibrate(trained, HeldOut(images[:18], patients[:18]))
+    few = calibrate(trained, ImageSet(images[:18], patients[:18]))
     assert few.pixel_threshold is None
     run = RunFolder(tmp_path)
     few.write(run)

@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from a2bgan.data.config import DataConfig
 from a2bgan.data.preprocessing import preprocess_mask, to_original_grid
+from a2bgan.detection import RATE
 from a2bgan.detection.calibration import pixel_threshold
-from a2bgan.detection.contours import GROW, RATE, find_regions, place_mask, regions
+from a2bgan.detection.contours import GROW, find_regions, place_mask, regions
 
 
 def noise(rng: np.random.Generator, images: int, side: int = 12) -> np.ndarray:

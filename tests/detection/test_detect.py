@@ -1,4 +1,4 @@
-"""Judging images in batches: every score, in float32 and in bfloat16."""
+"""Detection in batches: every score, in float32 and in bfloat16."""
 
 from typing import Any
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from PIL import Image
+from scipy.stats import beta
 
 from a2bgan.data.cache.images import StoredForm, load_images
 from a2bgan.data.config import DataConfig
@@ -14,13 +15,13 @@ from a2bgan.data.manifest import read_manifest
 from a2bgan.data.open_data import open_data
 from a2bgan.data.preprocessing import load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
-from a2bgan.detection.calibration import read_calibration
+from a2bgan.detection.calibration import Calibration, read_calibration
 from a2bgan.detection.contours import find_regions
-from a2bgan.detection.evaluate import evaluate, summarise, with_evaluated_labels
+from a2bgan.detection.evaluate import at_threshold, evaluate, summarise, with_evaluated_labels
 from a2bgan.detection.localisation import within_image_auroc
 from a2bgan.detection.position import position_alone
 from a2bgan.detection.regions import region_f1
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.trained_model import Pick, load_trained
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -78,7 +79,7 @@ def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> 
 
     rows = [row for row in manifest.split("test") if row.label is not None]
     images = np.stack([load_image(row.path, config) for row in rows])
-    maps = np.concatenate([found.anomaly_map.numpy() for found in trained.judge(images)])
+    maps = np.concatenate([found.anomaly_map.numpy() for found in trained.detect_images(images)])
     peaks = maps.max(axis=(1, 2))
     limit = float(np.median(peaks))
     metrics = evaluate(
@@ -133,3 +134,29 @@ def test_repeated_runs_keep_the_guess_and_what_is_not_defined(run: Path, phantom
     assert summary["position_alone"] == found.metrics["position_alone"]
     assert summary["position_matched_auroc"] is None
     assert summary["hit_rate"] == (found.metrics["hit_rate"] + 0.5) / 2
+
+
+def calibration(count: int) -> Calibration:
+    scores = np.arange(count, dtype=float)
+    pick = Pick("step-00000001", "raw", "mean", "last")
+    return Calibration(pick, scores, scores, scores, scores, np.arange(count))
+
+
+def test_patients_are_flagged_as_p_values_say():
+    # Of 39 healthy patients with scores 0 to 38, above 37 is p <= 2 / 40.
+    patients = ["a", "a", "b", "c", "d", "e"]
+    scores = np.array([0.0, 38.5, 37.5, 99.0, 1.0, 50.0])
+    labels = np.array([0, 1, 1, 1, 0, 0])
+    found = at_threshold(calibration(39), patients, labels, scores)
+    assert found["sensitivity"] == 1.0  # a, b and c
+    assert found["specificity"] == 0.5  # d, but not e
+    np.testing.assert_allclose(found["sensitivity_ci"], [beta.ppf(0.025, 3, 1), 1])
+    low, high = beta.ppf(0.025, 1, 2), beta.ppf(0.975, 2, 1)
+    np.testing.assert_allclose(found["specificity_ci"], [low, high])
+    assert found["confusion"] == {
+        "abnormal_flagged": 3, "abnormal_missed": 0, "normal_flagged": 1, "normal_left_alone": 1
+    }  # fmt: skip
+
+
+def test_nothing_is_said_where_nobody_can_be_flagged():
+    assert at_threshold(calibration(18), ["a"], np.array([1]), np.array([99.0])) == {}

@@ -13,8 +13,8 @@ from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import load_image
 from a2bgan.detection import detect, export
 from a2bgan.detection.calibration import read_calibration
-from a2bgan.detection.exported import load_exported
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.exported_model import load_exported
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 
@@ -66,7 +66,7 @@ def test_any_batch_gives_maps_twins_and_what_is_needed_to_use_them(files, form, 
     paths = sorted(phantoms.parent.rglob("*.png"))
     images = np.stack([load_image(path, trained.data) for path in paths[:7]])
     for count in (1, 3, 7):
-        (one,) = trained.judge(images[:count])
+        (one,) = trained.detect_images(images[:count])
         (other,) = exported.detect([images[:count]])
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=1e-4)
@@ -125,7 +125,7 @@ def test_frozen_features_are_exported_with_the_networks(
     assert exported.pick == trained.pick
     paths = sorted(phantoms.parent.rglob("*.png"))
     images = np.stack([load_image(path, trained.data) for path in paths[:5]])
-    (one,), (other,) = trained.judge(images), exported.detect([images])
+    (one,), (other,) = trained.detect_images(images), exported.detect([images])
     assert np.ptp(one.scores) > 0
     np.testing.assert_allclose(other.scores, one.scores, rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, rtol=2e-3, atol=1e-4)

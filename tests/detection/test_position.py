@@ -6,12 +6,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from a2bgan.detection.localisation import hit_rate, pixel_auroc, within_image_auroc
-from a2bgan.detection.position import (
-    position_alone,
-    position_matched,
-    position_matched_auroc,
-    position_warning,
-)
+from a2bgan.detection.position import position_alone, position_matched, position_warning
 
 
 def lesions(count: int, side: int, seed: int = 0) -> np.ndarray:
@@ -23,6 +18,12 @@ def lesions(count: int, side: int, seed: int = 0) -> np.ndarray:
         top, left = np.clip(rng.normal(side / 3, side / 10, 2), 0, side - size).astype(int)
         mask[top : top + size, left : left + size] = True
     return masks
+
+
+def matched(maps: np.ndarray, masks: np.ndarray, at_least: int = 4) -> float | None:
+    """The measure where each image is a patient."""
+    found = position_matched(maps, masks, np.arange(len(maps)), at_least)
+    return None if found is None else found.auroc
 
 
 def naive(maps: np.ndarray, masks: np.ndarray, at_least: int) -> float:
@@ -42,9 +43,9 @@ def test_it_equals_scikit_learns_auroc_at_every_place(at_least: int, decimals: i
     masks = lesions(28, 10)
     maps = (np.random.default_rng(1).random(masks.shape) + 0.3 * masks).round(decimals)
     expected = naive(maps, masks, at_least)
-    assert position_matched_auroc(maps, masks, at_least) == pytest.approx(expected)
+    assert matched(maps, masks, at_least) == pytest.approx(expected)
     single = maps.astype(np.float32)
-    assert position_matched_auroc(single, masks, at_least) == pytest.approx(expected)
+    assert matched(single, masks, at_least) == pytest.approx(expected)
 
 
 def test_beyond_the_grid_cells_are_compared() -> None:
@@ -60,7 +61,7 @@ def test_beyond_the_grid_cells_are_compared() -> None:
     expected = naive(means[0].astype(np.float32), means[1] >= 0.5, 4)
     # An image whose lesion is too small for a cell would still be one with a lesion.
     assert masks.any(axis=(1, 2)).sum() == (means[1] >= 0.5).any(axis=(1, 2)).sum()
-    assert position_matched_auroc(maps, masks) == pytest.approx(expected)
+    assert matched(maps, masks) == pytest.approx(expected)
 
 
 def test_a_map_of_anatomy_alone_does_well_on_pixels_and_gets_a_half_here() -> None:
@@ -69,22 +70,22 @@ def test_a_map_of_anatomy_alone_does_well_on_pixels_and_gets_a_half_here() -> No
     middle = np.exp(-((rows - 15.5) ** 2 + (columns - 15.5) ** 2) / 200)
     same = np.broadcast_to(middle, masks.shape)
     assert pixel_auroc(same, masks) > 0.8
-    assert position_matched_auroc(same, masks) == 0.5
+    assert matched(same, masks) == 0.5
     found = position_matched(
         same + 0.1 * np.random.default_rng(0).normal(size=masks.shape), masks, np.arange(80)
     )
     assert found.interval[0] < 0.5 < found.interval[1]
-    assert position_matched_auroc(masks + 0.1 * same, masks) == 1
+    assert matched(masks + 0.1 * same, masks) == 1
 
 
 def test_no_value_where_no_place_has_enough_of_each_kind() -> None:
     masks = lesions(28, 10)
     maps = np.zeros(masks.shape)
-    assert position_matched_auroc(maps, masks, at_least=15) is None
-    assert position_matched_auroc(maps, np.zeros_like(masks)) is None
-    assert position_matched_auroc(maps, np.ones_like(masks)) is None
+    assert matched(maps, masks, at_least=15) is None
+    assert matched(maps, np.zeros_like(masks)) is None
+    assert matched(maps, np.ones_like(masks)) is None
     with pytest.raises(ValueError, match=r"one \(N, H, W\) shape"):
-        position_matched_auroc(maps[:2], masks)
+        matched(maps[:2], masks)
 
 
 def test_the_interval_is_as_wide_as_a_bootstrap_over_patients() -> None:
@@ -99,7 +100,7 @@ def test_the_interval_is_as_wide_as_a_bootstrap_over_patients() -> None:
     for _ in range(300):
         people = rng.integers(80, size=80)
         images = (2 * people[:, None] + np.arange(2)).ravel()
-        drawn.append(position_matched_auroc(maps[images], masks[images]))
+        drawn.append(matched(maps[images], masks[images]))
     width = found.interval[1] - found.interval[0]
     assert width == pytest.approx(2 * 1.96 * np.std(drawn), rel=0.15)
     assert sum(found.interval) / 2 == pytest.approx(found.auroc)

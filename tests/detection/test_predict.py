@@ -1,4 +1,4 @@
-"""What is found to score: names, patients, and paths that no system takes."""
+"""Inputs, their names and patients, paths that no system takes, and predictions."""
 
 import os
 from collections.abc import Callable
@@ -13,8 +13,9 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import dicom_of, is_dicom, is_volume
 from a2bgan.data.open_data import open_data
 from a2bgan.detection.detect import Detection
-from a2bgan.detection.predict import find_inputs, predict
-from a2bgan.detection.trained import Pick
+from a2bgan.detection.inputs import Input, find_inputs
+from a2bgan.detection.predict import Prediction, predict
+from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError
 
 TOO_LONG = "x" * 300
@@ -181,3 +182,18 @@ def test_regions_are_in_pixels_of_the_original(
     assert found[2].regions == {str(tmp_path / "c.png"): []}
     assert found[3].regions is None and found[3].error
     assert all(p.regions is None and p.mask is None for p in predict(Bright(), [found[0].input]))
+
+
+def test_an_image_of_a_batch_is_a_prediction_with_what_its_method_makes() -> None:
+    item = Input("b", Path("b.png"), "")
+    x, twin = torch.full((2, 1, 4, 4), -1.0), torch.zeros(2, 1, 4, 4)
+    x[1] = 1
+    scores, maps = torch.tensor([0.25, 0.5]), torch.arange(32.0).reshape(2, 4, 4)
+    found = Prediction.of(Detection(x, scores, twin, maps), 1, item)
+    assert (found.input, found.score, found.error) == (item, 0.5, "")
+    np.testing.assert_array_equal(found.image, np.ones((1, 4, 4)))
+    np.testing.assert_array_equal(found.twin, np.full((1, 4, 4), 0.5))
+    np.testing.assert_array_equal(found.anomaly_map, maps[1])
+    bare = Prediction.of(Detection(x, scores, None, None), 0, item)
+    assert (bare.score, bare.twin, bare.anomaly_map) == (0.25, None, None)
+    np.testing.assert_array_equal(bare.image, np.zeros((1, 4, 4)))

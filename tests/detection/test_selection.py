@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from a2bgan.detection.fid import FeatureNetwork
-from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.selection import (
     Candidate,
     Validator,
@@ -19,7 +19,7 @@ from a2bgan.detection.selection import (
     select_last,
     separates_nothing,
 )
-from a2bgan.detection.trained import load_trained, read_pick, write_selection
+from a2bgan.detection.trained_model import load_trained, read_pick, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import Position, save_checkpoint
 from a2bgan.training.config import load_config
@@ -41,11 +41,11 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def held_out(n: int, seed: int, square: int = 0) -> HeldOut:
+def held_out(n: int, seed: int, square: int = 0) -> ImageSet:
     """Noise; with bright squares in the first ``square`` images."""
     images = np.random.default_rng(seed).integers(0, 120, (n, 1, 32, 32), dtype=np.uint8)
     images[:square, :, 8:20, 8:20] = 250
-    return HeldOut(images, np.array([f"{seed}-{i}" for i in range(n)]))
+    return ImageSet(images, np.array([f"{seed}-{i}" for i in range(n)]))
 
 
 @pytest.fixture
@@ -186,14 +186,14 @@ def test_labelled_images_select_the_best_on_them(run):
     with pytest.raises(InputError, match="labelled images of both kinds"):
         select_by_labels(run, labelled, np.ones(40))
     # Each of the patients has an abnormal image.
-    slices = HeldOut(labelled.images, np.repeat(np.arange(20), 2).astype(str), slices=True)
+    slices = ImageSet(labelled.images, np.repeat(np.arange(20), 2).astype(str), slices=True)
     with pytest.raises(InputError, match="labelled patients of both kinds"):
         select_by_labels(run, slices, np.tile((1, 0), 20))
 
 
 def test_the_error_of_a_single_patient_is_not_known(run):
     one = held_out(40, 0)
-    one = HeldOut(one.images, np.full(40, "only"), slices=True)
+    one = ImageSet(one.images, np.full(40, "only"), slices=True)
     selection = select_by_aucp(run, Validator(run, one, held_out(40, 1, square=20)))
     assert selection.details["standard_error"] is None
     assert selection.pick.checkpoint == read_candidates(run)[-1].checkpoint
@@ -203,7 +203,7 @@ def test_the_error_of_a_single_patient_is_not_known(run):
 
 def test_fid_selects_the_nearest_translations(run):
     healthy = held_out(40, 3)
-    darker = HeldOut(healthy.images + np.uint8(50), healthy.patients)
+    darker = ImageSet(healthy.images + np.uint8(50), healthy.patients)
     selection = select_by_fid(run, healthy, darker, Brightness())
     assert selection.pick.checkpoint == "step-00000010"
     assert selection.pick.score == "mean"

@@ -37,7 +37,7 @@ def audit(manifest: Manifest, **options: object) -> Audit:
 
 
 def named(found: Audit, verdict: str = "shortcut", seen: str = "preprocessed") -> set[str]:
-    return {s.statistic for s in found.shortcuts if s.seen == seen and s.verdict == verdict}
+    return {s.statistic for s in found.shortcuts if s.seen == seen and s.level == verdict}
 
 
 def test_nothing_is_named_where_nothing_is_planted(planted):
@@ -148,7 +148,7 @@ def test_one_patient_leaves_everything_open(tiny_set: Path):
 )
 def test_verdicts(auroc, interval, verdict):
     found = Shortcut("mean brightness", "preprocessed", auroc, interval)
-    assert found.verdict == verdict
+    assert found.level == verdict
     assert found.strength == max(auroc, 1 - auroc)
     assert found.shown.endswith("higher" if auroc > 0.5 else "lower")
 

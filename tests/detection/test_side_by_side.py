@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from a2bgan.detection.side_by_side import side_by_side
+from a2bgan.detection.detect import side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +36,12 @@ def test_a_batch_that_is_alone_has_all_cores(batches, at_once):
     assert found == [(k, 4, threading.current_thread().name) for k in range(batches)]
 
 
-def test_as_many_are_judged_at_once_as_asked_for():
+def test_as_many_are_worked_on_at_once_as_asked_for():
     all_here = threading.Barrier(3, timeout=20)
     assert list(side_by_side(lambda k: k + 0 * all_here.wait(), range(6), 3)) == list(range(6))
 
 
-def test_nothing_is_judged_of_nothing():
+def test_nothing_is_done_with_nothing():
     assert list(side_by_side(seen, [], 4)) == []
 
 

@@ -12,6 +12,7 @@ from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.image_statistics import file_statistics, pixel_statistics
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
+from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trivial_statistics import _drawn, measure_images, preprocessed_statistic
 
 
@@ -42,11 +43,11 @@ def test_a_statistic_of_preprocessed_images():
 def test_only_what_is_looked_at_is_loaded(phantoms, monkeypatch):
     asked = []
 
-    def load(paths, *others):
-        asked.append(len(paths))
-        return load_images(paths, *others)
+    def load(rows, config):
+        asked.append(len(rows))
+        return load_rows(rows, config)
 
-    monkeypatch.setattr("a2bgan.detection.trivial_statistics.load_images", load)
+    monkeypatch.setattr("a2bgan.detection.trivial_statistics.load_rows", load)
     monkeypatch.setattr("a2bgan.detection.trivial_statistics.LOOKED_AT", 20)
     monkeypatch.setattr("a2bgan.detection.trivial_statistics.SPARE", 4)
     healthy = phantoms.split("healthy")

@@ -16,7 +16,8 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.volumes import read_volume
 from a2bgan.data.preprocessing import preprocess, to_original_grid
-from a2bgan.detection.prediction import Input, Prediction
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.dicom_results import MARK, DicomObjects, DicomResults
 

@@ -11,8 +11,9 @@ from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
 from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.examination import examine
 from a2bgan.detection.score_audit import Dependence, ScoreAudit
-from a2bgan.detection.trained import Pick, load_trained
+from a2bgan.detection.trained_model import Pick, load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report
 from a2bgan.report.html_report import write_report
@@ -46,7 +47,7 @@ class References(HTMLParser):
 
 @pytest.fixture
 def page(run, tmp_path):
-    write_report(RunFolder.open(run), tmp_path / "report.html")
+    write_report(examine(RunFolder.open(run)), tmp_path / "report.html")
     return (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -75,7 +76,7 @@ def test_where_shows_the_map_beside_position_alone_and_warns(run, tmp_path, monk
             "a2bgan.detection.evaluate.within_image_auroc",
             lambda maps, masks, values=values: next(values),
         )
-        write_report(RunFolder.open(run), tmp_path / "report.html")
+        write_report(examine(RunFolder.open(run)), tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
         where = page.partition("<h2>Where</h2>")[2].partition("<h2>")[0]
         cells = f'<td class="number">{of_map:.4f}</td><td class="number">0.7500</td>'
@@ -101,13 +102,14 @@ def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page, tmp_path):
     assert set(shown) <= set(key)
 
 
-def test_settings_that_are_files_are_shown_by_name(run, tmp_path, monkeypatch):
+def test_settings_that_are_files_are_shown_by_name(run, tmp_path):
     folder = RunFolder.open(run)
     trained = load_trained(folder)
     other = load_config("padim", None, ["method.backbone_weights=/home/NAME/resnet.pth"])
     config = trained.config.model_copy(update={"method": other.method})
-    monkeypatch.setattr(html_report, "load_trained", lambda _: replace(trained, config=config))
-    write_report(folder, tmp_path / "report.html")
+    write_report(
+        replace(examine(folder), trained=replace(trained, config=config)), tmp_path / "report.html"
+    )
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "backbone_weights: resnet.pth" in page
     assert "NAME" not in page
@@ -116,7 +118,7 @@ def test_settings_that_are_files_are_shown_by_name(run, tmp_path, monkeypatch):
 def test_identifiers_are_shown_on_request(run, tmp_path):
     (tmp_path / "ids.html").write_text("the one before")
     with (tmp_path / "ids.html").open() as before:
-        write_report(RunFolder.open(run), tmp_path / "ids.html", show_ids=True)
+        write_report(examine(RunFolder.open(run)), tmp_path / "ids.html", show_ids=True)
         assert before.read() == "the one before"  # for who reads it meanwhile
     assert [path.name for path in tmp_path.iterdir()] == ["ids.html"]  # no key
     page = (tmp_path / "ids.html").read_text("utf-8")
@@ -130,7 +132,7 @@ def test_a_run_without_labels_or_threshold_is_reported_too(run, tmp_path):
     manifest = RunFolder.open(copy).manifest()
     kept = tuple(row for row in manifest.rows if row.split != "test")
     RunFolder.open(copy).keep_manifest(replace(manifest, rows=kept))
-    write_report(RunFolder.open(copy), tmp_path / "bare.html")
+    write_report(examine(RunFolder.open(copy)), tmp_path / "bare.html")
     page = (tmp_path / "bare.html").read_text("utf-8")
     assert "Nothing was selected: this is the last checkpoint." in page
     assert "No threshold was set" in page
@@ -150,15 +152,15 @@ def test_the_score_is_asked_of_healthy_patients_that_nothing_was_learned_from(
         asked.append({row.name for row in rows})
         return ScoreAudit([Dependence("sharpness", 0.9, (0.8, 1.0))], len(rows), len(rows))
 
-    monkeypatch.setattr("a2bgan.report.html_report.audit_score", audit)
+    monkeypatch.setattr("a2bgan.detection.examination.audit_score", audit)
     copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
     manifest, holdout = copy.manifest(), Holdout.read(copy.holdout_file)
     held_out = {row.name for row in holdout.rows(manifest, "healthy", "calibration")}
     test = manifest.split("test")
     sick = next(row for row in test if row.label == 1)
     normal = [row for row in test if row.label == 0]
-    write_report(copy, tmp_path / "a.html")
-    write_report(copy, tmp_path / "b.html", manifest=open_data(manifest.root))
+    write_report(examine(copy), tmp_path / "a.html")
+    write_report(examine(copy, open_data(manifest.root)), tmp_path / "b.html")
     assert asked == [held_out | {row.name for row in normal}, held_out]
     section = (tmp_path / "a.html").read_text("utf-8").partition("<h2>Shortcuts")[2]
     assert "the score of healthy images follows the sharpness" in section
@@ -168,7 +170,7 @@ def test_the_score_is_asked_of_healthy_patients_that_nothing_was_learned_from(
     other = {normal[0].name: sick.patient_id, normal[1].name: trained.patient_id}
     changed = [replace(r, patient_id=other.get(r.name, r.patient_id)) for r in manifest.rows]
     monkeypatch.setattr(RunFolder, "manifest", lambda self: Manifest(tuple(changed), manifest.root))
-    write_report(copy, tmp_path / "c.html")
+    write_report(examine(copy), tmp_path / "c.html")
     assert asked[2] == held_out | {row.name for row in normal[2:]}
 
 
@@ -185,7 +187,7 @@ def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
         (data / row.name).unlink()
     source = RunFolder(copy).manifest_source_file
     source.write_text(source.read_text().replace(str(manifest.root), str(data)))
-    write_report(RunFolder.open(copy), tmp_path / "gone.html")
+    write_report(examine(RunFolder.open(copy)), tmp_path / "gone.html")
     assert "Not looked for: the healthy or the mixed images cannot be read." in (
         tmp_path / "gone.html"
     ).read_text("utf-8")
@@ -193,7 +195,7 @@ def test_shortcuts_are_in_it_and_may_be_looked_for_in_vain(run, page, tmp_path):
 
 def test_a_place_that_cannot_be_written(run, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(RunFolder.open(run), tmp_path / "no" / "report.html")
+        write_report(examine(RunFolder.open(run)), tmp_path / "no" / "report.html")
 
 
 @pytest.mark.parametrize(("rate", "said"), [(0.005, "0.5%"), (0.025, "2.5%"), (0.07, "7%")])
@@ -203,5 +205,5 @@ def test_rates_are_said_as_they_are(rate, said):
         few = [scores[:count]] * 4
         pick = Pick("step-00000001", "ema", "mean", "aucp")
         calibration = Calibration(pick, *few, np.arange(count))
-        _, second = html_report._summary({}, None, calibration, rate)
+        _, second = html_report._summary({}, {}, calibration, rate)
         assert words in second

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from a2bgan.errors import InputError
-from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, paint_map, write_triptych
+from a2bgan.report.pictures import MAP_NAME, colour_bar, draw_triptych, map_unit, paint_map
 
 
 def blob(size: int = 64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def test_triptych_holds_the_three_panels_and_the_bar(tmp_path: Path, channels: i
     image, twin, difference = blob()
     image, twin = np.repeat(image, channels, 0), np.repeat(twin, channels, 0)
     path = tmp_path / "picture.png"
-    write_triptych(path, image, twin, difference, score=0.0123, vmax=0.3)
+    draw_triptych(image, twin, difference, score=0.0123, vmax=0.3).save(path)
 
     picture = np.asarray(Image.open(path))
     height, width, _ = picture.shape
@@ -94,7 +94,7 @@ def test_heading_shows_the_score_and_a_title_if_given(tmp_path: Path) -> None:
     image, twin, difference = blob()
     paths = [tmp_path / f"{name}.png" for name in ("secret_patient", "b", "c", "d")]
     for path, score, title in zip(paths, (0.1, 0.1, 0.2, 0.1), ("", "", "", "case 7"), strict=True):
-        write_triptych(path, image, twin, difference, score=score, title=title)
+        draw_triptych(image, twin, difference, score=score, title=title).save(path)
     named, same, other_score, titled = (heading(path) for path in paths)
     assert (named < 128).any()
     assert np.array_equal(named, same)  # the file's name is not in it
@@ -106,7 +106,7 @@ def test_heading_shows_the_score_and_a_title_if_given(tmp_path: Path) -> None:
 
 def test_large_and_oblong_images_keep_their_pixels(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((1, 400, 300))
-    write_triptych(tmp_path / "a.png", image, image, np.zeros((400, 300)), score=0.0)
+    draw_triptych(image, image, np.zeros((400, 300)), score=0.0).save(tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png"))
     panel = picture[44 : 44 + 400, 16 : 16 + 300, 0]
     np.testing.assert_array_equal(panel, np.round(image[0] * 255))
@@ -114,10 +114,10 @@ def test_large_and_oblong_images_keep_their_pixels(tmp_path: Path) -> None:
 
 def test_pictures_are_quick(tmp_path: Path) -> None:
     image, twin, difference = blob(128)
-    write_triptych(tmp_path / "first.png", image, twin, difference, score=0.1)
+    draw_triptych(image, twin, difference, score=0.1).save(tmp_path / "first.png")
     begin = time.process_time()
     for _ in range(5):
-        write_triptych(tmp_path / "a.png", image, twin, difference, score=0.1)
+        draw_triptych(image, twin, difference, score=0.1).save(tmp_path / "a.png")
     assert (time.process_time() - begin) / 5 < 0.15
 
 
@@ -133,7 +133,7 @@ def test_a_thin_line_goes_around_regions_on_the_input_alone(tmp_path: Path) -> N
     mask[0:10, 30:40] = True  # at the border, where the line is closed too
     pictures = []
     for name, regions in (("a", None), ("b", mask)):
-        write_triptych(tmp_path / f"{name}.png", image, twin, difference, regions, score=0.1)
+        draw_triptych(image, twin, difference, regions, score=0.1).save(tmp_path / f"{name}.png")
         pictures.append(np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int))
     changed = (pictures[0] != pictures[1]).any(axis=-1)
     rows, columns = np.nonzero(changed)

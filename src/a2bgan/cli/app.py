@@ -9,16 +9,17 @@ from a2bgan.cli import (
     benchmark,
     config,
     data,
-    decisions,
-    detection,
+    evaluate,
     export,
     listen,
+    predict,
     report,
+    select,
     serve,
-    training,
-    translation,
+    train,
+    translate,
 )
-from a2bgan.cli.console import errors
+from a2bgan.cli.console import stderr
 from a2bgan.errors import InputError
 from a2bgan.report.written_names import printable
 
@@ -30,17 +31,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
-app.command("train")(training.train)
-app.command("select")(decisions.select)
-app.command("calibrate")(decisions.calibrate)
-app.command("evaluate")(detection.evaluate)
-app.command("predict")(detection.predict)
-app.command("translate")(translation.translate)
-app.command("fid")(translation.fid)
+app.command("train")(train.train)
+app.command("select")(select.select)
+app.command("calibrate")(select.calibrate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("translate")(translate.translate)
+app.command("fid")(translate.fid)
 app.command("export")(export.export)
-app.command("figure")(detection.figure)
+app.command("figure")(report.figure)
 app.command("report")(report.report)
-app.command("compare")(report.compare)
+app.command("compare")(evaluate.compare)
 app.command("serve")(serve.serve)
 app.command("listen")(listen.listen)
 app.command("benchmark")(benchmark.benchmark)
@@ -49,11 +50,11 @@ app.command("config")(config.config)
 
 
 def main() -> None:
-    """Run the command. What the user can mend is said in one line; exit code 1."""
+    """Run the command. An InputError becomes one line and exit code 1."""
     try:
         app()
     except InputError as error:
-        errors.print(
+        stderr.print(
             f"[bold red]error:[/] {escape(printable(str(error)))}", highlight=False, soft_wrap=True
         )
         sys.exit(1)

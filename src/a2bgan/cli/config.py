@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from a2bgan.cli.console import output
+from a2bgan.cli.console import stdout
 
 
 class Form(StrEnum):
@@ -40,7 +40,7 @@ def config(
 
     made = load_config(preset, config_file, settings or [])
     if form is Form.YAML:
-        output.file.write(yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
+        stdout.file.write(yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False))
         return
     rows = [
         (one.name, json.dumps(one.value).strip('"'), one.allowed, one.meaning)
@@ -49,8 +49,8 @@ def config(
     if form is Form.MARKDOWN:
         lines = ["| setting | value | may be | meaning |", "| --- | --- | --- | --- |"]
         lines += [f"| `{name}` | {' | '.join(rest)} |" for name, *rest in rows]
-        output.file.write("\n".join(lines) + "\n")
+        stdout.file.write("\n".join(lines) + "\n")
         return
     for name, value, allowed, meaning in rows:
-        output.print(f"[bold]{name}[/] = {escape(value)}", highlight=False, soft_wrap=True)
-        output.print(f"    {escape('; '.join(filter(None, [allowed, meaning])))}", style="dim")
+        stdout.print(f"[bold]{name}[/] = {escape(value)}", highlight=False, soft_wrap=True)
+        stdout.print(f"    {escape('; '.join(filter(None, [allowed, meaning])))}", style="dim")

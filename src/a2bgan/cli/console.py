@@ -7,27 +7,42 @@ from rich.markup import escape
 
 from a2bgan.report.written_names import printable
 
-output = Console()
-errors = Console(stderr=True)
+stdout = Console()
+stderr = Console(stderr=True)
 
 LISTED = 10
 """Failures listed one by one; the rest are counted."""
 
 
-def list_failures(
-    failures: Sequence[tuple[str, str]], consequence: str, what: str = "image"
-) -> None:
-    """One line for each (name, reason), and a count."""
-    for name, reason in failures[:LISTED]:
-        shown = escape(printable(name)), escape(printable(reason))
-        errors.print(f"[yellow]{shown[0]}[/]: {shown[1]}", soft_wrap=True)
-    if len(failures) > LISTED:
-        errors.print(f"... and {len(failures) - LISTED} more")
-    if failures:
-        noun = what if len(failures) == 1 else f"{what}s"
-        errors.print(f"[yellow]{len(failures)} {noun} {consequence}[/]", soft_wrap=True)
+def say(text: str) -> None:
+    """Print a result as it is, without wrapping; brackets are no markup."""
+    stdout.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print to standard error as it is, without wrapping; brackets are no markup."""
+    stderr.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(text: str, label: str = "warning") -> None:
+    """Print a warning to standard error, after a coloured label."""
+    shown = escape(printable(text))
+    stderr.print(f"[yellow]{label}:[/] {shown}", highlight=False, soft_wrap=True)
 
 
 def say_written(path: object, made: str = "") -> None:
-    """Where something was written, and how much; brackets in names are no markup."""
-    output.print(printable(f"{made} -> {path}".lstrip()), markup=False, soft_wrap=True)
+    """Print where something was written, and what."""
+    say(f"{made} -> {path}".lstrip())
+
+
+def list_failures(
+    failures: Sequence[tuple[str, str]], consequence: str, what: str = "image"
+) -> None:
+    """Print a line for each (name, reason), and a count; both may come from a named tuple."""
+    for name, reason in failures[:LISTED]:
+        warn(reason, escape(printable(name)))
+    if len(failures) > LISTED:
+        note(f"... and {len(failures) - LISTED} more")
+    if failures:
+        noun = what if len(failures) == 1 else f"{what}s"
+        stderr.print(f"[yellow]{len(failures)} {noun} {consequence}[/]", soft_wrap=True)

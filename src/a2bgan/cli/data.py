@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, output, say_written
+from a2bgan.cli.console import list_failures, say, say_written, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.errors import InputError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
+
+SizeOption = Annotated[int, typer.Option(min=32, help="Side of the images.")]
 
 app = typer.Typer(
     help="Look at data before training; make sets with a known answer.", no_args_is_help=True
@@ -53,15 +55,15 @@ def check(
     if result.images:
         contact_sheet(result.images, sheet)
         say_written(sheet)
-    failed = [(f.name, f.reason) for failures in result.failures.values() for f in failures]
+    failed = [failure for failures in result.failures.values() for failure in failures]
     list_failures(failed, "cannot be read")
     for warning in [*result.warnings, *([] if audit is None else audit.warnings())]:
-        output.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        stdout.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     for error in result.errors:
-        output.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
+        stdout.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
     if result.errors or failed:
         raise typer.Exit(1)
-    output.print("[green]ready to train[/]")
+    stdout.print("[green]ready to train[/]")
 
 
 OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
@@ -183,7 +185,7 @@ def phantom(
 @app.command()
 def faces(
     out: OutOption,
-    size: Annotated[int, typer.Option(min=32, help="Side of the images.")] = 64,
+    size: SizeOption = 64,
     healthy: HealthyOption = 1000,
     mixed_normal: MixedNormalOption = 0,
     mixed_abnormal: MixedAbnormalOption = 1000,
@@ -191,7 +193,7 @@ def faces(
     test_abnormal: TestAbnormalOption = 200,
     seed: SeedOption = 0,
 ) -> None:
-    """Drawn faces without (normal) and with glasses; test images have their exact counterpart."""
+    """Drawn faces, normal ones without glasses; test images have their exact counterpart."""
     from a2bgan.data.generate.faces import write_faces
 
     manifest = write_faces(
@@ -219,14 +221,14 @@ def _print_check(result: "DataCheck") -> None:
             else tuple(f"{v:.3g}" for v in (i.mean, i.sd, i.percentile_1, i.percentile_99))
         )
         table.add_row(split, str(count), *values)
-    output.print(table)
+    stdout.print(table)
     if result.sizes is not None:
         common = ", ".join(f"{w} x {h} ({n})" for (w, h), n in result.sizes.most_common)
         (w0, h0), (w1, h1) = result.sizes.smallest, result.sizes.largest
-        output.print(f"original sizes: {w0} x {h0} to {w1} x {h1}; most common: {common}")
+        say(f"original sizes: {w0} x {h0} to {w1} x {h1}; most common: {common}")
     depths = ", ".join(f"{name} ({n})" for name, n in result.depths.items())
     labels = ", ".join(f"{n} {name}" for name, n in result.test_labels.items() if n)
-    output.print(f"formats: {depths or 'none'}; test labels: {labels or 'none'}")
+    say(f"formats: {depths or 'none'}; test labels: {labels or 'none'}")
 
 
 def _print_audit(audit: "Audit") -> None:
@@ -235,15 +237,11 @@ def _print_audit(audit: "Audit") -> None:
     table = Table("shortcuts", "files as they are", "preprocessed", box=None)
     for cells in audit.table():
         table.add_row(*cells)
-    output.print(table)
+    stdout.print(table)
     images, patients = audit.images, audit.patients
-    output.print(
+    say(
         f"AUROC of {images[1]} mixed against {images[0]} healthy images by each statistic alone, "
-        "without labels; intervals: 95 % for all together; ** shortcut, * suspected",
-        soft_wrap=True,
+        "without labels; intervals: 95 % for all together; ** shortcut, * suspected"
     )
     if not audit.enough:
-        output.print(
-            f"nothing is named: {patients[0]} healthy and {patients[1]} mixed patients are too few",
-            soft_wrap=True,
-        )
+        say(f"nothing is named: {patients[0]} healthy and {patients[1]} mixed patients are too few")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import errors
+from a2bgan.cli.console import note, warn
 from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.errors import InputError
 
@@ -38,33 +38,30 @@ AllowLeaksOption = Annotated[
 
 
 def require_sources(sources: Sequence[Path]) -> None:
-    """Raises InputError for a file, slice or folder that was named and does not exist."""
+    """Raise InputError for a file, slice or folder that was named and does not exist."""
     for source in sources:
         try:
             os.stat(volume_of(source))
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{source}: no such file or folder") from None
         except (OSError, ValueError):
-            pass  # it is said beside its name why it cannot be read
+            pass  # a failure with its reason, later
 
 
-def say_leaks(said: Sequence[str], *, allowed: bool) -> None:
+def report_leaks(leaks: Sequence[str], *, allowed: bool) -> None:
     """Raise InputError for leaks; where they are allowed, warn of them."""
     from a2bgan.data.leaks import refuse_leaks
 
     if not allowed:
-        refuse_leaks(said, "give --allow-leaks, and what is measured is too good")
-    for sentence in said:
-        errors.print(
-            f"warning: {sentence}; allowed, and what is measured is too good",
-            soft_wrap=True, markup=False, highlight=False,
-        )  # fmt: skip
+        refuse_leaks(leaks, "give --allow-leaks, and what is measured is too good")
+    for sentence in leaks:
+        warn(f"{sentence}; allowed, and what is measured is too good")
 
 
 def own_or_chosen(
     run: "RunFolder", data: str | None, where: str | None, keep_identifiers: bool = False
 ) -> "Manifest":
-    """The run's own data set, or the one that was given, by its preprocessing."""
+    """The run's own data set, or the one that was given, opened with the run's preprocessing."""
     if data is None:
         refuse_where_without_data(where)
         return run.manifest()
@@ -72,7 +69,7 @@ def own_or_chosen(
 
 
 def refuse_where_without_data(where: str | None) -> None:
-    """Raises InputError."""
+    """Raise InputError for --where alone."""
     if where:
         raise InputError("--where chooses from --data; the run's own images were chosen before")
 
@@ -80,7 +77,7 @@ def refuse_where_without_data(where: str | None) -> None:
 def open_chosen(
     data: str, config: "DataConfig", where: str | None = None, keep_identifiers: bool = False
 ) -> "Manifest":
-    """Open a data set, keep the rows with the tags and make slices of volumes; says how many."""
+    """Open a data set, keep the rows with the tags, and split volumes into slices."""
     from a2bgan.data.open_data import open_data
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.data.volume_rows import count_volumes, expand_volumes
@@ -89,16 +86,11 @@ def open_chosen(
     manifest = open_data(data, keep_identifiers=keep_identifiers)
     if chosen is not None:
         manifest, sentence = chosen.narrow(manifest)
-        say_kept(sentence)
+        note(sentence)
     for sentence in manifest.passed_over:
-        errors.print(f"warning: {sentence}", soft_wrap=True, markup=False, highlight=False)
+        warn(sentence)
     manifest = expand_volumes(manifest, config)
     volumes, slices = count_volumes(manifest.rows)
     if volumes:
-        errors.print(f"{slices} slices of {volumes} volumes ({config.volume_axis})")
+        note(f"{slices} slices of {volumes} volumes ({config.volume_axis})")
     return manifest
-
-
-def say_kept(sentence: str) -> None:
-    """How many images `--where` has kept; what the user wrote in it is no markup."""
-    errors.print(sentence, soft_wrap=True, markup=False, highlight=False)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.console import list_failures, say, say_written, warn
 from a2bgan.cli.run_options import CheckpointOption, RunArgument
+from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from a2bgan.detection.trained import Trained
+    from a2bgan.detection.trained_model import Trained
     from a2bgan.training.run_folder import RunFolder
 
 CHECKED = 64
@@ -21,7 +21,7 @@ CHECKED = 64
 
 
 class Form(StrEnum):
-    """What is written."""
+    """Kinds of exported files."""
 
     ONNX = "onnx"
     OPENVINO = "openvino"
@@ -53,26 +53,23 @@ def export(
     from a2bgan.detection.calibration import usable_calibration
     from a2bgan.detection.export import ENDINGS
     from a2bgan.detection.export import export as write
-    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.trained_model import load_trained
     from a2bgan.training.run_folder import RunFolder
 
     folder = RunFolder.open(run)
     trained = load_trained(folder, checkpoint, score)
     calibration = usable_calibration(folder, trained.pick)
     if calibration is None:
-        errors.print(
-            "[yellow]no threshold in the file:[/] the run has none for this score and checkpoint; "
-            "`a2bgan calibrate` sets one",
-            soft_wrap=True,
+        warn(
+            "the run has none for this score and checkpoint; `a2bgan calibrate` sets one",
+            "no threshold in the file",
         )
     target = run / f"model{ENDINGS[form.value]}" if out is None else out
     found = write(trained, calibration, _images(folder, trained, data), form.value, target)
     maps = "" if found.map is None else f", maps by {found.map:.1e}"
-    output.print(
+    say(
         f"checked on {found.images} images: scores differ from PyTorch's by at most "
-        f"{found.score:.1e} of the largest{maps}",
-        soft_wrap=True,
-        highlight=False,
+        f"{found.score:.1e} of the largest{maps}"
     )
     second = f" and {target.with_suffix('.bin').name}" if form is Form.OPENVINO else ""
     say_written(f"{target}{second}")
@@ -85,28 +82,28 @@ def _images(run: "RunFolder", trained: "Trained", data: list[Path] | None) -> "n
     from a2bgan.data.formats.picture import ImageError
     from a2bgan.data.holdout import Part
     from a2bgan.data.preprocessing import load_image
-    from a2bgan.detection.held_out import load_part
-    from a2bgan.detection.predict import find_inputs
-    from a2bgan.errors import InputError
+    from a2bgan.detection.image_sets import RunImages
+    from a2bgan.detection.inputs import find_inputs
 
     if data is None:
+        held_out = RunImages.of_run(run)
         parts: tuple[Part, ...] = ("calibration", "selection", "training")
         for part in parts:
-            both = [load_part(run, s, part, CHECKED // 2).images for s in ("healthy", "mixed")]
+            both = [held_out.part(s, part, CHECKED // 2).images for s in ("healthy", "mixed")]
             images = np.concatenate(both)
             if len(images) >= 2:
-                # Of volumes come all slices.
+                # With volumes, all their slices are loaded.
                 few = np.linspace(0, len(images) - 1, min(len(images), CHECKED))
                 chosen: np.ndarray = images[few.astype(int)]
                 return chosen
     else:
-        readable = []
+        readable, failures = [], []
         for item in find_inputs(data)[:CHECKED]:
             try:
                 readable.append(load_image(item.path, trained.data))
             except ImageError as error:
-                reason = escape(str(error))
-                errors.print(f"[yellow]{escape(item.name)}[/]: {reason}", soft_wrap=True)
+                failures.append((item.name, str(error)))
+        list_failures(failures, "left out")
         if len(readable) >= 2:
             return np.stack(readable)
     raise InputError("an exported file is checked on 2 images or more; give them with --data")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import errors, output
+from a2bgan.cli.console import stderr, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
@@ -66,7 +66,7 @@ def listen(
             "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
         ) from None
     from a2bgan.detection.calibration import usable_calibration
-    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import is_loopback
     from a2bgan.serving.dicom_node.queue import Queue
     from a2bgan.serving.dicom_node.scorer import Scorer
@@ -89,7 +89,7 @@ def listen(
     stop = threading.Event()
 
     def log(line: str) -> None:
-        errors.print(escape(line), soft_wrap=True, highlight=False)
+        stderr.print(escape(line), soft_wrap=True, highlight=False)
 
     # A traceback could quote what was received.
     threading.excepthook = lambda failed: log(f"a thread failed: {failed.exc_type.__name__}")
@@ -117,7 +117,7 @@ def listen(
         try:
             with node.listening(host, port):
                 said = f"{aet} listens on {host} port {port} (ends with Ctrl+C)"
-                output.print(said, markup=False)
+                stdout.print(said, markup=False)
                 for thread in threads:
                     thread.start()
                 while True:  # a wait without an end could sleep through a signal

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import output, say_written
+from a2bgan.cli.console import say, say_written, stdout
 
 
 def prepare(
@@ -65,7 +65,7 @@ def prepare(
     )
     for part in ("healthy", "mixed", "test"):
         normal, abnormal = made.counts[part, 0], made.counts[part, 1]
-        output.print(f"{part}: {normal} normal, {abnormal} abnormal", highlight=False)
+        say(f"{part}: {normal} normal, {abnormal} abnormal")
     for note in made.notes:
-        output.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
+        stdout.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
     say_written(made.manifest)

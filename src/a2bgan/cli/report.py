@@ -1,12 +1,11 @@
-"""`a2bgan report` and `a2bgan compare`."""
+"""`a2bgan report` and `a2bgan figure`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from a2bgan.cli.console import errors, output, say_written
+from a2bgan.cli.console import note, say_written
 from a2bgan.cli.data_options import (
     KeepIdentifiersOption,
     WhereOption,
@@ -14,8 +13,16 @@ from a2bgan.cli.data_options import (
     own_or_chosen,
     refuse_where_without_data,
 )
-from a2bgan.cli.out_file import require_place
-from a2bgan.cli.run_options import RunArgument, SplitOption
+from a2bgan.cli.run_options import (
+    CheckpointOption,
+    DataOption,
+    RunArgument,
+    ScoreOption,
+    SplitOption,
+    VmaxOption,
+    require_place,
+)
+from a2bgan.detection import RATE
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ def report(
     ] = None,
     fpr: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="False-alarm rate of the threshold shown.")
-    ] = 0.05,
+    ] = RATE,
     show_ids: Annotated[
         bool,
         typer.Option(
@@ -50,6 +57,7 @@ def report(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Write one self-contained HTML file about a run, for people to read."""
+    from a2bgan.detection.examination import examine
     from a2bgan.report.html_report import write_report
     from a2bgan.training.run_folder import RunFolder
 
@@ -66,7 +74,7 @@ def report(
         refuse_where_without_data(where)
     else:
         manifest = _shown_data(folder, data, where, keep_identifiers)
-    write_report(folder, target, manifest=manifest, rate=fpr, show_ids=show_ids)
+    write_report(examine(folder, manifest), target, rate=fpr, show_ids=show_ids)
     say_written(target)
 
 
@@ -90,48 +98,44 @@ def _shown_data(
             "--keep-identifiers); put them back, or give --data theirs where it is now"
         )
     run.keep_manifest(manifest, run.manifest_leaks())
-    errors.print(
-        f"the images of this run are now in {manifest.root}: noted in the run",
-        soft_wrap=True,
-        markup=False,
-    )
+    note(f"the images of this run are now in {manifest.root}: noted in the run")
     return manifest
 
 
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or repeated runs.")],
-    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Run or runs to compare with.")],
-    data: Annotated[
-        str | None, typer.Option(help="Labelled data; by default the first run's own.")
-    ] = None,
+def figure(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .pdf or .svg.")],
+    data: DataOption = None,
     split: SplitOption = "test",
+    count: Annotated[int, typer.Option(min=1, help="Images of each label.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Which images are drawn.")] = 0,
+    score: ScoreOption = None,
+    checkpoint: CheckpointOption = "selected",
+    vmax: VmaxOption = None,
     where: WhereOption = None,
 ) -> None:
-    """Test whether two runs detect equally well on the same patients (DeLong)."""
-    from a2bgan.detection.delong import compare_aurocs
-    from a2bgan.detection.evaluate import evaluate
-    from a2bgan.detection.trained import load_trained
+    """Draw test images, their healthy twins and the anomaly maps, as the paper does, with contours
+    where the run is calibrated."""
+    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.trained_model import load_trained
+    from a2bgan.report.figure import FORMATS, write_run_figure
     from a2bgan.training.run_folder import RunFolder
 
-    runs = [RunFolder.open_all(path) for path in (first, second)]
-    manifest = own_or_chosen(runs[0][0], data, where)
-    ones, others = (
-        [evaluate(load_trained(run), manifest, split=split) for run in repeated]
-        for repeated in runs
+    if out.suffix.lower() not in FORMATS:  # before minutes are spent on scores
+        raise InputError(f"--out {out}: use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    require_place(out)
+    folder = RunFolder.open(run)
+    manifest = own_or_chosen(folder, data, where)
+    trained = load_trained(folder, checkpoint, score)
+    calibration = usable_calibration(folder, trained.pick)
+    write_run_figure(
+        trained,
+        manifest,
+        out,
+        split=split,
+        count=count,
+        seed=seed,
+        vmax=vmax,
+        pixel_threshold=None if calibration is None else calibration.pixel_threshold,
     )
-    one = ones[0]
-    names = [row.name for row in one.rows]
-    if any([row.name for row in e.rows] != names for e in (*ones, *others)):
-        raise InputError("the runs could not read the same images")
-    if len(set(one.labels.tolist())) < 2:
-        raise InputError(f"split {split}: labelled images of both kinds are needed")
-    first_scores, second_scores = ([e.scores for e in each] for each in (ones, others))
-    found = compare_aurocs(one.labels, first_scores, second_scores, one.patients)
-    for path, auroc in zip((first, second), found.aurocs, strict=True):
-        output.print(f"{escape(str(path))}: AUROC {auroc:.4f}", soft_wrap=True)
-    low, high = found.interval
-    output.print(
-        f"difference {found.difference:+.4f} (95 % {low:+.4f} to {high:+.4f}), "
-        f"p = {found.p_value:.3g} (DeLong, patients)",
-        soft_wrap=True,
-    )
+    say_written(out)

@@ -1,11 +1,19 @@
-"""Options of commands that open runs: which run, and what of it."""
+"""Options that several commands on runs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from a2bgan.errors import InputError
+
+if TYPE_CHECKING:
+    from a2bgan.detection.fid import FeatureNetwork
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
+DataOption = Annotated[
+    str | None, typer.Option(help="Manifest, folder or 'phantom'; by default the run's own.")
+]
 CheckpointOption = Annotated[str, typer.Option(help="selected, last, or a checkpoint's step.")]
 ScoreOption = Annotated[
     str | None,
@@ -15,3 +23,34 @@ ScoreOption = Annotated[
     ),
 ]
 SplitOption = Annotated[str, typer.Option(help="Split of the manifest.")]
+VmaxOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Top of the map's scale in pictures.", show_default="0.3 of the range, for differences"
+    ),
+]
+InceptionOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of Inception, for FID (and KID) as papers give it; by default the features "
+        "are EfficientNet-Lite0's."
+    ),
+]
+
+
+def feature_network(inception: Path | None) -> "FeatureNetwork":
+    """Inception with the given weights, or EfficientNet-Lite0. Raises InputError."""
+    from a2bgan.detection.fid import EfficientNet, Inception
+
+    return EfficientNet() if inception is None else Inception(inception)
+
+
+def require_place(out: Path) -> None:
+    """Raise InputError, before minutes are spent, where ``out`` is a folder or its folder is
+    missing."""
+    if out.is_dir():
+        raise InputError(f"{out}: cannot be written (a folder); give --out a file in it")
+    if not out.parent.is_dir():
+        raise InputError(
+            f"{out}: cannot be written (no folder {out.parent}); make it, or choose another --out"
+        )

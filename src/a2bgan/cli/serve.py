@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import errors, output
+from a2bgan.cli.console import stderr, stdout
 from a2bgan.cli.data_options import WhereOption, refuse_where_without_data
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.detection.calibration import Calibration
-    from a2bgan.detection.prediction import Input
-    from a2bgan.detection.trained import Trained
+    from a2bgan.detection.inputs import Input
+    from a2bgan.detection.trained_model import Trained
     from a2bgan.serving.reading_room.cases import Cases
     from a2bgan.training.run_folder import RunFolder
 
@@ -82,7 +82,7 @@ def serve(
             f"{error.name} is missing; install it: pip install 'a2bgan[serve]'"
         ) from None
     from a2bgan.data.tag_filter import TagFilter
-    from a2bgan.detection.trained import load_trained
+    from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import parse_networks
     from a2bgan.serving.private_folder import open_private
     from a2bgan.serving.reading_room.access import Access
@@ -115,18 +115,18 @@ def serve(
             cases = _open_cases(place, trained, inputs)
             calibration = _calibration(folder, trained)
         else:
-            errors.print(
+            stderr.print(
                 "no checkpoint yet: only the training is shown; start again when it has ended"
             )
         app = make_app(
             Room(folder, place, verdicts, trained, cases, calibration, fpr),
             access,
-            log=lambda line: errors.print(escape(line), soft_wrap=True, highlight=False),
+            log=lambda line: stderr.print(escape(line), soft_wrap=True, highlight=False),
         )
         with http_server.listen(host, port, proxies=proxies, encrypted=tls is not None) as door:
             address = f"[{host}]" if ":" in host else host
             scheme = "http" if tls is None else "https"
-            output.print(f"reading room: {scheme}://{address}:{port}/  (ends with Ctrl+C)")
+            stdout.print(f"reading room: {scheme}://{address}:{port}/  (ends with Ctrl+C)")
             try:
                 http_server.run(http_server.make_server(app, door, proxies=proxies, tls=tls), door)
             except KeyboardInterrupt:
@@ -141,13 +141,13 @@ def _open_cases(room: Path, trained: "Trained", inputs: "Sequence[Input]") -> "C
 
     from a2bgan.serving.reading_room.cases import open_cases
 
-    with Progress(console=errors, transient=True) as bar:
+    with Progress(console=stderr, transient=True) as bar:
         task = bar.add_task("scoring", total=len(inputs), visible=False)
         cases = open_cases(
             room, trained, inputs, lambda done: bar.update(task, completed=done, visible=True)
         )  # fmt: skip
     failed = sum(case.score is None for case in cases.cases)
-    output.print(f"{len(cases) - failed} cases, {failed} that could not be scored")
+    stdout.print(f"{len(cases) - failed} cases, {failed} that could not be scored")
     return cases
 
 
@@ -156,7 +156,7 @@ def _calibration(run: "RunFolder", trained: "Trained") -> "Calibration | None":
 
     calibration = usable_calibration(run, trained.pick)
     if calibration is None:
-        errors.print(
+        stderr.print(
             f"[yellow]no threshold:[/] `a2bgan calibrate {escape(str(run))}` sets one; scores "
             "alone are shown",
             soft_wrap=True,

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.leaks import leaks_within
 from a2bgan.data.manifest import SPLITS, Manifest, Row
+from a2bgan.errors import name_some
 
 # Rows marked "extra" are used for nothing, so they are counted and not read.
 CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
@@ -23,8 +24,6 @@ CHECKED_SPLITS = tuple(name for name in SPLITS if name != "extra")
 # images says nothing (at 10 against 10, its standard error is about 0.1).
 FEW_TRAINING_IMAGES = 100
 FEW_TEST_IMAGES = 10
-
-EXAMPLES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _check_sets(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
     if mislabelled:
         check.errors.append(
             f"{_images(len(mislabelled))} of the healthy set labelled 1 (abnormal): "
-            f"{_examples(mislabelled)}; correct the label or the split"
+            f"{name_some(mislabelled, '; ')}; correct the label or the split"
         )
     labels = check.test_labels
     if not rows["test"]:
@@ -202,7 +201,7 @@ def _check_failures(check: DataCheck) -> None:
             described = [f"{failure.name}: {failure.reason}" for failure in failures]
             check.warnings.append(
                 f"{len(failures)} of {check.counts[split]} {split} images cannot be used and are "
-                f"left out ({_examples(described)})"
+                f"left out ({name_some(described, '; ')})"
             )
 
 
@@ -217,7 +216,9 @@ def _check_series(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
 
             left_out += (f"{name}/{file}" for file in left_out_of_series(Path(folder)))
     if left_out:
-        check.warnings.append(f"no slices of their series, and left out: {_examples(left_out)}")
+        check.warnings.append(
+            f"no slices of their series, and left out: {name_some(left_out, '; ')}"
+        )
 
 
 def _check_patients(check: DataCheck, rows: Mapping[str, Sequence[Row]]) -> None:
@@ -241,7 +242,7 @@ def _check_duplicates(
         repeated = [" = ".join(same[:2]) for same in names.values() if len(same) > 1]
         if repeated:
             check.warnings.append(
-                f"{_files(len(repeated))} more than once in {split} ({_examples(repeated)})"
+                f"{_files(len(repeated))} more than once in {split} ({name_some(repeated, '; ')})"
             )
 
 
@@ -282,7 +283,7 @@ def _check_masks(
             wrong.append(f"mask of {row.name}: {error}")
     if wrong:
         some = "1 mask" if len(wrong) == 1 else f"{len(wrong)} masks"
-        check.errors.append(f"{some} cannot be used ({_examples(wrong)})")
+        check.errors.append(f"{some} cannot be used ({name_some(wrong, '; ')})")
 
 
 def _images(count: int) -> str:
@@ -291,10 +292,3 @@ def _images(count: int) -> str:
 
 def _files(count: int) -> str:
     return "1 identical file is" if count == 1 else f"{count} identical files are"
-
-
-def _examples(texts: Iterable[str]) -> str:
-    texts = list(texts)
-    more = len(texts) - EXAMPLES_NAMED
-    named = "; ".join(texts[:EXAMPLES_NAMED])
-    return f"{named}; and {more} more" if more > 0 else named

@@ -7,7 +7,7 @@ from pathlib import Path
 from a2bgan.data.formats.image_search import search
 from a2bgan.data.formats.kinds import is_hidden, is_image, is_volume
 from a2bgan.data.manifest import InsideFolder, Manifest, Row, quoted, shown_path
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, name_some
 
 LAYOUT = (
     "healthy/, mixed/ and, if there are test images, test/normal/, test/abnormal/ and test/mask/"
@@ -68,7 +68,7 @@ def passed_over(names: Sequence[str]) -> tuple[str, ...]:
     """A sentence about files in a folder that are not read as images; none without any."""
     if not names:
         return ()
-    shown = ", ".join(map(quoted, sorted(names)[:3])) + (", ..." if len(names) > 3 else "")
+    shown = name_some([quoted(name) for name in sorted(names)])
     files = "1 file is" if len(names) == 1 else f"{len(names)} files are"
     return (f"{files} of no known image format and not read: {shown}",)
 

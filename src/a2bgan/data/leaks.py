@@ -14,13 +14,10 @@ from typing import Literal, NamedTuple
 from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.pseudonyms import identify, pseudonym
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, name_some
 
 SETS = ("healthy", "mixed", "test")
 """Splits that must have no patient and no image in common."""
-
-NAMED = 3
-"""So many patients or files are named; the others are counted."""
 
 Keys = tuple[Callable[[str], object], ...]
 
@@ -75,13 +72,13 @@ def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
     if shared := list(names["patient"]):
         some = "1 patient has" if len(shared) == 1 else f"{len(shared)} patients have"
         sentences.append(
-            f"{some} images both in {one} and in {other} ({_examples(shared)}); keep all images of "
+            f"{some} images both in {one} and in {other} ({name_some(shared)}); keep all images of "
             "a patient in one set"
         )
     if shared := list(names["image"]):
         some = "1 identical file is" if len(shared) == 1 else f"{len(shared)} identical files are"
         sentences.append(
-            f"{some} both in {one} and in {other} ({_examples(shared)}); remove one of each"
+            f"{some} both in {one} and in {other} ({name_some(shared)}); remove one of each"
         )
     return sentences
 
@@ -110,11 +107,6 @@ def refuse_leaks(sentences: Sequence[str], remedy: str) -> None:
     """InputError with what was found, if anything was, and how to go on all the same."""
     if sentences:
         raise InputError(f"{'; '.join(sentences)}; or {remedy}")
-
-
-def _examples(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _keys() -> Keys:

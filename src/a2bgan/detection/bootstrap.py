@@ -1,4 +1,4 @@
-"""Confidence interval of an AUROC when several images may come from one patient."""
+"""Bootstrap over patients, who may have several images, and the interval of an AUROC from it."""
 
 from typing import Any
 
@@ -6,6 +6,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _CELLS = 2_000_000  # replicates x images worked on at a time; bounds memory to tens of MB
+
+
+class PatientBootstrap:
+    """Draws as many patients as there are, with replacement, together with all their images.
+
+    Images of one patient resemble each other, so resampling images would make intervals too narrow.
+
+    Args:
+        patients: (N,) of images, any values that tell patients apart. Draws depend on the order in
+            which patients come, not on their names.
+        seed: or a generator that several bootstraps share.
+    """
+
+    def __init__(self, patients: ArrayLike, seed: int | np.random.Generator = 0) -> None:
+        _, first, patient = np.unique(np.asarray(patients), return_index=True, return_inverse=True)
+        self.count = len(first)
+        self._patient = np.argsort(np.argsort(first))[patient]
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, rows: int) -> NDArray[np.int64]:
+        """How often each image counts in so many replicates, (rows, N)."""
+        draws = self._rng.integers(self.count, size=(rows, self.count))
+        cells = draws + np.arange(rows)[:, None] * self.count
+        times = np.bincount(cells.ravel(), minlength=rows * self.count).reshape(rows, -1)
+        drawn: NDArray[np.int64] = times[:, self._patient]
+        return drawn
 
 
 def bootstrap_auroc_interval(
@@ -19,10 +45,7 @@ def bootstrap_auroc_interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the AUROC, resampling patients.
 
-    Each replicate draws as many patients as there are, with replacement and among all of them, and
-    every image of a drawn patient comes along as often as the patient was drawn: images of one
-    patient resemble each other, so resampling images would make the interval too narrow. A
-    replicate with one class only has no AUROC and is drawn again.
+    A replicate with one class only has no AUROC and is drawn again.
 
     Args:
         labels: (N,), 1 abnormal, 0 normal.
@@ -39,22 +62,15 @@ def bootstrap_auroc_interval(
     """
     labels = np.asarray(labels)
     is_abnormal = labels == 1
-    names, first, patient = np.unique(np.asarray(patients), return_index=True, return_inverse=True)
-    # Numbered as they come, so that the draws do not depend on what patients are called.
-    patient = np.argsort(np.argsort(first))[patient]
-    if is_abnormal.all() or not is_abnormal.any() or len(names) < 2:
+    bootstrap = PatientBootstrap(patients, seed)
+    if is_abnormal.all() or not is_abnormal.any() or bootstrap.count < 2:
         return None
-
-    rng = np.random.default_rng(seed)
     aurocs = np.empty(0)
     while len(aurocs) < repeats:
         rows = min(repeats - len(aurocs), max(1, _CELLS // len(labels)))
-        draws = rng.integers(len(names), size=(rows, len(names)))
-        cells = draws + np.arange(rows)[:, None] * len(names)
-        times_drawn = np.bincount(cells.ravel(), minlength=rows * len(names)).reshape(rows, -1)
+        times = bootstrap.draw(rows)
         drawn = np.mean(
-            [weighted_auroc(labels, run, times_drawn[:, patient]) for run in np.atleast_2d(scores)],
-            axis=0,
+            [weighted_auroc(labels, run, times) for run in np.atleast_2d(scores)], axis=0
         )
         aurocs = np.concatenate([aurocs, drawn[~np.isnan(drawn)]])
     low, high = np.quantile(aurocs, [(1 - level) / 2, (1 + level) / 2])

@@ -1,4 +1,4 @@
-"""Where to put the thresholds, from held-out healthy images; and whether they apply to an image."""
+"""Thresholds from held-out healthy images, and whether they apply to other images."""
 
 import json
 import math
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.detection import conformal
-from a2bgan.detection.contours import RATE
+from a2bgan.detection import RATE, conformal
 from a2bgan.detection.familiarity import Familiarity, drawn, learn_familiarity
-from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.patient_scores import by_patient, of_patient
-from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.trained_model import Pick, Trained
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import UNREADABLE
@@ -25,13 +24,13 @@ from a2bgan.training.run_folder import RunFolder
 ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
 
 DIGITS = 6
-"""Of means and deviations: images with equal histograms differ in what comes after, by rounding."""
+"""Kept digits of means and deviations; equal histograms differ in later ones by rounding."""
 
 DRIFT_AT = 0.01
-"""Drift is said where a Kolmogorov-Smirnov p-value, times the number of tests, is below this."""
+"""Kolmogorov-Smirnov p-value, times the number of tests, below which drift is reported."""
 
 DRIFT_NEEDS = 20
-"""Fewer patients than these are not tested for drift."""
+"""Fewest patients to test for drift."""
 
 OTHER_COUNT = 0.1
 """Share by which the median number of images of a patient may differ from calibration's."""
@@ -39,16 +38,16 @@ OTHER_COUNT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What is known of healthy patients that nothing was learned from.
+    """Scores of healthy patients that nothing was learned from, and thresholds from them.
 
-    pick: of which scores it holds; another score or checkpoint needs its own calibration.
+    pick: the scores that it holds for; another score or checkpoint needs its own calibration.
     patient_scores: (P,) each patient's score by `pick.patients`, the highest by default.
     image_scores, means, deviations: (N,) each image's score, and mean and standard deviation of
         its preprocessed pixels in [0, 1].
-    image_patients: (N,) a number for the patient that each image is of.
+    image_patients: (N,) the number of each image's patient.
     pixel_threshold: map values above it are in a region, see `a2bgan.detection.contours`; None
         where the method makes no map, images are too few, or an older version calibrated.
-    familiarity: what images of training look like; None of too few, or of an older version.
+    familiarity: describes images of training; None with too few, or from an older version.
     """
 
     pick: Pick
@@ -65,7 +64,7 @@ class Calibration:
         write_atomically(run.calibration_file, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def as_dict(self) -> dict[str, Any]:
-        """What `from_dict` takes, for JSON."""
+        """The values that `from_dict` takes, for JSON."""
         return {
             "pick": asdict(self.pick),
             "pixel_threshold": self.pixel_threshold,
@@ -75,7 +74,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
-        """The reverse of `as_dict`. Raises one of `UNREADABLE`."""
+        """Reverse `as_dict`. Raises one of `UNREADABLE`."""
         arrays = {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
         # Older files do not say whose images are whose.
         numbers = values.get("image_patients", range(len(arrays["image_scores"])))
@@ -112,7 +111,7 @@ class Calibration:
         return None if self.familiarity is None else self.familiarity.unfamiliar(images)
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """p-values (N,) of images: of their patient's score, see `conformal.p_values`.
+        """p-values (N,) of images by their patient's score, see `conformal.p_values`.
 
         An image whose patient is unknown ("") is a patient of its own.
         """
@@ -122,7 +121,7 @@ class Calibration:
 
 
 def same_scores(one: Pick, other: Pick) -> bool:
-    """Whether two picks score alike, by whatever rule and beside whatever map they were picked."""
+    """Whether two picks have the same scores, by whatever rule they were picked."""
     return replace(one, rule=other.rule, map_score=other.map_score) == other
 
 
@@ -139,21 +138,20 @@ def read_calibration(run: RunFolder) -> Calibration | None:
 
 
 def usable_calibration(run: RunFolder, pick: Pick) -> Calibration | None:
-    """A run's calibration where it holds for a pick, otherwise None. Raises InputError if it is
-    damaged."""
+    """A run's calibration if it holds for a pick, otherwise None. Raises InputError if damaged."""
     found = read_calibration(run)
     return found if found is not None and found.applies_to(pick) else None
 
 
-def calibrate(trained: Trained, healthy: HeldOut, learned: Sequence[HeldOut] = ()) -> Calibration:
-    """Score held-out healthy images, and note what the ``learned`` ones of both sets look like.
+def calibrate(trained: Trained, healthy: ImageSet, learned: Sequence[ImageSet] = ()) -> Calibration:
+    """Score held-out healthy images, and describe the ``learned`` ones of both sets.
 
-    Raises InputError if there are no held-out ones, or some score is not finite.
+    Raises InputError if none are held out, or some score is not finite.
     """
     if not len(healthy):
         raise InputError("no healthy images were held out for calibration")
     found, peaks = [], list[NDArray[Any]]()
-    for batch in trained.judge(healthy.images):
+    for batch in trained.detect_images(healthy.images):
         found.append((batch.scores.numpy(), *intensities(to_intensities(batch.x))))
         if batch.anomaly_map is not None:
             peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
@@ -163,24 +161,19 @@ def calibrate(trained: Trained, healthy: HeldOut, learned: Sequence[HeldOut] = (
     if not np.isfinite(scores).all():
         raise InputError(f"{(~np.isfinite(scores)).sum()} held-out images have no finite score")
     of_patients = by_patient(healthy.patients, scores, trained.pick.patients)
-    _, numbers = np.unique(healthy.patients, return_inverse=True)
-    patient_scores = np.sort(list(of_patients.values()))
-    limit = None
-    if peaks:
-        limit = pixel_threshold(np.concatenate(peaks).astype(np.float64))
     return Calibration(
         trained.pick,
-        patient_scores,
+        np.sort(list(of_patients.values())),
         scores,
         means,
         deviations,
-        numbers,
-        limit,
-        _familiarity(learned),
+        image_patients=np.unique(healthy.patients, return_inverse=True)[1],
+        pixel_threshold=pixel_threshold(np.concatenate(peaks).astype(float)) if peaks else None,
+        familiarity=_familiarity(learned),
     )
 
 
-def _familiarity(learned: Sequence[HeldOut]) -> Familiarity | None:
+def _familiarity(learned: Sequence[ImageSet]) -> Familiarity | None:
     kept = [(part, drawn(len(part))) for part in learned if len(part)]
     if not kept:
         return None
@@ -191,12 +184,12 @@ def _familiarity(learned: Sequence[HeldOut]) -> Familiarity | None:
 def pixel_threshold(peaks: NDArray[np.float64]) -> float | None:
     """The map value that a healthy image exceeds anywhere with a chance of `RATE` at most.
 
-    Conformal over images: the `a2bgan.detection.conformal.threshold` of their highest values. That
-    holds for images that are exchangeable. Several images of one patient resemble each other: the
-    average over patients stays about the same, but varies more from one calibration set to another.
+    It is the `conformal.threshold` of the highest values, for exchangeable images. Images of one
+    patient resemble each other: then the rate stays about the same on average, but varies more from
+    one calibration set to another.
 
-    peaks: (N,) highest map value of each image, finite. Returns None where there are fewer images
-    than `a2bgan.detection.conformal.fewest_patients`.
+    peaks: (N,) highest map value of each image, finite. None for fewer images than
+    `conformal.fewest_patients`.
     """
     limit = conformal.threshold(peaks, RATE)
     return limit if math.isfinite(limit) else None
@@ -216,13 +209,12 @@ def drift(
     means: NDArray[np.float64],
     deviations: NDArray[np.float64],
 ) -> list[str]:
-    """How images (N,) of some patients differ from those of calibration, a sentence for each way.
+    """Sentences on how images (N,) of some patients differ from those of calibration.
 
-    Two-sample Kolmogorov-Smirnov tests of scores, brightness and contrast, each averaged over a
-    patient's images, which are alike; Bonferroni corrected. Among many diseased the scores are
-    others too; brightness and contrast speak of the scanner. Fewer than `DRIFT_NEEDS` patients are
-    not tested. Whatever there are of them, another number of images a patient than in calibration
-    is said. Empty where nothing differs.
+    Scores, brightness and contrast, averaged over a patient's images, are compared by two-sample
+    Kolmogorov-Smirnov tests with Bonferroni's correction, for `DRIFT_NEEDS` patients or more. Much
+    disease changes scores too; brightness and contrast tell of the scanner. The number of images a
+    patient is always compared.
     """
     people, numbers = np.unique(np.asarray(patients), return_inverse=True)
     found = _other_count(calibration, numbers)
@@ -238,7 +230,7 @@ def drift(
         result = ks_2samp(new, old)
         p_value = min(1.0, float(result.pvalue) * len(tests))
         if p_value < DRIFT_AT:
-            # Of the cumulative curves, where they are furthest apart: higher values come later.
+            # Where cumulative curves are furthest apart, the one of higher values is lower.
             direction = "higher" if result.statistic_sign < 0 else "lower"
             found.append(
                 f"{name} of these {len(new)} patients: mostly {direction} than of those of "
@@ -248,7 +240,7 @@ def drift(
 
 
 def _other_count(calibration: Calibration, numbers: NDArray[np.int64]) -> list[str]:
-    """A sentence where patients have other numbers of images, (N,) whose, than in calibration."""
+    """A sentence where patients, (N,), have other numbers of images than in calibration."""
     counts = np.bincount(calibration.image_patients)
     counts = counts[counts > 0]
     if not len(numbers) or len(counts) != len(calibration.patient_scores):

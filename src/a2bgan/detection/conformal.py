@@ -2,8 +2,8 @@
 
 If a new healthy patient is exchangeable with the n calibration patients (drawn alike: same
 scanner, protocol and population), then ``P(p <= a) <= a`` for every a, whatever the score (Vovk,
-Gammerman and Shafer 2005). The guarantee is an average over calibration sets; `worst_rate` says how
-far this one set may be off. It says nothing about another scanner.
+Gammerman and Shafer 2005). The guarantee is an average over calibration sets; `worst_rate` bounds
+the rate of a single one. It does not hold for another scanner.
 """
 
 import math
@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 
 def p_values(calibration: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
-    """How unusual scores are among healthy ones: ``(1 + calibration >= s) / (n + 1)``.
+    """p-values of scores among healthy ones: ``(1 + number of calibration >= s) / (n + 1)``.
 
     Args:
         calibration: (N,) scores of healthy patients, N >= 1.
@@ -51,5 +51,5 @@ def worst_rate(patients: int, rate: float, confidence: float = 0.95) -> float:
 
 
 def flagged_ranks(patients: int, rate: float) -> int:
-    """How many of the n + 1 possible p-values are at most the rate."""
+    """Number of the n + 1 possible p-values that are at most the rate."""
     return math.floor(rate * (patients + 1) + 1e-9)

@@ -17,15 +17,11 @@ from skimage.measure import regionprops
 from a2bgan.detection.regions import label_regions
 
 GROW = 0.5
-"""Share of the threshold down to which a region grows. The map falls off towards the edge of a
-lesion, and the threshold, which the highest value of a healthy image does not pass, meets only
-the middle."""
-
-RATE = 0.05
-"""Share of healthy patients, at most, of whom some image gets a region."""
+"""Share of the threshold down to which a region grows, because the map fades towards the edge of a
+lesion and only its middle is above the threshold."""
 
 Place = Callable[[NDArray[np.float32]], NDArray[Any]]
-"""From values on the grid of a map (S, S) to the same values on another grid."""
+"""Resamples values on the grid of a map (S, S) to another grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +60,12 @@ def find_regions(
 def regions(
     mask: NDArray[np.bool_], anomaly_map: NDArray[Any], place: Place = np.asarray
 ) -> list[Region]:
-    """The regions of a mask (S, S) from `find_regions`, the one with the highest peak first.
+    """List the regions of a mask (S, S) from `find_regions`, the highest peak first.
 
     Regions that touch by a corner are one.
 
     place: brings values to the grid that regions are described on, such as the original image's.
-        Regions that lie outside it are left out, such as any in the border that made it square.
+        Regions outside it, in the border that made the image square, are left out.
     """
     found = []
     for part in _parts(mask):
@@ -86,7 +82,7 @@ def regions(
 
 
 def place_mask(mask: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
-    """A mask (S, S) on another grid, bool; it has the same regions as `regions` describes there."""
+    """Resample a mask (S, S) to another grid, with the regions that `regions` describes there."""
     placed: NDArray[np.bool_] = place(np.zeros(mask.shape, dtype=np.float32)) > 0
     for part in _parts(mask):
         placed |= _placed(part, place)
@@ -101,9 +97,9 @@ def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
 
 
 def _placed(part: NDArray[np.bool_], place: Place) -> NDArray[np.bool_]:
-    """One region on another grid: the pixels that it covers by half, where there are any.
+    """One region on another grid: the pixels that it covers at least half as much as any.
 
-    On a coarser grid a small one covers no pixel by half, and the most it covers counts.
+    A small region on a coarser grid covers no pixel by half of its area.
     """
     cover = place(part.astype(np.float32))
     placed: NDArray[np.bool_] = (cover > 0) & (cover >= cover.max() / 2)

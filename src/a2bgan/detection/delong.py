@@ -60,10 +60,7 @@ def compare_aurocs(
     if error != 0:  # NaN included, where it is not known
         p_value = float(2 * norm.sf(abs(difference) / error))
     return Comparison(
-        (float(one), float(other)),
-        difference,
-        (difference - reach, difference + reach),
-        p_value,
+        (float(one), float(other)), difference, (difference - reach, difference + reach), p_value
     )
 
 

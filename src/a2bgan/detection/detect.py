@@ -1,10 +1,12 @@
 """Run a trained method over images, batch by batch."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -13,33 +15,35 @@ from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.scores import SCORES, check_score, map_scores
-from a2bgan.detection.side_by_side import side_by_side
 from a2bgan.errors import InputError
+from a2bgan.files.ordered_work import in_order
 from a2bgan.models.inference import evaluation_mode
 from a2bgan.training.methods.method import Finding, Method
 
 T = TypeVar("T")
+_Batch = TypeVar("_Batch")
+_Result = TypeVar("_Result")
 
 PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
-"""Pixels of a batch: on a CPU what its cache holds decides, see docs/performance.md."""
+"""Pixels of a batch; on a CPU so many as fit its cache, see docs/performance.md."""
 
 PIXELS_SIDE_BY_SIDE = 2**21
-"""Pixels of all batches that are judged at once on the cores of a CPU: memory decides."""
+"""Pixels of all batches at once on the cores of a CPU; so many as fit the memory."""
 
 
 def batch_size_for(device: str, size: int) -> int:
-    """Images of ``size`` pixels a side that are best judged together on a kind of device."""
+    """Best number of images of ``size`` pixels a side in a batch on a kind of device."""
     return max(1, PIXELS_AT_ONCE.get(device, PIXELS_AT_ONCE["cpu"]) // size**2)
 
 
 def in_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Images (N, C, H, W), at most so many at a time."""
+    """Split images (N, C, H, W) into batches of at most ``batch_size``."""
     return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What was found in a batch of n images; everything on the CPU.
+    """Scores, maps and twins of a batch of n images, all on the CPU.
 
     x: (n, C, H, W) in [-1, 1]; scores: (n,), higher is less healthy.
     twin: (n, C, H, W) in [-1, 1], anomaly_map: (n, H, W), 0 or more, mask: (n, H, W) in [0, 1];
@@ -61,11 +65,14 @@ def detect(
     *,
     half: bool = False,
 ) -> Iterator[Detection]:
-    """Judge preprocessed images (N, C, H, W), uint8 or uint16, and score them, batch by batch.
+    """Score preprocessed images (N, C, H, W), uint8 or uint16, batch by batch.
 
-    ``score`` is one of the method's own or one of its map's; raises InputError for another.
-    ``version`` is one of the method's `versions`, by default its best. ``half``: convolutions and
-    matrix products in bfloat16, which changes scores slightly; all else stays float32.
+    Args:
+        score: one of the method's own or of its map's.
+        version: one of the method's `versions`, by default its best.
+        half: compute convolutions and matrix products in bfloat16, which changes scores slightly.
+
+    Raises InputError for another score.
     """
     return detect_batches(method, _batches_for(method, images), score, version, half=half)
 
@@ -78,7 +85,7 @@ def detect_batches(
     *,
     half: bool = False,
 ) -> Iterator[Detection]:
-    """`detect` of images that come in batches, taken as they are needed; a Detection of each."""
+    """`detect` of images that come in batches, which are taken as they are needed."""
     check_score(score, method.facts)
     wanted = partial(score_of, score=score)
     for x, finding, scores in _found(method, batches, version, wanted, half=half):
@@ -89,7 +96,7 @@ def detect_batches(
 def all_scores(
     method: Method, images: np.ndarray, version: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Every score there is of every image, (N,) float64 by name; one look serves all."""
+    """All scores of all images, (N,) float64 by name, from one pass."""
     found: dict[str, list[Tensor]] = {}
     for _, _, scores in _found(method, _batches_for(method, images), version, _scores):
         for name, part in scores.items():
@@ -98,7 +105,7 @@ def all_scores(
 
 
 def score_of(finding: Finding, score: str) -> Tensor:
-    """One score (n,) of what was found in n images. Raises InputError if it is not among them."""
+    """One score (n,) of a batch. Raises InputError if the finding does not allow it."""
     own = finding.scores or {}
     if score in own:
         return own[score]
@@ -123,11 +130,11 @@ def _found(
     *,
     half: bool = False,
 ) -> Iterator[tuple[Tensor, Finding, T]]:
-    """Images, what was found in them, and what is wanted of it, batch by batch."""
+    """Images, finding and whatever is wanted of the finding, batch by batch."""
     device = method.device
 
     @torch.no_grad()
-    def judge(images: np.ndarray) -> tuple[Tensor, Finding, T]:
+    def find(images: np.ndarray) -> tuple[Tensor, Finding, T]:
         x = to_unit_range(images).to(device)
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             finding = method.find(x, version)
@@ -140,7 +147,7 @@ def _found(
     at_once = PIXELS_SIDE_BY_SIDE // pixels if device.type == "cpu" else 1
     # Here already, so that no thread takes a network out of evaluation mode under another.
     with evaluation_mode(*method.networks.values()):
-        yield from side_by_side(judge, chain([first], todo), max(1, at_once))
+        yield from side_by_side(find, chain([first], todo), max(1, at_once))
 
 
 def _batches_for(method: Method, images: np.ndarray) -> Iterator[np.ndarray]:
@@ -149,3 +156,47 @@ def _batches_for(method: Method, images: np.ndarray) -> Iterator[np.ndarray]:
 
 def _cpu(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.float().cpu()
+
+
+_sharing = Lock()
+"""Held while cores are shared out, for the whole process."""
+
+
+def side_by_side(
+    work: Callable[[_Batch], _Result], batches: Iterable[_Batch], at_once: int
+) -> Iterator[_Result]:
+    """Do ``work`` on every batch, and yield the results in order.
+
+    Cores of a CPU share one small batch badly: they wait for each other after every layer. So up to
+    ``at_once`` batches are worked on at once, each in a thread with its part of the cores. A single
+    batch gets all of them, and so do those of a second caller while a first one shares them out.
+    ``work`` must not rely on settings of a thread, such as `torch.no_grad`.
+    """
+    if at_once < 2 or not _sharing.acquire(blocking=False):
+        yield from map(work, batches)
+        return
+    try:
+        yield from _shared(work, batches, at_once)
+    finally:
+        _sharing.release()
+
+
+def _shared(
+    work: Callable[[_Batch], _Result], batches: Iterable[_Batch], at_once: int
+) -> Iterator[_Result]:
+    cores = torch.get_num_threads()
+    todo = iter(batches)
+    first = list(islice(todo, min(at_once, cores)))
+    todo = chain(first, todo)
+    if len(first) < 2:
+        yield from map(work, todo)
+        return
+    share = cores // len(first)
+    try:
+        # This is set for the thread that asks, and for those that PyTorch meets later.
+        with ThreadPoolExecutor(
+            len(first), initializer=torch.set_num_threads, initargs=(share,)
+        ) as pool:
+            yield from in_order(pool, work, todo, ahead=2 * len(first))
+    finally:
+        torch.set_num_threads(cores)

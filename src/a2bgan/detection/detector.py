@@ -14,22 +14,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.holdout import Part, hold_out
+from a2bgan.data.holdout import hold_out
 from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.detection.calibration import calibrate, usable_calibration
+from a2bgan.detection import RATE
+from a2bgan.detection.calibration import usable_calibration
 from a2bgan.detection.conformal import fewest_patients
-from a2bgan.detection.contours import RATE, find_regions
-from a2bgan.detection.doubts import find_doubts
+from a2bgan.detection.contours import find_regions
+from a2bgan.detection.fitting import finish_run, patience_warning, train_run
 from a2bgan.detection.given_images import Images, preprocessed, settled_by
-from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.image_sets import ImageSet, RunImages
 from a2bgan.detection.scores import check_score
-from a2bgan.detection.selection import Validator, select_by_aucp
-from a2bgan.detection.trained import load_trained, write_selection
-from a2bgan.errors import InputError
+from a2bgan.detection.trained_model import WEIGHTS, load_trained, read_selection, write_selection
+from a2bgan.errors import InputError, name_some
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config
-from a2bgan.training.loop import Report, train
+from a2bgan.training.loop import Report
 from a2bgan.training.run_folder import RunFolder
 
 OWN_PARAMETERS = {
@@ -60,6 +60,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         trained_: the trained method, its configuration and what was selected.
+        details_: what else ``selection.json`` says, such as AUCp and the share of diseased.
         position_: steps and seconds of training after which the selected checkpoint was written.
         calibration_: scores of held-out healthy images, from which p-values come, and the threshold
             of regions; None where nothing was held out, or a loaded run was calibrated for another
@@ -104,10 +105,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         by patients, one for each image, or else by the PatientID of DICOM files. Without either
         every image is a patient of its own.
 
-        Warns (ConvergenceWarning) when the training looks sick at its end, and of each reason to
-        doubt that it has learned enough. Raises InputError if a
-        parameter or a set cannot be used, or the sets have patients or images in common; a file
-        that cannot be read is named.
+        Warns (ConvergenceWarning) of all that `a2bgan train` warns of: losses that look wrong at
+        the end, signs that too little was learned, parts that nothing is held out for.
+        Raises InputError if a parameter or a set cannot be used, or the sets have patients or
+        images in common; a file that cannot be read is named.
         """
         config = self._config()
         data = settled_by(config.data, healthy, mixed)
@@ -123,63 +124,26 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         }
         if not self.allow_leaks:
             _refuse_leaks(pixels, patients)
-        manifest = _manifest(patients)
-        holdout = hold_out(manifest, config.holdout)
-
-        def part(split: str, name: Part) -> HeldOut:
-            chosen = holdout.rows(manifest, split, name)
-            images = pixels[split][[int(row.path.name) for row in chosen]]
-            return HeldOut(images, np.array([row.patient_id for row in chosen], dtype=np.str_))
-
-        held_out = part("healthy", "selection"), part("mixed", "selection")
-        selecting = len(held_out[0]) > 0 and len(held_out[1]) > 0
-        last: list[Report] = []
+        images = _run_images(pixels, patients, config)
+        warned = [patience_warning(config, images)]
+        reported = [""]
 
         def watch(report: Report) -> None:
-            last[:] = [report]
+            reported[0] = report.warning or ""
 
         # The run holds sample grids, which show training images: it does not outlive the fit.
         with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
             run = RunFolder.create(Path(folder), config)
-            validator = (
-                Validator(run, *held_out, patience=config.selection.patience) if selecting else None
-            )
-            of_b, of_a = part("healthy", "training"), part("mixed", "training")
-            outcome = train(
-                config,
-                of_b.images,
-                of_a.images,
-                run,
-                patients=(of_b.patients, of_a.patients),
-                watch=watch,
-                validate=validator,
-            )
+            outcome = train_run(run, images, watch=watch)
             if outcome.interrupted:
                 raise KeyboardInterrupt
-            details: dict[str, Any] = {}
-            if validator is not None and config.selection.by == "aucp":
-                selection = select_by_aucp(run, validator)
-                details = selection.details
-                write_selection(run, selection.pick)
-            self.trained_ = load_trained(run, score=self.score_name)
-            for doubt in find_doubts(run, self.trained_.method, details, *held_out):
-                message = f"this model is doubtful: {doubt}"
-                warnings.warn(message, ConvergenceWarning, stacklevel=2)
-            picked = find_checkpoint(run.checkpoints, self.trained_.pick.checkpoint)
+            fit = finish_run(run, images, outcome, self.score_name)
+            picked = find_checkpoint(run.checkpoints, fit.trained.pick.checkpoint)
             self.position_ = read_position(picked)
-        strangers = part("healthy", "calibration")
-        self.calibration_ = (
-            calibrate(self.trained_, strangers, (of_b, of_a)) if len(strangers) else None
-        )
-        count = 0 if self.calibration_ is None else len(self.calibration_.patient_scores)
-        if 0 < count < (needed := fewest_patients(0.05)):
-            warnings.warn(
-                f"{count} healthy patients were held out: no p-value is below {1 / (count + 1):.2g}"
-                f"; {needed} are needed to flag anybody at 0.05",
-                stacklevel=2,
-            )
-        if last and last[0].warning is not None:
-            warnings.warn(last[0].warning, ConvergenceWarning, stacklevel=2)
+        self.trained_, self.calibration_ = fit.trained, fit.calibration
+        self.details_ = {} if fit.decision is None else fit.decision.details
+        for sentence in filter(None, [*warned, *fit.warnings, *reported]):
+            warnings.warn(sentence, ConvergenceWarning, stacklevel=2)
         return self
 
     def score(self, images: Images) -> np.ndarray:
@@ -206,11 +170,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return self.calibration_.p_values(people, self.trained_.scores(pixels))
 
     def unfamiliar(self, images: Images) -> np.ndarray:
-        """(N,) bool, whether images are unlike all that was learned from: scores mean nothing then.
+        """(N,) bool, whether images are unlike all of training, so that their scores mean nothing.
 
-        Of images like those of training about 1 in 100 is called so, see
-        `a2bgan.detection.familiarity`. Raises InputError if there is no calibration, or there were
-        too few patients to tell.
+        About 1 in 100 ordinary images is called so, see `a2bgan.detection.familiarity`. Raises
+        InputError if there is no calibration, or there were too few patients to tell.
         """
         check_is_fitted(self, "trained_")
         pixels, _ = self._preprocessed(images)
@@ -225,7 +188,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         Raises InputError if the method makes none.
         """
         pixels, _ = self._preprocessed(images)
-        twins = [d.twin for d in self.trained_.judge(pixels) if d.twin is not None]
+        twins = [d.twin for d in self.trained_.detect_images(pixels) if d.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
         return to_intensities(torch.cat(twins))
@@ -238,7 +201,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         InputError if the method makes no maps.
         """
         pixels, _ = self._preprocessed(images)
-        maps = [d.anomaly_map for d in self.trained_.judge(pixels) if d.anomaly_map is not None]
+        maps = [
+            d.anomaly_map for d in self.trained_.detect_images(pixels) if d.anomaly_map is not None
+        ]
         if not maps:
             raise InputError(f"{self.trained_.config.facts.title} makes no maps")
         return torch.cat(maps).numpy()
@@ -246,9 +211,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def regions(self, images: Images) -> np.ndarray:
         """Masks (N, S, S), bool, of what does not look healthy, at the size of training.
 
-        Of healthy patients like those of the healthy set at most a share of 0.05 has any, see
-        `a2bgan.detection.contours`. Raises InputError if there is no calibration, too few healthy
-        patients were held out for it, or the method makes no maps.
+        At most one in twenty healthy images like those of the healthy set has any, see
+        `a2bgan.detection.contours`. Raises InputError if there is no calibration, it has too few
+        healthy patients, or the method makes no maps.
         """
         check_is_fitted(self, "trained_")
         if not self.trained_.makes_map:
@@ -272,7 +237,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "trained_")
         run = RunFolder.create(Path(folder), self.trained_.config)
         save_checkpoint(run.checkpoints, self.trained_.method, self.position_)
-        write_selection(run, self.trained_.pick)
+        write_selection(run, self.trained_.pick, **self.details_)
         if self.calibration_ is not None:
             self.calibration_.write(run)
 
@@ -289,6 +254,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
         detector = cls(**own, score_name=trained.pick.score, settings=settings)
         detector.trained_ = trained
+        detector.details_ = {
+            key: value
+            for key, value in (read_selection(run) or {}).items()
+            if key not in ("pick", WEIGHTS)
+        }
         picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
         detector.position_ = read_position(picked)
         detector.calibration_ = usable_calibration(run, trained.pick)
@@ -324,8 +294,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
 
 def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[str]:
-    """One for each image, those of the files where none are given; "" for unknown ones, each of
-    which is its own."""
+    """The given patients, one for each image, or else those of the files, "" if unknown."""
     if given is None:
         return known
     if len(given) != len(known):
@@ -343,23 +312,36 @@ def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Seque
     ]
     both = sorted({*patients["healthy"]} & {*patients["mixed"]} - {""})
     kinds = (both, "patient has images", "patients have images"), (same, "image is", "images are")
-    said = [
+    leaks = [
         f"{len(names)} {one if len(names) == 1 else many} both in healthy and in mixed "
-        f"({', '.join(names[:3])})"
+        f"({name_some(names)})"
         for names, one, many in kinds
         if names
     ]
-    refuse_leaks(said, "give allow_leaks=True")
+    refuse_leaks(leaks, "give allow_leaks=True")
 
 
-def _manifest(patients: Mapping[str, Sequence[str]]) -> Manifest:
-    """Rows for images that are no files, so that they can be held out as files are."""
+def _run_images(
+    pixels: Mapping[str, np.ndarray], patients: Mapping[str, Sequence[str]], config: Config
+) -> RunImages:
+    """Hold images out by rows that stand for them, as files are held out by theirs."""
     rows = [
-        Row(f"{split}/{i}", Path(split, str(i)), split, None, who or f"{split}/{i}", None, None)
-        for split, of_images in patients.items()
-        for i, who in enumerate(of_images)
+        Row(name, Path(split, str(i)), split, None, who or name, None, None)
+        for split, people in patients.items()
+        for i, who in enumerate(people)
+        for name in [f"{split}/{i:08d}"]  # the draw goes by the order of names
     ]
-    return Manifest(tuple(rows), Path())
+    manifest = Manifest(tuple(rows), Path())
+    holdout = hold_out(manifest, config.holdout)
+
+    def load(chosen: Sequence[Row]) -> ImageSet:
+        split = chosen[0].split if chosen else "healthy"
+        images = pixels[split][[int(row.path.name) for row in chosen]]
+        return ImageSet(images, np.array([row.patient_id for row in chosen], dtype=np.str_))
+
+    return RunImages(
+        lambda split, part: holdout.rows(manifest, split, part), load, config.selection.images
+    )
 
 
 def _as_yaml(key: str, value: Any) -> str:

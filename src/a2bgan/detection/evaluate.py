@@ -1,4 +1,4 @@
-"""How well a run detects and localises, on a labelled split."""
+"""Measure detection and localisation on a labelled split."""
 
 import csv
 import time
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache.images import Failure, StoredForm, load_images
@@ -17,9 +19,11 @@ from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest, Row, counted_as
 from a2bgan.data.preprocessing import preprocess_mask
+from a2bgan.detection import RATE, conformal
 from a2bgan.detection.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions
+from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.localisation import (
     PixelRanking,
     aupro,
@@ -35,23 +39,25 @@ from a2bgan.detection.position import position_alone, position_matched
 from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.subgroups import subgroups
-from a2bgan.detection.trained import Pick, Trained
+from a2bgan.detection.trained_model import Pick, Trained
 from a2bgan.detection.trivial_statistics import best_statistic
-from a2bgan.detection.verdict import at_threshold
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 
 OF_ONE_RUN = ("confusion", "subgroups")
-"""Tables among the metrics, which have no mean."""
+"""Tables among the metrics, which cannot be averaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """metrics: what ``metrics.json`` holds; rows and scores: the images behind it, in order;
-    failures: images left out, with the reason; mask_failures: images whose mask cannot be read,
-    which count in all but the measures of localisation."""
+    """The measures of a run on labelled images.
+
+    metrics: the content of ``metrics.json``. rows, scores: (N,), of the images behind it.
+    failures: images left out. mask_failures: images whose mask cannot be read, which count in all
+    but the measures of localisation.
+    """
 
     metrics: dict[str, Any]
     rows: list[Row]
@@ -71,10 +77,7 @@ class Evaluation:
 
     def write_scores(self, path: Path) -> None:
         """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
-        with (
-            atomic_file(path) as partial,
-            partial.open("w", newline="", encoding="utf-8") as file,
-        ):
+        with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(SCORE_COLUMNS)
             for row, score in zip(self.rows, self.scores, strict=True):
@@ -86,33 +89,26 @@ def evaluate(
     manifest: Manifest,
     *,
     split: str = "test",
-    cache_dir: Path | None = None,
     calibration: Calibration | None = None,
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
-    ``auroc`` is of images: of volumes, slices, abnormal where their mask has lesion or, without
-    masks, where their volume is. ``map_auroc`` is that of the best score of the map, which may be
-    another than the picked one. ``patient_auroc`` is of patients, where some have several images.
-    With the threshold of a ``calibration`` that holds for the pick, regions are measured too:
-    ``dice`` and ``region_f1`` against masks, and ``healthy_with_contour``, the share of normal
-    images that have any.
-    ``trivial_auroc`` is that of the one statistic of preprocessed images that separates the labels
-    best, and ``subgroups`` the AUROC within each view, scanner and so on, as far as they are known.
-    ``counted_as`` says what intervals and rates count: patients, or images where no patient is
-    known. ``position_alone`` has the measures of a guess that never looks at the image, beside
-    those of the map.
-    Measures that the split does not allow (one class only, no masks) are None. Raises InputError
-    if the split has no labelled images that can be read, or one's score is not finite.
+    docs/decisions.md lists the measures; those that the split does not allow (one class only, no
+    masks) are None or missing. A slice is abnormal where its mask has lesion or, without masks,
+    where its volume is.
+
+    calibration: one that holds for the pick; without it thresholds are not measured.
+
+    Raises InputError if the split has no labelled images that can be read, or one's score is not
+    finite.
     """
     config = trained.config.data
     labelled = [row for row in manifest.split(split) if row.label is not None]
     if not labelled:
         raise InputError(f"split {split}: no labelled images; `a2bgan predict` needs no labels")
-    loaded = load_images([r.path for r in labelled], [r.name for r in labelled], config, cache_dir)
+    loaded, rows = load_rows(labelled, config)
     if not len(loaded.images):
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
-    rows = [labelled[i] for i in loaded.index]
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
     rows, masks, mask_failures = with_evaluated_labels(rows, loaded.originals, config)
 
@@ -123,12 +119,12 @@ def evaluate(
     true_twins = None
     if localising and facts.makes_twin:
         of_rows = [row for row, kept in zip(rows, compared, strict=True) if kept]
-        true_twins = _true_twins(of_rows, config, cache_dir)
+        true_twins = _true_twins(of_rows, config)
     started = time.monotonic()
-    judged = _judged(trained, loaded.images, compared, with_twins=true_twins is not None)
+    outputs = _outputs(trained, loaded.images, compared, with_twins=true_twins is not None)
     seconds = time.monotonic() - started
 
-    scores = judged.scores
+    scores = outputs.scores
     if len(bad := np.flatnonzero(~np.isfinite(scores))):
         raise InputError(f"{rows[bad[0]].name}: no finite score ({len(bad)} of {len(rows)} images)")
     labels = np.array([row.label for row in rows])
@@ -137,12 +133,12 @@ def evaluate(
         "auroc": auroc(labels, scores),
         "auroc_ci": None if interval is None else list(interval),
     }
-    if judged.of_map is not None:
-        metrics["map_auroc"] = auroc(labels, judged.of_map)
+    if outputs.of_map is not None:
+        metrics["map_auroc"] = auroc(labels, outputs.of_map)
         metrics["map_score"] = _map_score(trained.pick)
     pixel_threshold = None if calibration is None else calibration.pixel_threshold
-    if judged.peaks is not None and pixel_threshold is not None and (labels == 0).any():
-        outlined = judged.peaks[labels == 0] > pixel_threshold
+    if outputs.peaks is not None and pixel_threshold is not None and (labels == 0).any():
+        outlined = outputs.peaks[labels == 0] > pixel_threshold
         metrics["healthy_with_contour"] = float(outlined.mean())
     if calibration is not None:
         metrics |= at_threshold(calibration, [r.patient_id for r in rows], labels, scores)
@@ -176,16 +172,16 @@ def evaluate(
     if localising:
         lesions = np.array([mask for mask in masks if mask is not None])
         patients = np.array([row.patient_id for row in rows])[compared]
-        metrics |= _localisation(judged, lesions, patients, loaded.images[compared], true_twins)
+        metrics |= _localisation(outputs, lesions, patients, loaded.images[compared], true_twins)
         if pixel_threshold is not None:
-            found = np.stack([find_regions(each, pixel_threshold) for each in judged.maps])
+            found = np.stack([find_regions(each, pixel_threshold) for each in outputs.maps])
             metrics |= {"dice": dice(found, lesions), "region_f1": region_f1(found, lesions)}
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """What was found in N images, and in those M of them that are compared with masks.
+class _Outputs:
+    """Scores of N images, and maps of those M of them that are compared with masks.
 
     scores: (N,) by the picked score; of_map: (N,) by the best score of the map, and peaks: (N,) its
         highest values, None without one.
@@ -199,9 +195,9 @@ class _Judged:
     twins: list[np.ndarray]
 
 
-def _judged(
+def _outputs(
     trained: Trained, images: np.ndarray, compared: np.ndarray, *, with_twins: bool
-) -> _Judged:
+) -> _Outputs:
     """Judge images (N, C, S, S); compared: (N,) whose maps and twins are kept."""
     map_score = _map_score(trained.pick)
     scores: list[np.ndarray] = []
@@ -210,7 +206,7 @@ def _judged(
     maps: list[np.ndarray] = []
     twins: list[np.ndarray] = []
     first = 0
-    for batch in trained.judge(images):
+    for batch in trained.detect_images(images):
         scores.append(batch.scores.numpy())
         if map_score == trained.pick.score:
             of_map.append(scores[-1])
@@ -225,7 +221,7 @@ def _judged(
             if with_twins and batch.twin is not None:
                 twins.append(to_intensities(batch.twin[k]))
         first += len(batch.scores)
-    return _Judged(
+    return _Outputs(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(of_map) if of_map else None,
         np.concatenate(peaks) if peaks else None,
@@ -235,7 +231,7 @@ def _judged(
 
 
 def _localisation(
-    judged: _Judged,
+    outputs: _Outputs,
     lesions: np.ndarray,
     patients: np.ndarray,
     images: np.ndarray,
@@ -247,7 +243,7 @@ def _localisation(
     """
     # Before maps are stacked: of many images each of the two takes gigabytes.
     of_position = _against_masks(position_alone(lesions, patients), lesions)
-    maps = np.stack(judged.maps)
+    maps = np.stack(outputs.maps)
     matched = position_matched(maps, lesions, patients)
     interval = None if matched is None else matched.interval
     measured: dict[str, Any] = {
@@ -258,13 +254,13 @@ def _localisation(
     }
     if true_twins is not None:
         white = np.float32(np.iinfo(true_twins.dtype).max)
-        error = twin_error(images / white, true_twins / white, np.stack(judged.twins), lesions)
+        error = twin_error(images / white, true_twins / white, np.stack(outputs.twins), lesions)
         measured |= {f"twin_{name}": _finite(value) for name, value in error.items()}
     return measured
 
 
 def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | None]:
-    """What knowing the usual place of lesions may raise, by name; both are (M, S, S)."""
+    """Measures that knowing the usual place may raise, by name; both are (M, S, S)."""
     ranking = PixelRanking.of(maps)
     return {
         "pixel_auroc": pixel_auroc(maps, lesions, ranking),
@@ -276,7 +272,7 @@ def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | N
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """What `Evaluation.write_scores` wrote: paths, labels, scores and patients, (N,) each.
+    """Read the paths, labels, scores and patients, (N,) each, of `Evaluation.write_scores`.
 
     Raises InputError if the file cannot be used.
     """
@@ -292,12 +288,13 @@ def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarr
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Metrics of repeated trainings on the same images: the mean of each, and its spread.
+    """Average the metrics of repeated trainings on the same images.
 
-    ``auroc_ci`` is that of the mean AUROC, patients resampled; ``NAME_sd`` the standard deviation
-    over the runs. What some runs do not have, such as the AUROC of a map, is of those that have it,
-    ``NAME_runs`` of them; `OF_ONE_RUN` is left out. Raises InputError if the runs were not
-    evaluated on the same images.
+    ``auroc_ci`` is the interval of the mean AUROC, over patients; ``NAME_sd`` is the standard
+    deviation over the runs. A metric that some runs lack, such as the AUROC of a map, is averaged
+    over the ``NAME_runs`` others. `OF_ONE_RUN` is left out.
+
+    Raises InputError if the runs were not evaluated on the same images.
     """
     first = evaluations[0]
     if any([r.name for r in e.rows] != [r.name for r in first.rows] for e in evaluations):
@@ -323,14 +320,14 @@ def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _map_score(pick: Pick) -> str | None:
-    """Whose AUROC says what the picture is worth, where the picked score is not the map's own."""
+    """The score of the map itself, where the picked one may be another."""
     return pick.map_score or (pick.score if pick.score in SCORES else None)
 
 
 def _of_patients(
     rows: Sequence[Row], scores: np.ndarray, label_of: Mapping[str, float], rule: str
 ) -> dict[str, Any]:
-    """AUROC of patients by their patient score; nothing where each has one image."""
+    """AUROC of patients by their patient score; empty where each has one image."""
     found = by_patient([row.patient_id for row in rows], scores, rule)
     if len(found) == len(rows):
         return {}
@@ -350,13 +347,13 @@ def with_evaluated_labels(
     rows: Sequence[Row], originals: Sequence[StoredForm], config: DataConfig
 ) -> tuple[list[Row], list[np.ndarray | None], list[Failure]]:
     """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
-    or None where that is not known, and the masks that cannot be used.
+    or None if unknown, and the masks that cannot be used.
+
+    A slice without lesion in its mask is normal, though its volume is not; this is decided before
+    the mask shrinks to the size of training, at which small lesions vanish. Normal images without a
+    mask file share one of zeros, which is read-only.
 
     originals: how the rows' images were stored; a mask has the size of its image.
-
-    Slices without any lesion in their mask are normal, though their volume is not. That is looked
-    for before the mask is reduced to the size of training, at which small lesions vanish. Normal
-    images without a mask file share one of zeros, which is read-only.
     """
     empty = np.zeros((config.size, config.size), dtype=bool)
     empty.flags.writeable = False
@@ -381,17 +378,53 @@ def with_evaluated_labels(
     return labelled, masks, failures
 
 
-def _true_twins(
-    rows: Sequence[Row], config: DataConfig, cache_dir: Path | None
-) -> np.ndarray | None:
+def at_threshold(
+    calibration: Calibration,
+    patients: Sequence[str],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Sensitivity and specificity over patients where those with p <= `RATE` are flagged, and
+    ``confusion``, the counts of patients behind them.
+
+    A patient with an abnormal image is abnormal. Intervals are 95 %, exact (Clopper-Pearson). Empty
+    where too few healthy patients were held out to flag anybody.
+
+    Args:
+        patients, labels, scores: (N,) of images.
+    """
+    if len(calibration.patient_scores) < conformal.fewest_patients(RATE):
+        return {}
+    over = calibration.p_values(patients, scores) <= RATE
+    flagged, sick = (
+        np.array(list(by_patient(patients, each.astype(np.float64), "max").values())) > 0
+        for each in (over, labels)
+    )
+    found: dict[str, Any] = {
+        "confusion": {
+            "abnormal_flagged": int(flagged[sick].sum()),
+            "abnormal_missed": int((~flagged[sick]).sum()),
+            "normal_flagged": int(flagged[~sick].sum()),
+            "normal_left_alone": int((~flagged[~sick]).sum()),
+        }
+    }
+    for name, right in (("sensitivity", flagged[sick]), ("specificity", ~flagged[~sick])):
+        if len(right):
+            interval = binomtest(int(right.sum()), len(right)).proportion_ci()
+            found[name] = float(right.mean())
+            found[f"{name}_ci"] = [float(interval.low), float(interval.high)]
+    return found
+
+
+def _true_twins(rows: Sequence[Row], config: DataConfig) -> np.ndarray | None:
     """The exact healthy twins of all these images, which only phantoms have."""
     paths = [row.twin for row in rows if row.twin is not None]
     if len(paths) < len(rows):
         return None
-    loaded = load_images(paths, [row.name for row in rows], config, cache_dir)
+    loaded = load_images(paths, [row.name for row in rows], config)
     return None if loaded.failures else loaded.images
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no infinity, which is the PSNR of equal images."""
+    """Replace infinity, the PSNR of equal images, which JSON lacks."""
     return value if value is not None and np.isfinite(value) else None

@@ -21,9 +21,17 @@ from torch import Tensor, nn
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.detect import in_batches, score_of
-from a2bgan.detection.exported import INPUT, KEY, SUFFIXES, About, Network, load_exported, missing
+from a2bgan.detection.exported_model import (
+    INPUT,
+    KEY,
+    SUFFIXES,
+    About,
+    Network,
+    load_exported,
+    missing,
+)
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 
 Format = Literal["onnx", "openvino", "torch"]
@@ -31,19 +39,18 @@ Format = Literal["onnx", "openvino", "torch"]
 ENDINGS = {**SUFFIXES, "torch": ".pt2"}
 
 TOLERANCE = 1e-3
-"""A file whose scores or maps are further from PyTorch's is refused: a share of the largest score,
-or map value, among the images it is checked on."""
+"""Largest difference from PyTorch's scores or maps, as a share of their largest value."""
 
 LEAST = 1e-3
-"""Smaller largest values count as this: a network that changes nothing leaves rounding errors."""
+"""Least largest value: a network that changes nothing leaves rounding errors."""
 
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnxscript", "openvino")}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How far an exported file is from PyTorch, as shares of the largest value: on ``images``
-    images. ``map`` is None where the method makes none."""
+    """Differences between an exported file and PyTorch on so many images, as shares of the largest
+    value. ``map`` is None where the method makes none."""
 
     images: int
     score: float
@@ -66,11 +73,7 @@ class _Scoring(nn.Module):
 
 
 def export(
-    trained: Trained,
-    calibration: Calibration | None,
-    images: np.ndarray,
-    form: Format,
-    out: Path,
+    trained: Trained, calibration: Calibration | None, images: np.ndarray, form: Format, out: Path
 ) -> Check:
     """Write a method to ``out``: preprocessing, score, threshold and network.
 
@@ -102,8 +105,7 @@ def export(
                     f"{out}: not written: scores differ from PyTorch's by {check.score:.1e} and "
                     f"maps by {check.map or 0:.1e} of their largest value; allowed is {TOLERANCE:g}"
                 )
-            # The file that is asked for last, and none of before beside new parts: what stands
-            # there is whole.
+            # First remove an older file, last put the new one in place: it is whole at any time.
             parts = sorted(Path(folder).iterdir(), key=lambda part: part.name == out.name)
             if len(parts) > 1:
                 out.unlink(missing_ok=True)
@@ -115,7 +117,7 @@ def export(
 
 
 def describe(trained: Trained, calibration: Calibration | None) -> About:
-    """What the file will say of itself."""
+    """The description that the file will hold."""
     data, facts, score = trained.data, trained.method.facts, trained.pick.score
     side = f"{data.size}, {data.size}"
     outputs = {"score": "(N,) higher is less healthy"}
@@ -247,7 +249,7 @@ def _compare(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters print and warn about what no user can change."""
+    """Silence exporters, which print and warn about what no user can change."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

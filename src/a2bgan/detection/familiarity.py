@@ -1,8 +1,8 @@
-"""Whether an image is of the kind that a model learned from: a film, upright, of that body part.
+"""Recognise images of another kind than a model learned from.
 
-An inverted or turned film, another body part, noise or a screenshot gets a score like any image. It
-means nothing. Such images lie far from all images of training, healthy and mixed, even in features
-as coarse as brightness and contrast on a grid.
+An inverted or turned film, another body part, noise or a screenshot gets a score that means
+nothing. Such images lie far from all images of training, even in features as coarse as brightness
+and contrast on a grid.
 """
 
 import base64
@@ -19,17 +19,17 @@ GRID = 8
 """Cells a side whose brightness and contrast describe an image."""
 
 NEAREST = 3
-"""The distance of an image is the mean of those to so many nearest images of training."""
+"""Number of nearest images of training whose mean distance counts."""
 
 REFERENCES = 400
-"""At most so many images of training are kept; half of them of each set where there are enough."""
+"""Most images of training that are kept, at most half of them from each set."""
 
 RATE = 0.01
-"""An image is unfamiliar when its p-value is at most this: of images like those of training at most
-such a share. Where references are too few for that, when it is further away than any of them."""
+"""Largest p-value of an unfamiliar image, and so the share of ordinary images that are called so.
+With too few references for that, an image is unfamiliar when it is further away than any."""
 
 FEWEST_PATIENTS = 50
-"""With references of fewer patients nothing is called unfamiliar."""
+"""Fewest patients of references with which anything is called unfamiliar."""
 
 _LEVELS = 255
 
@@ -66,7 +66,7 @@ class Familiarity:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Familiarity":
-        """The reverse of `as_dict`. Raises ValueError, KeyError or TypeError."""
+        """Reverse `as_dict`. Raises ValueError, KeyError or TypeError."""
         levels = np.frombuffer(base64.b64decode(values["references"]), np.uint8)
         distances = np.array(values["distances"], dtype=np.float64)
         references = levels.reshape(len(distances), 2 * GRID * GRID).astype(
@@ -76,20 +76,20 @@ class Familiarity:
 
 
 def learn_familiarity(images: NDArray[Any], patients: NDArray[np.str_]) -> Familiarity | None:
-    """Describe images of training; None where they are of too few patients.
+    """Describe images of training; None for too few patients.
 
     images: (N, C, H, W) preprocessed, of both sets; patients: (N,).
     """
     if len(np.unique(patients)) < FEWEST_PATIENTS:
         return None
-    # Rounded as in a file, so that a model that was read back says the same.
+    # Rounded as in a file, so that a model that is read back gives the same results.
     references = np.rint(describe(images) * _LEVELS).astype(np.float32) / np.float32(_LEVELS)
     same = patients[:, None] == patients[None]
     return Familiarity(references, np.sort(_nearest(references, references, same)))
 
 
 def drawn(count: int, most: int = REFERENCES // 2) -> NDArray[np.int64]:
-    """Which of ``count`` images of a set are kept as references: ``most`` of them, at random."""
+    """Draw the images of a set that are kept as references: at most ``most`` of ``count``."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
@@ -98,8 +98,8 @@ def drawn(count: int, most: int = REFERENCES // 2) -> NDArray[np.int64]:
 def describe(images: NDArray[Any]) -> NDArray[np.float32]:
     """(N, 2 GRID GRID) in [0, 1]: mean of each cell, and twice its standard deviation.
 
-    images: (N, C, H, W), uint8, uint16 or floats in [0, 1]; channels are averaged. Rows and columns
-    that are left over at the end are passed over.
+    images: (N, C, H, W), uint8, uint16 or floats in [0, 1]; channels are averaged, and rows and
+    columns left over at the end are ignored.
     """
     grey = scaled(images).astype(np.float32, copy=False).mean(1)
     rows, columns = (side // GRID for side in grey.shape[1:])
@@ -113,7 +113,7 @@ def describe(images: NDArray[Any]) -> NDArray[np.float32]:
 def _nearest(
     ones: NDArray[np.float32], others: NDArray[np.float32], same: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Mean distance (N,) of descriptors to the nearest others; pairs in ``same`` do not count."""
+    """Mean distance (N,) of descriptors to the nearest others, except pairs in ``same``."""
     squares = (ones**2).sum(1)[:, None] + (others**2).sum(1) - 2 * ones @ others.T
     distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)
     if same is not None:

@@ -23,7 +23,7 @@ from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_image
 from a2bgan.data.preprocessing import load_image
 from a2bgan.detection.detect import in_batches
-from a2bgan.detection.prediction import Input
+from a2bgan.detection.inputs import Input
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.pretrained import DEFAULT_BACKBONE, load_pretrained
@@ -34,7 +34,7 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 BATCH_SIZE = 32
 
 FEWEST_IMAGES = 2
-"""Of each set; the spread of one is not known."""
+"""Fewest images of each set; the spread of one is not known."""
 
 
 class FeatureNetwork(nn.Module):
@@ -105,7 +105,7 @@ class Inception(FeatureNetwork):
 
 
 class HealthyFeatures:
-    """What healthy images look like to a network, for FIDs of several methods against them.
+    """Features of healthy images, for FIDs of several methods against them.
 
     Args:
         healthy: preprocessed images (N, C, H, W), two at least.
@@ -138,7 +138,7 @@ def _batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class SetDistances:
-    """How far two sets of images are apart in the features of a network.
+    """Distances between two sets of images in the features of a network.
 
     fid: Heusel 2017; biased upwards for few images. kid: Binkowski 2018, unbiased: mean and
     standard deviation over subsets. images: of each set. features: the network's name.
@@ -217,7 +217,7 @@ def read_batches(
 
 
 class _Known(nn.Module):
-    """Stands where torchmetrics wants a network, so that each image is looked at once."""
+    """Stands in for the network that torchmetrics wants, so that features are computed once."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

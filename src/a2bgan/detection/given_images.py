@@ -12,7 +12,7 @@ from a2bgan.data.formats.picture import SMALLEST_SIDE, ImageError
 from a2bgan.data.image_size import with_size, with_size_of_shapes
 from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
 from a2bgan.data.preprocessing import load_image, preprocess
-from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.inputs import find_inputs
 from a2bgan.errors import InputError
 
 Array = np.ndarray | torch.Tensor

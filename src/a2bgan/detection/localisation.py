@@ -1,4 +1,8 @@
-"""Pixel-level metrics: does the map point at the lesion, and is the healthy twin the right one."""
+"""Pixel-level metrics: does the map point at the lesion, and is the healthy twin the right one.
+
+Everywhere, maps are (N, H, W) floats, higher is more abnormal, and masks are (N, H, W), True where
+there is lesion. A ``ranking`` is that of the same maps, where it is already known.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +15,7 @@ from a2bgan.detection.regions import label_regions
 
 @dataclass(frozen=True, slots=True)
 class PixelRanking:
-    """All pixels of maps from the highest to the lowest, for the measures that follow.
+    """All pixels of maps from the highest to the lowest; sorting takes a while.
 
     order: (N H W,) their places; ends: where in it the last pixel of each value stands.
     """
@@ -21,7 +25,7 @@ class PixelRanking:
 
     @classmethod
     def of(cls, maps: NDArray[Any]) -> Self:
-        """Sorts, which of many pixels takes a while: once for several measures."""
+        """Sort the pixels, once for several measures."""
         values = maps.ravel()
         order = np.argsort(-values)
         ordered = values[order]
@@ -31,8 +35,7 @@ class PixelRanking:
     def above(self, weight: NDArray[Any]) -> NDArray[np.float64]:
         """Sums of pixel weights (N H W,) above each distinct threshold, from the highest on.
 
-        They start with 0, for a threshold above every pixel. Equal values enter together, so that
-        no order among them is made up.
+        The first is 0, for a threshold above every pixel. Equal values enter together.
         """
         sums: NDArray[np.float64] = np.cumsum(weight[self.order], dtype=np.float64)[self.ends]
         return np.append(0, sums)
@@ -41,15 +44,9 @@ class PixelRanking:
 def pixel_auroc(
     maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None = None
 ) -> float | None:
-    """AUROC of the maps' pixels, over all images together.
+    """AUROC, in [0, 1], of the pixels of all images together; ties count half.
 
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal; ties count half.
-        masks: (N, H, W), True where there is lesion; images without any take part too.
-        ranking: of these maps, where it is there already.
-
-    Returns:
-        A value in [0, 1], or None where all pixels are of one kind.
+    Images without lesion take part too. None where all pixels are of one kind.
     """
     if not _both_kinds(maps, masks):
         return None
@@ -60,16 +57,9 @@ def pixel_auroc(
 def pixel_ap(
     maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None = None
 ) -> float | None:
-    """Average precision of the maps' pixels, over all images together.
+    """Average precision, in (0, 1], of the pixels of all images together.
 
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal.
-        masks: (N, H, W), True where there is lesion; images without any take part too.
-        ranking: of these maps, where it is there already.
-
-    Returns:
-        A value in (0, 1], or None where all pixels are of one kind. Chance level is the share of
-        lesion pixels.
+    Chance level is the share of lesion pixels. None where all pixels are of one kind.
     """
     if not _both_kinds(maps, masks):
         return None
@@ -88,19 +78,11 @@ def aupro(
 
     Per-region overlap is the share of a lesion's pixels above the threshold, averaged over lesions,
     so that a small lesion counts as much as a large one. It is integrated over the false positive
-    rate (share of pixels outside every lesion, in all images, above the threshold) from 0 to the
-    limit, linearly between thresholds, and divided by the limit. Lesions are the connected
-    components of each mask, pixels that touch by a corner included.
+    rate (the share of all pixels outside lesions above the threshold) from 0 to ``fpr_limit``, in
+    (0, 1], and divided by it. Lesions are the 8-connected components of each mask.
 
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal.
-        masks: (N, H, W), True where there is lesion; images without any take part too.
-        fpr_limit: in (0, 1].
-        ranking: of these maps, where it is there already.
-
-    Returns:
-        A value in [0, 1], or None where all pixels are of one kind. A random map gives
-        `fpr_limit` / 2.
+    Returns a value in [0, 1], ``fpr_limit`` / 2 for a random map; None where all pixels are of one
+    kind.
     """
     if not _both_kinds(maps, masks):
         return None
@@ -118,18 +100,12 @@ def aupro(
 
 
 def within_image_auroc(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
-    """AUROC of the pixels of one image, averaged over the images with a lesion.
+    """AUROC of the pixels of one image, averaged over the images with both kinds of pixels.
 
-    Unlike `pixel_auroc`, it owes nothing to images that are brighter as a whole. A map that knows
-    where lesions usually are still does well: compare it with `a2bgan.detection.position`.
+    Unlike `pixel_auroc`, it does not rise where images are brighter as a whole. A map that knows
+    the usual place of lesions still does well: compare it with `a2bgan.detection.position`.
 
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal; ties count half.
-        masks: (N, H, W), True where there is lesion; images without any, or filled by it, do not
-            count.
-
-    Returns:
-        A value in [0, 1], 0.5 for a flat map, or None where no image has both kinds of pixels.
+    Returns a value in [0, 1], 0.5 for a flat map; None where no image counts.
     """
     _require_one_shape(maps, masks)
     found = []
@@ -147,15 +123,8 @@ def hit_rate(maps: NDArray[Any], masks: NDArray[Any]) -> float | None:
     """Share of the images with a lesion whose highest pixel lies inside it.
 
     This is the pointing game (Zhang et al., "Top-down neural attention by excitation backprop",
-    IJCV 2018), without its tolerance. Where several pixels are equally high, the share of them that
-    lies inside counts, so that a flat map gets the share of the image that is lesion.
-
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal.
-        masks: (N, H, W), True where there is lesion; images without any do not count.
-
-    Returns:
-        A value in [0, 1], or None where no image has a lesion.
+    IJCV 2018), without its tolerance. Of several highest pixels the share inside counts, so that a
+    flat map gets the share of the image that is lesion. None where no image has a lesion.
     """
     _require_one_shape(maps, masks)
     found = [
@@ -185,12 +154,9 @@ def psnr(a: NDArray[Any], b: NDArray[Any], where: NDArray[Any]) -> float | None:
 
 
 def twin_error(
-    images: NDArray[Any],
-    twins_true: NDArray[Any],
-    translated: NDArray[Any],
-    masks: NDArray[Any],
+    images: NDArray[Any], twins_true: NDArray[Any], translated: NDArray[Any], masks: NDArray[Any]
 ) -> dict[str, float | None]:
-    """How close the healthy twins are to the true ones (known for phantoms only).
+    """Compare the healthy twins with the true ones, which are known for phantoms only.
 
     Args:
         images: the inputs, (N, C, H, W) in [0, 1].
@@ -200,15 +166,11 @@ def twin_error(
         masks: (N, H, W), True where there is lesion; a healthy image has none.
 
     Returns:
-        A dictionary of values that are None where there is no pixel to compute them from:
-
-        - ``psnr_inside``: PSNR in dB of the translation inside the lesions.
-        - ``psnr_inside_input``: PSNR in dB of the untouched input there, which the translation
-          has to beat.
-        - ``psnr_outside``: PSNR in dB of the translation outside the lesions, healthy images
-          included.
-        - ``healthy_change``: mean absolute change of the healthy images, as a fraction of the
-          intensity range; the best is 0.
+        Values that are None where there is no pixel to compute them from: the PSNR in dB of the
+        translation inside the lesions (``psnr_inside``), of the untouched input there
+        (``psnr_inside_input``), and of the translation elsewhere, in healthy images too
+        (``psnr_outside``); the mean absolute change of healthy images, as a share of the intensity
+        range (``healthy_change``).
     """
     lesion = masks.astype(bool)
     healthy = ~lesion.any(axis=(1, 2))
@@ -236,7 +198,7 @@ def _require_one_shape(maps: NDArray[Any], masks: NDArray[Any]) -> None:
 def _counts(
     maps: NDArray[Any], masks: NDArray[Any], ranking: PixelRanking | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many pixels of lesions, and how many others, are above each distinct threshold."""
+    """Numbers of lesion pixels, and of others, above each distinct threshold."""
     ranking = ranking or PixelRanking.of(maps)
     lesion = masks.ravel().astype(bool)
     return ranking.above(lesion), ranking.above(~lesion)

@@ -1,9 +1,11 @@
-"""The AUROC that is left when abnormal images are compared with normal ones alike in a shortcut."""
+"""AUROC of abnormal images against normal ones that are alike in a shortcut."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from a2bgan.detection.bootstrap import PatientBootstrap
 
 NEIGHBOURS = 5
 """Normal images on each side of an abnormal one that it is compared with."""
@@ -13,9 +15,9 @@ _REPEATS = 500
 
 @dataclass(frozen=True, slots=True)
 class MatchedAuroc:
-    """auroc: in [0, 1], with its 95 % interval. matched: share of abnormal images that had a match.
+    """An AUROC in [0, 1] with its 95 % interval, and the share of abnormal images with a match.
 
-    auroc is NaN and interval None where there is none.
+    Without any match, auroc is NaN and interval None.
     """
 
     auroc: float
@@ -34,11 +36,10 @@ def matched_auroc(
 ) -> MatchedAuroc:
     """Covariate-adjusted AUROC (Janes and Pepe, Biometrika 2009), by nearest neighbours.
 
-    The chance that an abnormal image scores above a normal one with the same covariate. Each
-    abnormal image is compared with the normal ones of its own value and with the `neighbours`
-    nearest below and as many above, so that a score which follows the covariate alone gets 0.5.
-    Fewer are used, equally many on both sides, near the ends; abnormal images beyond all normal
-    ones have no match and do not count.
+    It is the chance that an abnormal image scores above a normal one with the same covariate. Each
+    abnormal image is compared with normal ones of its own value, the `neighbours` nearest below
+    and as many above (fewer, but as many on both sides, near the ends), so that a score which
+    follows the covariate alone gets 0.5. Abnormal images beyond all normal ones do not count.
 
     Args:
         labels: (N,), 1 abnormal, 0 normal.
@@ -56,7 +57,7 @@ def matched_auroc(
     of_case, of_control = scores[:, abnormal], scores[:, ~abnormal][:, order]
 
     def adjusted(times: NDArray[np.int64]) -> tuple[float, float]:
-        """AUROC with every image (N,) counted so often, and the share of cases with a match."""
+        """AUROC with images (N,) counted so many times, and the share of cases with a match."""
         of_cases = times[abnormal]
         drawn = np.repeat(np.arange(len(controls)), times[~abnormal][order])
         first = np.searchsorted(controls[drawn], cases, "left")
@@ -81,9 +82,6 @@ def matched_auroc(
     auroc, share = adjusted(np.ones(abnormal.size, dtype=np.int64))
     if np.isnan(auroc):
         return MatchedAuroc(auroc, None, share)
-    names, patient = np.unique(np.asarray(patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    chance = np.full(len(names), 1 / len(names))
-    drawn = [adjusted(rng.multinomial(len(names), chance)[patient])[0] for _ in range(_REPEATS)]
+    drawn = [adjusted(times)[0] for times in PatientBootstrap(patients, seed).draw(_REPEATS)]
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return MatchedAuroc(auroc, (float(low), float(high)), share)

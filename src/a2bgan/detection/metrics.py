@@ -1,4 +1,8 @@
-"""Image-level detection metrics: how well scores separate abnormal from normal images."""
+"""Image-level detection metrics: how well scores separate abnormal from normal images.
+
+Labels are (N,), 1 abnormal and 0 normal; scores are (N,), higher is more abnormal. All metrics are
+None where the labels hold one class only.
+"""
 
 import math
 from typing import Any
@@ -9,30 +13,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """Area under the ROC curve: the chance that an abnormal image scores above a normal one.
-
-    Args:
-        labels: (N,), 1 abnormal, 0 normal.
-        scores: (N,), higher is more abnormal; ties between the classes count half.
-
-    Returns:
-        A value in [0, 1], or None where the labels hold one class only.
-    """
+    """Area under the ROC curve, in [0, 1]: the chance that an abnormal image scores above a normal
+    one; ties count half."""
     labels, scores = _arrays(labels, scores)
     return float(roc_auc_score(labels, scores)) if _both_classes(labels) else None
 
 
 def auprc(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """Area under the precision-recall curve, as average precision (no interpolation).
-
-    Args:
-        labels: (N,), 1 abnormal, 0 normal.
-        scores: (N,), higher is more abnormal.
-
-    Returns:
-        A value in (0, 1], or None where the labels hold one class only. Chance level is the share
-        of abnormal images.
-    """
+    """Area under the precision-recall curve, in (0, 1], as average precision (no interpolation);
+    chance level is the share of abnormal images."""
     labels, scores = _arrays(labels, scores)
     return float(average_precision_score(labels, scores)) if _both_classes(labels) else None
 
@@ -40,20 +29,10 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float | None:
 def sensitivity_at_specificity(
     labels: ArrayLike, scores: ArrayLike, specificity: float = 0.95
 ) -> float | None:
-    """Highest sensitivity at a threshold that keeps at least the given specificity.
+    """Highest sensitivity, in [0, 1], at a threshold with at least the given specificity in (0, 1].
 
-    An image is called abnormal when its score is above the threshold, and the threshold is the
-    lowest one with ``normal images not called / normal images >= specificity``. Only operating
-    points that a real threshold reaches count: nothing is interpolated, and images tied with the
-    threshold, abnormal ones too, are not called.
-
-    Args:
-        labels: (N,), 1 abnormal, 0 normal.
-        scores: (N,), higher is more abnormal.
-        specificity: in (0, 1].
-
-    Returns:
-        A value in [0, 1], or None where the labels hold one class only.
+    An image is called abnormal when its score is above the threshold, which is a score: nothing is
+    interpolated, and images tied with it are not called.
     """
     labels, scores = _arrays(labels, scores)
     if not _both_classes(labels):

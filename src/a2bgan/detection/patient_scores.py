@@ -1,4 +1,4 @@
-"""Patient scores: one number for all images of a patient, slices of volumes above all."""
+"""Patient scores: one number for all images of a patient, mostly slices of volumes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,32 +10,32 @@ TOP_SLICES = 0.1
 """Share of a patient's images that `top-k` averages."""
 
 DEFAULT_RULE = "max"
-"""What counts where images are no slices: each was taken for a reason of its own."""
+"""The patient score of images that are no slices: each was taken for a reason of its own."""
 
 
 def mean(scores: NDArray[np.float64]) -> float:
-    """Mean of all: disease of the whole organ."""
+    """Mean: disease of the whole organ."""
     return float(scores.mean())
 
 
-def top_k(scores: NDArray[np.float64]) -> float:
-    """Mean of the highest tenth (rounded up to whole images): a lesion spans several slices, which
-    one noisy slice does not."""
+def highest_tenth(scores: NDArray[np.float64]) -> float:
+    """Mean of the highest tenth, rounded up to whole images: a lesion spans several slices, noise
+    only one."""
     count = math.ceil(TOP_SLICES * len(scores))
     return float(np.sort(scores)[-count:].mean())
 
 
 def highest(scores: NDArray[np.float64]) -> float:
-    """The highest of all: a patient is as ill as the worst image."""
+    """Maximum: a patient is as ill as the worst image."""
     return float(scores.max())
 
 
 PATIENT_SCORES: dict[str, Callable[[NDArray[np.float64]], float]] = {
     "max": highest,
-    "top-k": top_k,
+    "top-k": highest_tenth,
     "mean": mean,
 }
-"""By name; each takes the scores (n,) of one patient's images."""
+"""Patient scores by name; each takes the scores (n,) of one patient's images."""
 
 
 def by_patient(
@@ -43,7 +43,7 @@ def by_patient(
     scores: NDArray[np.float64],
     rule: str = DEFAULT_RULE,
 ) -> dict[str, float]:
-    """The score of each patient, in the order they come."""
+    """Score of each patient, in the order they come."""
     images: dict[str, list[int]] = {}
     for k, patient in enumerate(patients):
         images.setdefault(str(patient), []).append(k)
@@ -53,7 +53,7 @@ def by_patient(
 def of_patient(
     patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT_RULE
 ) -> NDArray[np.float64]:
-    """(N,) for each image the score of its patient; "" is a patient of its own."""
+    """Score of each image's patient, (N,); "" is a patient of its own."""
     found = by_patient(patients, scores, rule)
     return np.array(
         [score if not who else found[who] for who, score in zip(patients, scores, strict=True)],

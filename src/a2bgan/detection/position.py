@@ -1,4 +1,4 @@
-"""What a map owes to position alone: lesions have usual places, known without any image.
+"""Measures of maps against knowing only the usual places of lesions.
 
 A map that is bright in the middle of every chest has a high AUROC of pixels. Here are a measure
 that such a map cannot raise, and the yardstick: the best guess without looking at the image.
@@ -14,59 +14,40 @@ from scipy import ndimage
 from scipy.stats import norm, rankdata
 
 GRID = 64
-"""Most places a side at which `position_matched_auroc` compares images."""
+"""Most places a side at which `position_matched` compares images."""
 
 _SMOOTHING = 1 / 32  # of the side: the standard deviation of the blur of a guess
 
 
 @dataclass(frozen=True, slots=True)
 class PositionMatched:
-    """auroc: in [0, 1]; interval: its 95 % interval, None of fewer than two patients."""
+    """An AUROC in [0, 1] and its 95 % interval, None with fewer than two patients."""
 
     auroc: float
     interval: tuple[float, float] | None
 
 
-def position_matched_auroc(
-    maps: NDArray[Any], masks: NDArray[Any], at_least: int = 4
-) -> float | None:
+def position_matched(
+    maps: NDArray[Any], masks: NDArray[Any], patients: ArrayLike, at_least: int = 4
+) -> PositionMatched | None:
     """AUROC of the map's values at the same place of different images, averaged over places.
 
-    At each place, the chance that the map is higher in an image whose lesion covers the place than
-    in one whose lesion is elsewhere, both with a lesion; ties count half. Places count by the
-    number of lesions that cover them. A map that depends on the place alone gets 0.5, however well
-    it knows where lesions usually are. A map that is flat but higher for larger lesions gets more
-    than 0.5, and has 0.5 in `a2bgan.detection.localisation.within_image_auroc`: read the two
-    together.
+    It is the chance that the map is higher in an image whose lesion covers the place than in one
+    whose lesion is elsewhere; ties count half, and places count by the number of lesions that cover
+    them. A map that depends on the place alone gets 0.5. A flat map that is higher for larger
+    lesions gets more, but has 0.5 in `a2bgan.detection.localisation.within_image_auroc`: read the
+    two together. Images of more than 64 pixels a side are compared on a grid of at most 64 x 64
+    cells, by the mean of the map, with lesion where it covers at least half of the cell.
 
-    Images of more than 64 pixels a side are compared on a coarser grid of at most 64 x 64 places:
-    the mean of the map, and lesion where it covers at least half of the cell. Below that every
-    pixel is a place.
+    The interval is normal, with the standard error of the infinitesimal jackknife over patients.
+    For an AUROC at one place this is DeLong's (Obuchowski, Biometrics 1997, for several images of a
+    patient).
 
     Args:
         maps: (N, H, W) floats, higher is more abnormal.
         masks: (N, H, W), True where there is lesion; images without any do not count.
-        at_least: 1 or more; places covered in fewer images, or not covered in fewer, do not count.
-
-    Returns:
-        A value in [0, 1], or None where no place counts.
-    """
-    found = position_matched(maps, masks, np.arange(len(maps)), at_least)
-    return None if found is None else found.auroc
-
-
-def position_matched(
-    maps: NDArray[Any], masks: NDArray[Any], patients: ArrayLike, at_least: int = 4
-) -> PositionMatched | None:
-    """`position_matched_auroc` with its interval.
-
-    The interval is normal, with the standard error of the infinitesimal jackknife over patients:
-    how much the measure changes as a patient's images weigh more. For an AUROC at one place this is
-    DeLong's (Obuchowski, Biometrics 1997, for several images of a patient).
-
-    Args:
-        maps, masks, at_least: as in `position_matched_auroc`.
         patients: (N,), any values that tell patients apart.
+        at_least: 1 or more; places covered in fewer images, or not covered in fewer, do not count.
 
     Returns:
         None where no place counts.
@@ -114,12 +95,9 @@ def position_alone(masks: NDArray[Any], patients: ArrayLike) -> NDArray[np.float
     """The best guess of each image's lesion without looking at the image.
 
     It is the share of other patients' images with a lesion that have it at each place, blurred
-    slightly (a Gaussian of 1/32 of the side), because few lesions make a rough map. With no other
-    patient's lesion the guess is flat.
-
-    Guesses of one place differ between images only in who is left out, and are lowest where the
-    image has a lesion itself. So `position_matched_auroc` is not for them: for what knows position
-    alone it is 0.5.
+    slightly (a Gaussian of 1/32 of the side), because few lesions make a rough map; flat without
+    any. `position_matched` is not for these guesses, which differ between images only in who
+    is left out: by definition it is 0.5 for position alone.
 
     Args:
         masks: (N, H, W), True where there is lesion.
@@ -154,12 +132,10 @@ def position_alone(masks: NDArray[Any], patients: ArrayLike) -> NDArray[np.float
 def position_warning(metrics: Mapping[str, Any]) -> str | None:
     """A sentence where a map points at lesions no better than `position_alone`; None otherwise.
 
-    That is so where its AUROC within images is not above that of position alone, or where its
-    position-matched AUROC is not shown to be above 0.5: the lower end of its interval is not or,
-    without one, the value itself.
+    That is so where its AUROC within images is not above that of position alone, or the lower end
+    of its position-matched AUROC (without interval, the value) is not above 0.5.
 
-    Args:
-        metrics: of one run, as `a2bgan.detection.evaluate.evaluate` measures them.
+    metrics: of one run, as `a2bgan.detection.evaluate.evaluate` measures them.
     """
     reasons = []
     own, guessed = (
@@ -208,7 +184,7 @@ def _shares_won(values: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.f
 def _on_grid(stack: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
     """Chosen images of (N, H, W), as means of the cells of at most GRID x GRID.
 
-    Cells are alike and of whole pixels; the last ones have what is left.
+    Cells are equal and of whole pixels; the last ones hold the rest.
     """
     sides = [-(-side // GRID) for side in stack.shape[1:]]  # of a cell, rounded up
     if sides == [1, 1]:

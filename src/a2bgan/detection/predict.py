@@ -1,124 +1,135 @@
-"""Score any files: images, folders of images, or a manifest."""
+"""Score images and volumes, one after the other."""
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 
+from a2bgan.data.batches import to_intensities
 from a2bgan.data.config import DataConfig
-from a2bgan.data.formats.image_search import images_below
-from a2bgan.data.formats.kinds import is_dicom, is_volume
+from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.picture import ImageError, PassingImageError
-from a2bgan.data.formats.slice_names import volume_of
-from a2bgan.data.manifest import read_manifest
+from a2bgan.data.formats.slice_names import SliceName
 from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import load_with_shape, to_original_grid
-from a2bgan.data.pseudonyms import identify
-from a2bgan.detection.contours import regions
-from a2bgan.detection.prediction import NOT_FINITE, Input, Model, Prediction
-from a2bgan.detection.volume_prediction import predict_volume
-from a2bgan.errors import InputError
+from a2bgan.detection.calibration import intensities
+from a2bgan.detection.contours import Region, find_regions, place_mask, regions
+from a2bgan.detection.detect import Detection
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.patient_scores import PATIENT_SCORES
+from a2bgan.detection.trained_model import Pick
 from a2bgan.files.ordered_work import in_order
+
+NOT_FINITE = "no finite score"
+"""Why an image that could be read has no score."""
 
 _Read = tuple[np.ndarray, tuple[int, int]]
 
 
-def find_inputs(
-    sources: Sequence[Path],
-    *,
-    keep_identifiers: bool = False,
-    series: bool = False,
-    results: Sequence[Path] = (),
-) -> list[Input]:
-    """What to score: files as they are given, images below folders, what a DICOMDIR lists, rows of
-    manifests (.csv).
+class Model(Protocol):
+    """Scores images: a `Trained` method or an `Exported` one."""
 
-    Folders are searched for images, see `images_below`; a file that is named is always tried.
-    Names of manifests are theirs, after the manifest's folder where there are several sources.
-    Patients are those of manifests or of DICOM files, as pseudonyms unless `keep_identifiers`.
-    `series`: DICOM files of a folder are one volume, the folder. `results`: folders that results
-    are written to; where one lies below a folder that is searched, it is passed over. Raises
-    InputError.
+    @property
+    def pick(self) -> Pick:
+        """Checkpoint, weights and score."""
+
+    @property
+    def data(self) -> DataConfig:
+        """How images are preprocessed."""
+
+    @property
+    def batch_size(self) -> int:
+        """Best number of images to look at together."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that is the same only for the same weights, precision and runtime."""
+
+    def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
+        """A Detection for each batch of preprocessed images (N, C, H, W), uint8 or uint16; batches
+        are taken as they are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A scored image or volume, or the reason why it has no score.
+
+    image, twin: (C, H, W) in [0, 1]; anomaly_map: (H, W), 0 or more; for a volume, those of one
+        slice. None with an error, and where the method makes none.
+    error: why there is no score; passing: the reason lies outside the file (`PassingImageError`),
+        so a later try may succeed.
+    slices: (3, n) score, mean and standard deviation of each slice of a volume.
+    volume_map: (X, Y, Z) along RAS+ axes; volume_mask: the same, bool.
+    mask: (H, W) bool, the pixels of the map in regions; None without a threshold or a map.
+    regions: in pixels of the original image, by its name or by the names of slices that have any.
+    pixel_area: of such a pixel in mm2, where there are regions and it is known.
     """
-    inputs: list[Input] = []
-    for source in sources:
-        if os.path.isdir(source):
-            images = sorted(_without(results, source, images_below(source)))
-            if not images:
-                raise InputError(f"{source}: no images in this folder")
-            if series:
-                whole = (path.parent if is_dicom(path) else path for path in images)
-                images = list(dict.fromkeys(whole))
-            found = [(str(path), path, "") for path in images]
-        elif source.suffix.lower() == ".csv":
-            rows = read_manifest(source).rows
-            found = [(row.name, row.path, row.known_patient) for row in rows]
-            if len(sources) > 1:
-                found = [_below(source.parent, *row) for row in found]
-        elif source.name.upper() == "DICOMDIR":
-            from a2bgan.data.formats.dicom.header import read_dicomdir  # pydicom takes a while
 
-            found = [(str(path), path, "") for path in read_dicomdir(source)]
-        else:
-            found = [(str(source), source, "")]
-        inputs += [Input(n, path, identify(path, who, keep_identifiers)) for n, path, who in found]
-    return inputs
+    input: Input
+    score: float | None = None
+    image: np.ndarray | None = None
+    twin: np.ndarray | None = None
+    anomaly_map: np.ndarray | None = None
+    error: str = ""
+    slices: np.ndarray | None = None
+    volume_map: np.ndarray | None = None
+    passing: bool = False
+    mask: np.ndarray | None = None
+    regions: Mapping[str, Sequence[Region]] | None = None
+    pixel_area: float | None = None
+    volume_mask: np.ndarray | None = None
 
-
-def _without(results: Sequence[Path], source: Path, images: Iterable[Path]) -> Iterator[Path]:
-    """The images that are in none of the folders of results below their source."""
-    searched = Path(os.path.realpath(source))
-    places = [Path(os.path.realpath(place)) for place in results]
-    places = [place for place in places if searched in place.parents]
-
-    @cache
-    def is_result(folder: Path) -> bool:
-        real = Path(os.path.realpath(folder))
-        return any(place in (real, *real.parents) for place in places)
-
-    return (path for path in images if not places or not is_result(path.parent))
-
-
-def _below(folder: Path, name: str, path: Path, patient: str) -> tuple[str, Path, str]:
-    """A manifest's row by a name, and by a patient who is but a volume's name, that no other
-    manifest has."""
-    whose = str(folder / patient) if patient == volume_of(name) else patient
-    return str(folder / name), path, whose
+    @classmethod
+    def of(
+        cls, batch: Detection, k: int, item: Input, pixel_threshold: float | None = None
+    ) -> Self:
+        """The prediction for image ``k`` of a batch, with the mask of its regions but without the
+        regions, which need the shape of the original."""
+        anomaly_map = None if batch.anomaly_map is None else batch.anomaly_map[k].numpy()
+        mask = None
+        if anomaly_map is not None and pixel_threshold is not None:
+            mask = find_regions(anomaly_map, pixel_threshold)
+        return cls(
+            item,
+            float(batch.scores[k]),
+            to_intensities(batch.x[k]),
+            None if batch.twin is None else to_intensities(batch.twin[k]),
+            anomaly_map,
+            mask=mask,
+        )
 
 
 def predict(
     model: Model, inputs: Iterable[Input], pixel_threshold: float | None = None
 ) -> Iterator[Prediction]:
-    """Score inputs in order, volumes by their slices; files of the next batches are read while
-    one is judged.
+    """Score inputs in order, volumes by their slices; the next files are read meanwhile.
 
     A file that cannot be read, or has no finite score, is a Prediction with an error; it never
-    stops the others. ``pixel_threshold``: of the calibration; without it there are no regions.
+    stops the others.
+
+    pixel_threshold: of the calibration; without it there are no regions.
     """
-
-    def judge(images: Iterable[Input]) -> Iterator[Prediction]:
-        return _predict_images(model, images, pixel_threshold)
-
+    score = partial(_predict_images, model, pixel_threshold=pixel_threshold)
     for volumes, group in groupby(inputs, lambda item: is_volume(item.path)):
         if not volumes:
-            yield from judge(group)
+            yield from score(group)
             continue
         for item in group:
-            yield predict_volume(judge, item, model.data, model.pick.patients)
+            yield predict_volume(score, item, model.data, model.pick.patients)
 
 
 def _predict_images(
     model: Model, inputs: Iterable[Input], pixel_threshold: float | None
 ) -> Iterator[Prediction]:
     waiting: deque[tuple[Input, tuple[int, int] | ImageError]] = deque()
-    """What was read and not yet given back; with the original's height and width, or with the
-    reason why it cannot be judged."""
+    """Inputs read and not yet given back, with the original's height and width or the error."""
 
     def batches() -> Iterator[np.ndarray]:
         images_read = _read_ahead(inputs, model.data, model.batch_size)
@@ -150,7 +161,7 @@ def _predict_images(
 
 
 def _with_regions(prediction: Prediction, shape: tuple[int, int], config: DataConfig) -> Prediction:
-    """The same with the regions of its mask in an original image of this height and width."""
+    """Add the regions of the mask in an original image of this height and width."""
     if prediction.mask is None or prediction.anomaly_map is None:
         return prediction
     place = partial(to_original_grid, height=shape[0], width=shape[1], config=config)
@@ -166,8 +177,7 @@ def _failed(item: Input, error: ImageError) -> Prediction:
 def _read_ahead(
     inputs: Iterable[Input], config: DataConfig, batch_size: int
 ) -> Iterator[tuple[Input, _Read | ImageError]]:
-    """Each input with its preprocessed image and the height and width it had, or with the reason
-    why there is none."""
+    """Each input with its preprocessed image and original height and width, or with the error."""
 
     def read(item: Input) -> tuple[Input, _Read | ImageError]:
         try:
@@ -179,3 +189,86 @@ def _read_ahead(
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         yield from in_order(pool, read, inputs, ahead=2 * batch_size + threads)
+
+
+def predict_volume(
+    score: Callable[[Iterable[Input]], Iterator[Prediction]],
+    item: Input,
+    config: DataConfig,
+    rule: str,
+) -> Prediction:
+    """Score a volume by its slices, and put their maps and regions back to their places.
+
+    Image, twin, map and mask are those of the slice with the highest score; ``volume_map`` and
+    ``volume_mask`` are 0 where slices were left out or could not be used.
+
+    Args:
+        score: scores slices.
+        rule: one of `PATIENT_SCORES`.
+    """
+    from a2bgan.data.formats.volumes import (
+        as_voxels,
+        chosen_slices,
+        forget_volumes,
+        pixel_side,
+        read_volume,
+        slice_at,
+        square_pixel_shape,
+    )
+
+    axis = config.volume_axis
+    try:
+        volume = read_volume(item.path)
+    except ImageError as error:
+        return Prediction(item, error=str(error))
+    places = chosen_slices(volume, axis, config.slices, config.skip_empty)
+    if not places:
+        return Prediction(item, error="no slice left by data.slices and data.skip_empty")
+
+    def part(k: int) -> Input:
+        name, path = (str(SliceName(str(whole), axis, k)) for whole in (item.name, item.path))
+        return Input(name, Path(path), item.patient_id)
+
+    height, width = square_pixel_shape(volume, axis)
+    shape = volume.values.shape
+
+    def place(picture: np.ndarray) -> np.ndarray:
+        return as_voxels(to_original_grid(picture, height, width, config), axis, shape)
+
+    volume_map: np.ndarray | None = None
+    volume_mask: np.ndarray | None = None
+    in_slices: dict[str, Sequence[Region]] = {}
+    best: Prediction | None = None
+    reason = ""
+    columns = []
+    for k, found in zip(places, score(map(part, places)), strict=True):
+        if found.score is None or found.image is None:
+            reason = found.error
+            continue
+        (mean,), (deviation,) = intensities(found.image[None])
+        columns.append((found.score, mean, deviation))
+        if found.anomaly_map is not None:
+            if volume_map is None:
+                volume_map = np.zeros(shape, dtype=np.float32)
+            volume_map[slice_at(axis, k)] = place(found.anomaly_map)
+        if found.mask is not None and found.regions is not None:
+            if volume_mask is None:
+                volume_mask = np.zeros(shape, dtype=bool)
+            volume_mask[slice_at(axis, k)] = place_mask(found.mask, place)
+            in_slices |= {name: inside for name, inside in found.regions.items() if inside}
+        if best is None or best.score is None or found.score > best.score:
+            best = found
+    forget_volumes()
+    if best is None:
+        return Prediction(item, error=f"none of {len(places)} slices can be used ({reason})")
+    slices = np.array(columns, dtype=np.float64).T
+    return replace(
+        best,
+        input=item,
+        score=PATIENT_SCORES[rule](slices[0]),
+        slices=slices,
+        volume_map=volume_map,
+        regions=None if volume_mask is None else in_slices,
+        pixel_area=pixel_side(volume, axis) ** 2,
+        volume_mask=volume_mask,
+    )

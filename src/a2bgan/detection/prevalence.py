@@ -1,4 +1,4 @@
-"""How many of the mixed set are diseased, from scores alone."""
+"""Estimate the share of diseased in the mixed set from scores alone."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
+
+from a2bgan.detection.bootstrap import PatientBootstrap
 
 _CELLS = 20  # of the histogram of places among the healthy; few enough to be filled
 _SHARES = np.linspace(0.0005, 0.9995, 201)
@@ -39,18 +41,15 @@ def estimate_diseased_share(
     """Split the scores of a mixed set into healthy ones and others.
 
     A mixed image's place is the share of healthy images that score higher. Places of healthy
-    images are uniform; those of diseased ones are given a binormal ROC curve,
+    images are uniform; those of diseased ones follow a binormal ROC curve,
     ``TPR = Phi((separation + Phi^-1(FPR)) / spread)``, the usual one in radiology (Dorfman and Alf
-    1969). The estimate is the posterior mean of the share given the histogram of places, with every
-    share equally likely beforehand. The interval is the percentile bootstrap over patients of both
-    sets. An image that scores the same as healthy ones may have any place among them, and of fewer
-    healthy images than the histogram has cells no place is known well; where places are open, the
-    interval is no narrower than the posterior's, because resamples of ties are all alike. So are
-    those of sets that scores separate wholly: where the bootstrap's interval has no width, it is
-    widened to the posterior's too.
+    1969). The estimate is the posterior mean of the share given the histogram of places, with a
+    uniform prior. The interval is the percentile bootstrap over patients of both sets. Places are
+    open where scores tie or healthy images are fewer than the cells of the histogram; then, or
+    where resamples are all alike, the interval is no narrower than the posterior's.
 
-    What it cannot see: disease that scores like health. Where scores hardly separate (an AUROC
-    below 0.85), the share comes out too small; nothing diseased comes out as a few per cent.
+    Disease that scores like health is not seen: with an AUROC below 0.85 the share is too small.
+    Without any disease it is a few per cent.
 
     Args:
         healthy: (N,) scores of healthy images that training never saw.
@@ -66,16 +65,13 @@ def estimate_diseased_share(
         raise ValueError("both sets need images")
     posterior, tied = _posterior(healthy, mixed)
     rng = np.random.default_rng(seed)
-    groups = [
-        _images_by_patient(len(scores), patients)
+    sets = [
+        (scores, PatientBootstrap(np.arange(len(scores)) if patients is None else patients, rng))
         for scores, patients in ((healthy, healthy_patients), (mixed, mixed_patients))
     ]
     shares = []
     for _ in range(repeats):
-        h, m = (
-            scores[np.concatenate([group[i] for i in rng.integers(len(group), size=len(group))])]
-            for scores, group in zip((healthy, mixed), groups, strict=True)
-        )
+        h, m = (np.repeat(scores, bootstrap.draw(1)[0]) for scores, bootstrap in sets)
         shares.append(float(_posterior(h, m)[0] @ _SHARES))
     low, high = np.quantile(shares, [0.025, 0.975])
     if tied or low == high:
@@ -121,10 +117,3 @@ def _grid() -> tuple[NDArray[Any], NDArray[Any]]:
         log_spread, *_EXPECTED_LOG_SPREAD
     )
     return np.log(cells), prior
-
-
-def _images_by_patient(count: int, patients: ArrayLike | None) -> list[NDArray[Any]]:
-    if patients is None:
-        return list(np.arange(count)[:, None])
-    number = np.unique(np.asarray(patients), return_inverse=True)[1]
-    return [np.flatnonzero(number == i) for i in range(int(number.max()) + 1)]

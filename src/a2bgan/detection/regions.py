@@ -12,13 +12,9 @@ _SAME_IMAGE_8_CONNECTED[1] = True
 
 
 def label_regions(masks: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Number the regions of masks: sets of pixels of one image that touch by side or corner.
+    """Number the regions of masks (N, H, W): pixels of one image that touch by side or corner.
 
-    Args:
-        masks: (N, H, W), True inside.
-
-    Returns:
-        (N, H, W) integers, 0 outside and 1 to n in the regions, and n.
+    Returns (N, H, W) integers, 0 outside and 1 to n in the regions, and n.
     """
     regions, count = ndimage.label(masks, structure=_SAME_IMAGE_8_CONNECTED)
     return regions, int(count)
@@ -29,8 +25,7 @@ def dice(found: NDArray[Any], masks: NDArray[Any]) -> float | None:
 
     Args:
         found: (N, H, W), True where a pixel was marked as abnormal.
-        masks: (N, H, W), True where there is lesion; what is marked in images without any lowers
-            the value.
+        masks: (N, H, W), True where there is lesion, in some images perhaps nowhere.
 
     Returns:
         A value in [0, 1], or None where nothing was marked and there is no lesion.
@@ -42,21 +37,11 @@ def dice(found: NDArray[Any], masks: NDArray[Any]) -> float | None:
 
 
 def region_f1(found: NDArray[Any], masks: NDArray[Any]) -> float | None:
-    """F1 of regions: the harmonic mean of two shares, over all images together.
+    """F1 of regions over all images: the harmonic mean of the share of lesions that a marked region
+    meets and the share of marked regions that meet a lesion.
 
-    Regions are sets of pixels of one image that touch by side or corner. A lesion is found if a
-    marked region shares at least one pixel with it, and a marked region is right if it shares at
-    least one pixel with a lesion. The two shares are that of the lesions that are found and that of
-    the marked regions that are right. How much of a region agrees does not count, so one region
-    over a whole image is right and finds every lesion in it: read `dice` beside it.
-
-    Args:
-        found: (N, H, W), True where a pixel was marked as abnormal.
-        masks: (N, H, W), True where there is lesion; regions marked in images without any are
-            wrong.
-
-    Returns:
-        A value in [0, 1], or None where nothing was marked and there is no lesion.
+    One common pixel is enough, so one region over a whole image is right and finds every lesion in
+    it: read `dice`, which has the same arguments and range, beside it.
     """
     found, masks = _same_shape(found, masks)
     marked, n_marked = label_regions(found)

@@ -1,4 +1,4 @@
-"""The ROC curve with a band that says how sure it is."""
+"""The ROC curve with a bootstrap band."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
+
+from a2bgan.detection.bootstrap import PatientBootstrap
 
 _REPEATS = 500
 
@@ -33,15 +35,10 @@ def roc_band(
     labels, scores = np.asarray(labels), np.asarray(scores)
     if len(np.unique(labels)) < 2:
         return None
-    names, patient = np.unique(np.asarray(patients), return_inverse=True)
     grid = np.linspace(0, 1, 101)
-    rng = np.random.default_rng(seed)
-    curves = []
-    for _ in range(_REPEATS):
-        weights = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        curve = _curve(labels, scores, weights[patient], grid)
-        if curve is not None:
-            curves.append(curve)
+    weights = PatientBootstrap(patients, seed).draw(_REPEATS)
+    drawn = [_curve(labels, scores, each, grid) for each in weights]
+    curves = [curve for curve in drawn if curve is not None]
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
     whole = _curve(labels, scores, np.ones(len(labels)), grid)
     assert whole is not None  # both classes are there

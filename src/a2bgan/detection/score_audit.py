@@ -1,9 +1,8 @@
 """Whether the score of healthy images follows trivial statistics of their files, such as exposure.
 
-`shortcuts.audit_shortcuts` asks, before training, which statistic tells the sets apart; what
-networks make of all of them together shows in the score. Among healthy images whatever the score
-follows is no disease, and false alarms fall at one end of it. Only what it rises or falls with is
-found, not what it dislikes at both ends.
+Before training, `shortcuts.audit_shortcuts` asks which statistic tells the sets apart; the score
+shows what networks made of them. Among healthy images a score that follows a statistic follows no
+disease, and false alarms fall at one end of it. Only monotonous dependence is found.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ does not hold 0."""
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """How far the score rises or falls with one statistic of the files as they are.
+    """Rank correlation of the score with one statistic of the files as they are.
 
     correlation: Spearman's, over patients, in [-1, 1]. interval: at 95 % for all statistics of an
         audit together (Bonett and Wright, Psychometrika 2000; Bonferroni).
@@ -44,7 +43,7 @@ class Dependence:
         return abs(self.correlation) > LIMIT and (low > 0 or high < 0)
 
     def warning(self) -> str:
-        """What was found, what it means and what may help, in one line."""
+        """One line on what was found, what it means and what may help."""
         end = "high" if self.correlation > 0 else "low"
         return (
             f"the score of healthy images follows the {self.statistic} of their files (Spearman "
@@ -55,7 +54,7 @@ class Dependence:
 
 @dataclass(frozen=True, slots=True)
 class ScoreAudit:
-    """What `audit_score` found: a Dependence for each statistic that is not the same everywhere."""
+    """A Dependence for each statistic that varies, and how much was looked at."""
 
     dependences: list[Dependence]
     images: int
@@ -83,11 +82,11 @@ def audit_score(
     """Correlate the score of healthy images with trivial statistics of their files.
 
     Args:
-        healthy: images of one data set, of healthy patients, that nothing was learned from; of
-            more than `trivial_statistics.LOOKED_AT` so many are drawn.
+        healthy: images of one data set, of healthy patients, that nothing was learned from; at most
+            `trivial_statistics.LOOKED_AT` of them are looked at.
         scores: (N,), theirs. Those that are not finite are left out, as are unreadable files.
         config: how files are read.
-        rule: of `patient_scores`, by which images score a patient. Statistics are averaged.
+        rule: of `patient_scores`; statistics are averaged.
 
     Returns None where fewer than `shortcuts.FEWEST_PATIENTS` are left or all score the same.
     """

@@ -1,4 +1,4 @@
-"""Which checkpoint and which score a training stands for, decided without labels.
+"""Select the checkpoint and the score that a run is used with, without labels.
 
 The paper picks by FID and finds it the bottleneck. The default here is AUCp (Brainomaly, WACV
 2024): how well a score separates held-out healthy images from held-out mixed ones.
@@ -16,11 +16,11 @@ from a2bgan.data import bounds
 from a2bgan.detection.delong import auroc_with_error
 from a2bgan.detection.detect import all_scores
 from a2bgan.detection.fid import FeatureNetwork, HealthyFeatures, require_enough
-from a2bgan.detection.held_out import HeldOut
+from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
 from a2bgan.detection.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained import Pick, on_device, unselected
+from a2bgan.detection.trained_model import Pick, Trained, default_pick, on_device
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import (
@@ -38,8 +38,8 @@ from a2bgan.training.run_folder import RunFolder
 class Candidate:
     """A checkpoint, a version of its weights and a score, with an AUROC and its standard error.
 
-    The AUROC is AUCp, healthy against mixed, or, by few labelled images, abnormal against normal.
-    Of slices it is that of patients, whose scores ``patients`` makes of them.
+    The AUROC is AUCp, mixed against healthy, or, on a few labelled images, abnormal against normal.
+    For slices, it is per patient; ``patients`` names how slice scores are combined.
     """
 
     step: int
@@ -64,23 +64,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was picked, and what speaks for it: names and values for ``selection.json``."""
+    """A pick, and the measures behind it, by their names in ``selection.json``."""
 
     pick: Pick
     details: dict[str, Any]
 
 
 class Validator:
-    """Measures AUCp at every checkpoint of a training, and says when gains have ended.
+    """Measures AUCp at every checkpoint of a training, and ends training when gains have ended.
 
     Args:
-        run: whose ``validation.jsonl`` gets a line for every checkpoint.
-        healthy, mixed: held-out images; not empty.
+        run: its ``validation.jsonl`` gets the candidates of every checkpoint.
+        healthy, mixed: held-out images, not empty.
         patience: checkpoints without a gain after which training may end; None for never.
     """
 
     def __init__(
-        self, run: RunFolder, healthy: HeldOut, mixed: HeldOut, patience: int | None = None
+        self, run: RunFolder, healthy: ImageSet, mixed: ImageSet, patience: int | None = None
     ) -> None:
         self.run = run
         self.healthy = healthy
@@ -96,7 +96,7 @@ class Validator:
             _write_candidates(self.run, known)
         if self.patience is None:
             return False
-        # What could be picked only if far better is not waited for.
+        # Do not wait for what is picked only if it is far better.
         return _stale(_shown(known, method.default_score) or known) >= self.patience
 
     def measure(self, method: Method, step: int, checkpoint: str) -> list[Candidate]:
@@ -108,22 +108,20 @@ class Validator:
             )
             for score in healthy:
                 for rule in _rules(self.healthy):
-                    of_healthy = _compared(self.healthy, healthy[score], rule)
-                    of_mixed = _compared(self.mixed, mixed[score], rule)
-                    auroc, error = pseudo_auc(
-                        of_healthy[1], of_mixed[1], of_healthy[0], of_mixed[0]
-                    )
+                    b_patients, b = _compared(self.healthy, healthy[score], rule)
+                    a_patients, a = _compared(self.mixed, mixed[score], rule)
+                    auroc, error = pseudo_auc(b, a, b_patients, a_patients)
                     found.append(Candidate(step, checkpoint, version, score, auroc, error, rule))
         return found
 
 
-def _rules(part: HeldOut) -> Sequence[str]:
-    """The patient scores to choose from: one for images, of which each is compared by itself."""
+def _rules(part: ImageSet) -> Sequence[str]:
+    """Patient scores to choose from: one for images that are no slices."""
     return tuple(PATIENT_SCORES) if part.slices else (DEFAULT_RULE,)
 
 
-def _compared(part: HeldOut, scores: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Patients and scores to compare: of slices one a patient, of images as they are."""
+def _compared(part: ImageSet, scores: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
+    """Patients and scores to compare: one a patient for slices, otherwise one an image."""
     if not part.slices:
         return part.patients, scores
     found = by_patient(part.patients, scores, rule)
@@ -133,10 +131,10 @@ def _compared(part: HeldOut, scores: np.ndarray, rule: str) -> tuple[np.ndarray,
 def pseudo_auc(
     healthy: np.ndarray, mixed: np.ndarray, healthy_patients: np.ndarray, mixed_patients: np.ndarray
 ) -> tuple[float, float]:
-    """AUCp: AUROC of healthy (negative) against mixed (positive) scores; and its standard error.
+    """AUCp, the AUROC of mixed (positive) against healthy scores, and its standard error.
 
     With a share p of the mixed set diseased, AUCp = 1/2 + p (AUROC - 1/2): it rises and falls with
-    the AUROC that labels would have given.
+    the AUROC that labels would give.
     """
     labels = np.repeat((0, 1), (len(healthy), len(mixed)))
     scores = np.concatenate([healthy, mixed])
@@ -146,17 +144,18 @@ def pseudo_auc(
 def best_candidate(
     candidates: Sequence[Candidate], rule: str, default_score: str
 ) -> tuple[Pick, Candidate]:
-    """The candidate with the highest AUROC, steadied by its neighbours, but for ties.
+    """Pick the candidate with the highest AUROC, averaged with its neighbours, except for ties.
 
-    Of many candidates the highest by itself is often one that was lucky once; so the checkpoints
-    before and after it, with the same weights and score, count half.
-    A score that says nothing of where, and is not the method's default, must lie two standard
-    errors above all others: which of two scores is the better one shows on few images less clearly
-    than which of two checkpoints, and a reader wants a score that the map agrees with.
-    What lies within two standard errors of the highest is a tie, because the highest of dozens is
-    highest by as much from luck alone. It goes to the latest checkpoint, where rates have fallen;
-    there to the method's default score and then to the averaged weights, if they are tied.
-    Beside it goes the best score of its map. Raises InputError without candidates.
+    - The highest of many candidates was often lucky once, so the checkpoints before and after it,
+      with the same weights and score, count half.
+    - A score that comes with no map, and is not the method's default, must lie two standard errors
+      above all others: few images tell scores apart less clearly than checkpoints, and a reader
+      wants a score that the map agrees with.
+    - Candidates within two standard errors of the highest are tied, because the highest of dozens
+      leads by as much from luck alone. A tie goes to the latest checkpoint, whose learning rates
+      have fallen, then to the method's default score, then to the averaged weights.
+
+    The pick names the best score of its map too. Raises InputError without candidates.
     """
     if not candidates:
         raise InputError("no checkpoint to select from; train first")
@@ -180,25 +179,24 @@ def best_candidate(
 
 
 def _shown(candidates: Sequence[Candidate], default_score: str) -> list[Candidate]:
-    """Those with the method's default score or one of a map, where a reader sees what it is of."""
+    """The candidates with the method's default score or one of a map."""
     return [c for c in candidates if c.score in SCORES or c.score == default_score]
 
 
 def _are_tied(top: Candidate, other: Candidate, steady: Mapping[Candidate, float]) -> bool:
     """Whether another candidate is within two standard errors of the top one.
 
-    Of the top one's error; where that is 0, because it happens to separate all, of the other's.
-    Where it is not known, of a single patient, nothing tells them apart.
+    The error is the top one's, or the other's where that is 0, because all are separated. Where it
+    is not known, with a single patient, all are tied.
     """
     error = top.error or other.error
     return not steady[top] - steady[other] > 2 * error
 
 
 def _steadied(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
-    """Half of each candidate's AUROC, and a quarter of the one's before and of the one's after.
+    """Half of each candidate's AUROC, plus a quarter of those at the checkpoints before and after.
 
-    The first and the last checkpoint stand for the one they lack. Both of the same weights and
-    score.
+    The first and the last checkpoint stand in for the neighbour they lack.
     """
     lines: dict[tuple[str, str, str], list[Candidate]] = defaultdict(list)
     for c in sorted(candidates, key=lambda c: c.step):
@@ -221,9 +219,10 @@ def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
 
 
 def separates_nothing(details: Mapping[str, Any]) -> bool:
-    """Whether ``selection.json`` says that mixed images do not score clearly above healthy ones:
-    an AUCp of less than two standard errors, or of an unknown number of them, above chance. False
-    where AUCp was not measured."""
+    """Whether AUCp, as in ``selection.json``, is less than two standard errors above chance.
+
+    True where the error is unknown, False where AUCp was not measured.
+    """
     if "aucp" not in details:
         return False
     error = details["standard_error"]
@@ -231,20 +230,20 @@ def separates_nothing(details: Mapping[str, Any]) -> bool:
 
 
 def shown_error(details: Mapping[str, Any]) -> str:
-    """The standard error of ``selection.json``, as it is put into words."""
+    """The standard error in ``selection.json`` as text."""
     error = details["standard_error"]
     return "unknown" if error is None else f"{error:.3f}"
 
 
-def select_by_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> Selection:
-    """As by AUCp, with the AUROC on a few labelled images: the paper's other suggestion.
+def select_by_labels(run: RunFolder, labelled: ImageSet, labels: np.ndarray) -> Selection:
+    """Select as by AUCp, by the AUROC on a few labelled images: the paper's other suggestion.
 
     Raises InputError unless there are normal and abnormal images among them.
     """
     return _best(run, measure_with_labels(run, labelled, labels), "labels")
 
 
-def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -> list[Candidate]:
+def measure_with_labels(run: RunFolder, labelled: ImageSet, labels: np.ndarray) -> list[Candidate]:
     """AUROC of every checkpoint, version and score on labelled images, labels (N,) 0 or 1.
 
     Raises InputError unless there are images of both kinds.
@@ -266,7 +265,7 @@ def measure_with_labels(run: RunFolder, labelled: HeldOut, labels: np.ndarray) -
 
 
 def select_by_fid(
-    run: RunFolder, healthy: HeldOut, mixed: HeldOut, network: FeatureNetwork
+    run: RunFolder, healthy: ImageSet, mixed: ImageSet, network: FeatureNetwork
 ) -> Selection:
     """The checkpoint whose translations of A are nearest to B in the network's features.
 
@@ -293,24 +292,20 @@ def select_by_fid(
 
 def select_last(run: RunFolder) -> Selection:
     """The last checkpoint and the method's default score."""
-    return Selection(unselected(run, run.config().build_method(), "last"), {})
+    return Selection(default_pick(run), {})
 
 
-def diseased_share(run: RunFolder, pick: Pick, healthy: HeldOut, mixed: HeldOut) -> DiseasedShare:
-    """Estimated share of diseased images (of volumes: patients) in the mixed set, by the pick."""
-    method = on_device(run.config().build_method())
-    load_weights(find_checkpoint(run.checkpoints, pick.checkpoint), method)
-    (b_patients, of_healthy), (a_patients, of_mixed) = (
-        _compared(part, all_scores(method, part.images, pick.version)[pick.score], pick.patients)
+def diseased_share(trained: Trained, healthy: ImageSet, mixed: ImageSet) -> DiseasedShare:
+    """Estimated share of diseased images (of patients, for volumes) in the mixed set."""
+    (b_patients, b), (a_patients, a) = (
+        _compared(part, trained.scores(part.images), trained.pick.patients)
         for part in (healthy, mixed)
     )
-    return estimate_diseased_share(of_healthy, of_mixed, b_patients, a_patients)
+    return estimate_diseased_share(b, a, b_patients, a_patients)
 
 
 def _best(run: RunFolder, candidates: Sequence[Candidate], rule: str) -> Selection:
-    # The default may depend on what was learned.
-    default = unselected(run, run.config().build_method(), "last").score
-    pick, best = best_candidate(candidates, rule, default)
+    pick, best = best_candidate(candidates, rule, default_pick(run).score)
     measure = "aucp" if rule == "aucp" else "auroc"
     error = best.error if np.isfinite(best.error) else None
     return Selection(pick, {measure: best.auroc, "standard_error": error})
@@ -340,7 +335,7 @@ def measure_missing(run: RunFolder, validator: Validator) -> list[Candidate]:
 
 
 def read_candidates(run: RunFolder) -> list[Candidate]:
-    """What was measured so far; a half-written or damaged line ends the list."""
+    """The candidates measured so far; a half-written or damaged line ends the list."""
     found: list[Candidate] = []
     if run.validation_file.exists():
         for line in run.validation_file.read_text(errors="replace").splitlines():
@@ -357,7 +352,7 @@ def _write_candidates(run: RunFolder, candidates: Sequence[Candidate]) -> None:
 
 
 def _stale(candidates: Sequence[Candidate]) -> int:
-    """How many checkpoints there were since the highest AUCp rose."""
+    """How many checkpoints there were since the highest AUCp last rose."""
     best: dict[int, float] = {}
     for c in candidates:
         best[c.step] = max(c.auroc, best.get(c.step, 0.0))

@@ -6,7 +6,6 @@ from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand fo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,10 +23,10 @@ LIMIT = 0.6
 interval, and suspected when the AUROC is above this and its interval above 0.5."""
 
 FEWEST_PATIENTS = 20
-"""In each set; of fewer, chance separates some statistic well."""
+"""Fewest patients in each set; with fewer, some statistic separates them well by chance."""
 
 MOST_VALUES = 4
-"""So many values of a property, such as scanners, are looked at: the most frequent ones."""
+"""Values of a property, such as scanners, that are looked at: the most frequent ones."""
 
 Seen = Literal["acquisition", "file", "original", "preprocessed"]
 
@@ -74,8 +73,8 @@ class Shortcut:
         return max(self.auroc, 1 - self.auroc)
 
     @property
-    def verdict(self) -> Literal["shortcut", "suspected", ""]:
-        """Whether it separates the sets for sure, and how well."""
+    def level(self) -> Literal["shortcut", "suspected", ""]:
+        """Whether it surely separates the sets, perhaps, or not."""
         low, high = self.interval
         lower_end = max(low, 1 - high)
         if lower_end > LIMIT:
@@ -94,7 +93,7 @@ class Shortcut:
         return f"{self.strength:.3f} ({low:.2f}-{high:.2f}) {direction}"
 
     def warning(self) -> str:
-        """What was found and what may help, in one line."""
+        """One line on what was found and what may help."""
         direction = "higher" if self.auroc > 0.5 else "lower"
         of = {"original": " of the originals", "preprocessed": " after preprocessing"}
         what = f"{self.statistic}{of.get(self.seen, '')} is {direction}"
@@ -102,17 +101,15 @@ class Shortcut:
             what = f"{self.statistic} is {'more' if self.auroc > 0.5 else 'less'} frequent"
         help_ = _ACQUISITION if self.seen == "acquisition" else remedy(self.statistic)
         return (
-            f"{'possible ' if self.verdict == 'suspected' else ''}shortcut: {what} in the mixed "
+            f"{'possible ' if self.level == 'suspected' else ''}shortcut: {what} in the mixed "
             f"set and alone tells it from the healthy one with AUROC {self.strength:.2f}; {help_}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What `audit_shortcuts` found: one Shortcut for each statistic, and how much was looked at.
-
-    images, patients: of the healthy and of the mixed set.
-    """
+    """A Shortcut for each statistic, and how many images and patients of the healthy and of the
+    mixed set were looked at."""
 
     shortcuts: list[Shortcut]
     images: tuple[int, int]
@@ -130,45 +127,39 @@ class Audit:
         )
 
     def warnings(self) -> list[str]:
-        """One line for each shortcut that is still there for the networks to learn.
-
-        One in the pixels of the originals that the preprocessing removes is none.
-        """
+        """One line for each shortcut that preprocessing leaves for the networks to learn."""
         if not self.enough:
             return []
-        return [s.warning() for s in self.shortcuts if s.verdict and s.seen != "original"]
+        return [s.warning() for s in self.shortcuts if s.level and s.seen != "original"]
 
     def table(self) -> list[tuple[str, str, str]]:
-        """For each statistic its name, what it does in the files as they are, and preprocessed.
+        """For each statistic its name, and its AUROC in files as they are and preprocessed.
 
-        What has a verdict is marked: ** shortcut, * suspected.
+        Shortcuts are marked **, suspected ones *.
         """
         marks = {"shortcut": " **", "suspected": " *", "": ""}
         cells: dict[str, dict[str, str]] = {}
         for s in self.shortcuts:
-            mark = marks[s.verdict] if self.enough else ""
+            mark = marks[s.level] if self.enough else ""
             place = "preprocessed" if s.seen == "preprocessed" else "original"
             cells.setdefault(s.statistic, {})[place] = s.shown + mark
         return [(k, v["original"], v.get("preprocessed", "")) for k, v in cells.items()]
 
 
 def remedy(statistic: str) -> str:
-    """What may help against a statistic, of pixels or of files, as the end of a sentence."""
+    """The end of a sentence on what may help against a statistic of pixels or files."""
     return _REMEDIES.get(statistic, _FILES)
 
 
-def audit_shortcuts(
-    manifest: Manifest, config: DataConfig, cache_dir: Path | None = None
-) -> Audit | None:
+def audit_shortcuts(manifest: Manifest, config: DataConfig) -> Audit | None:
     """Compare trivial statistics of the healthy and the mixed set, without labels.
 
-    Looks at how images were taken and of whom, as far as that is known, at the files, at their
-    pixels and at the preprocessed images (through the cache), at most
-    `trivial_statistics.LOOKED_AT` of each set. Files that cannot be read are left out; None where
-    one of the sets has no image that can. Raises InputError for the cache folder only.
+    The statistics are of acquisition, as far as it is known, of files, of their pixels and of the
+    preprocessed images, for at most `trivial_statistics.LOOKED_AT` images of each set. Files that
+    cannot be read are left out; None where that leaves none of a set.
     """
     sets = manifest.split("healthy"), manifest.split("mixed")
-    measured = [measure_images(rows, config, cache_dir) for rows in sets]
+    measured = [measure_images(rows, config) for rows in sets]
     if not all(measured):
         return None
     items = [item for items in measured for item in items]
@@ -209,8 +200,8 @@ def audit_shortcuts(
 def _acquisition_columns(
     rows: Sequence[Row], is_mixed: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and numbers (N,), NaN where unknown, of each property that some of both sets have: ages
-    in years, of others whether the value is a certain one."""
+    """Name and numbers (N,), NaN where unknown, of each property known in both sets: ages in years,
+    and for other properties whether they have a certain value."""
     known = [acquisition_of(row) for row in rows]
     for name in TAGS:
         texts = [found.get(name, "") for found in known]

@@ -1,4 +1,4 @@
-"""How well a score works within each view, side, scanner, station, age group and sex."""
+"""AUROC of a score within each view, side, scanner, station, age group and sex."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from a2bgan.data.manifest import Row
 from a2bgan.detection.delong import auroc_with_error
 
 FEWEST_PATIENTS = 10
-"""Normal ones, and abnormal ones, that a group has at least; of fewer an AUROC says nothing."""
+"""Fewest normal, and fewest abnormal, patients of a group."""
 
 REACH = 1.96
-"""Standard errors to each side of a 95 % interval."""
+"""Standard errors on each side of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.originals import Original, read_original
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import preprocess, shown_range, to_original_grid
-from a2bgan.detection.prediction import Input
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 
 

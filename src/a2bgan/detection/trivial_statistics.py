@@ -5,11 +5,9 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_picture
@@ -20,6 +18,7 @@ from a2bgan.data.image_statistics import (
     pixel_statistics,
 )
 from a2bgan.data.manifest import Row
+from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.metrics import auroc
 
 LOOKED_AT = 500
@@ -30,7 +29,7 @@ SPARE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class OfFile:
+class FileStatistics:
     """Statistics of a file: PIXEL_STATISTICS, (8,), of its pixels as they are; FILE_STATISTICS,
     (3,); and its format."""
 
@@ -43,18 +42,18 @@ class OfFile:
 class Measured:
     """Statistics of a file and, PIXEL_STATISTICS (8,), of the preprocessed image; and the row."""
 
-    of_file: OfFile
+    of_file: FileStatistics
     preprocessed: np.ndarray
     row: Row
 
 
-def measure_files(rows: Sequence[Row], config: DataConfig) -> list[OfFile | None]:
+def measure_files(rows: Sequence[Row], config: DataConfig) -> list[FileStatistics | None]:
     """Measure the files of rows as they are; None for those that cannot be read."""
 
-    def measure(row: Row) -> OfFile | None:
+    def measure(row: Row) -> FileStatistics | None:
         try:
             image = read_picture(row.path, config.read_options).values
-            return OfFile(
+            return FileStatistics(
                 pixel_statistics(image), file_statistics(row.path, image), file_format(row.path)
             )
         except (ImageError, OSError):
@@ -65,16 +64,13 @@ def measure_files(rows: Sequence[Row], config: DataConfig) -> list[OfFile | None
         return list(pool.map(measure, rows))
 
 
-def measure_images(
-    rows: Sequence[Row], config: DataConfig, cache_dir: Path | None = None
-) -> list[Measured]:
+def measure_images(rows: Sequence[Row], config: DataConfig) -> list[Measured]:
     """Measure the images of rows, LOOKED_AT at most, without those that cannot be read.
 
-    No label is looked at. Raises InputError for the cache folder only.
+    No label is looked at.
     """
-    rows = _drawn(rows)
-    loaded = load_images([row.path for row in rows], [row.name for row in rows], config, cache_dir)
-    rows = [rows[i] for i in loaded.index[:LOOKED_AT]]
+    loaded, rows = load_rows(_drawn(rows), config)
+    rows = rows[:LOOKED_AT]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         preprocessed = list(pool.map(_of_preprocessed, loaded.images[: len(rows)]))
     return [
@@ -87,7 +83,7 @@ def measure_images(
 
 
 def preprocessed_statistic(images: np.ndarray, statistic: str) -> np.ndarray:
-    """One of PIXEL_STATISTICS of preprocessed images (N, C, H, W): (N,) float64."""
+    """One of PIXEL_STATISTICS, (N,) float64, of preprocessed images (N, C, H, W)."""
     column = PIXEL_STATISTICS.index(statistic)
     return np.array([_of_preprocessed(image)[column] for image in images], dtype=np.float64)
 
@@ -95,8 +91,8 @@ def preprocessed_statistic(images: np.ndarray, statistic: str) -> np.ndarray:
 def best_statistic(images: np.ndarray, labels: np.ndarray) -> tuple[str, float]:
     """The one of PIXEL_STATISTICS that best tells two kinds of preprocessed images apart.
 
-    images: (N, C, H, W); labels: (N,), of which both 0 and 1 occur. Returns its name and its AUROC,
-    folded to 0.5 and more. As the best of several it is a little better than it would be elsewhere.
+    images: (N, C, H, W); labels: (N,), both 0 and 1 among them. Returns its name and its AUROC,
+    folded to [0.5, 1], which is a little too high for the best of several.
     """
     columns = np.array([_of_preprocessed(image) for image in images]).T
     aurocs = [auroc(labels, column) or 0.5 for column in columns]

@@ -36,11 +36,11 @@ class CaseNames:
         return self._names[row.name]
 
     def write_key(self, path: Path) -> None:
-        """Whose image each is, whole or not at all, for the owner's eyes. Raises OSError."""
+        """Write whose image each is, whole or not at all, readable by the owner. Raises OSError."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_KEY_COLUMNS)
         for row in self._rows:
-            told = (self._names[row.name], row.patient_id, row.name)
-            table.writerow([no_formula(escaped(cell)) for cell in told])
+            cells = (self._names[row.name], row.patient_id, row.name)
+            table.writerow([no_formula(escaped(cell)) for cell in cells])
         write_atomically(path, text.getvalue(), private=True)

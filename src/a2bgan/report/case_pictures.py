@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from a2bgan.data.batches import to_intensities
-from a2bgan.data.cache.images import load_images
 from a2bgan.data.manifest import Row
 from a2bgan.detection.calibration import Calibration
 from a2bgan.detection.contours import find_regions
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.examination import ScoredRows
+from a2bgan.detection.image_sets import load_rows
+from a2bgan.detection.trained_model import Trained
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.data_uris import pixels_uri
-from a2bgan.report.pictures import PANEL, draw_outlines, paint_map, to_pil, to_rgb
+from a2bgan.report.pictures import PANEL, draw_outlines, paint_map, pixels_uri, to_pil, to_rgb
 
 CASES = 6
 """Images in each group of cases."""
@@ -23,7 +23,7 @@ CASES = 6
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image and what is said of it, as texts.
+    """An image, its name and its numbers, as texts.
 
     image: a `data:` URI, of the input and what the method made of it side by side.
     """
@@ -35,16 +35,10 @@ class Case:
 
 
 def case_groups(
-    trained: Trained,
-    rows: Sequence[Row],
-    scores: np.ndarray,
-    calibration: Calibration | None,
-    names: CaseNames,
+    trained: Trained, test: ScoredRows, calibration: Calibration | None, names: CaseNames
 ) -> Iterator[tuple[str, str, list[Case]]]:
-    """Titles, notes and cases: the extremes, and the worst mistakes where labels say so.
-
-    rows, scores: of the test images that could be read.
-    """
+    """Titles, notes and cases: the extremes, and the worst mistakes as far as there are labels."""
+    rows, scores = test.rows, test.scores
     if not rows:
         return
     order = np.argsort(-scores, kind="stable")
@@ -74,36 +68,34 @@ def case_groups(
     ]
     for title, note, chosen in groups:
         if chosen:
-            yield title, note, _cases(trained, rows, scores, chosen, calibration, names)
+            yield title, note, _cases(trained, test, chosen, calibration, names)
 
 
-def healthiest_mistakes(
-    trained: Trained,
-    strangers: Sequence[Row],
-    scores: np.ndarray,
-    calibration: Calibration | None,
-    names: CaseNames,
+def threshold_cases(
+    trained: Trained, healthy: ScoredRows, calibration: Calibration | None, names: CaseNames
 ) -> Iterator[tuple[str, str, list[Case]]]:
-    """Title, note and cases of the held-out healthy images that the threshold rests on."""
-    if calibration is None or not strangers:
+    """Title, note and cases of the healthy calibration images that the threshold rests on."""
+    if calibration is None or not healthy.rows:
         return
-    chosen = np.argsort(-scores, kind="stable")[:CASES].tolist()
-    note = "Healthy images that nothing was learned from, with the highest scores: they set the "
-    note += "threshold. One that is not healthy makes it too high."
-    cases = _cases(trained, strangers, scores, chosen, None, names, calibration.pixel_threshold)
+    chosen = np.argsort(-healthy.scores, kind="stable")[:CASES].tolist()
+    note = (
+        "Healthy images that nothing was learned from, with the highest scores: they set the "
+        "threshold. One that is not healthy makes it too high."
+    )
+    cases = _cases(trained, healthy, chosen, None, names, calibration.pixel_threshold)
     yield "Behind the threshold", note, cases
 
 
 def _cases(
     trained: Trained,
-    rows: Sequence[Row],
-    scores: np.ndarray,
+    scored: ScoredRows,
     chosen: Sequence[int],
     calibration: Calibration | None,
     names: CaseNames,
     pixel_threshold: float | None = None,
 ) -> list[Case]:
     """Some of the rows as cases, with p-values where there is a calibration."""
+    rows, scores = scored.rows, scored.scores
     p_values = None
     if calibration is not None:
         pixel_threshold = calibration.pixel_threshold
@@ -123,9 +115,9 @@ def _cases(
 def _pictures(trained: Trained, rows: Sequence[Row], pixel_threshold: float | None) -> list[str]:
     """Input, healthy twin and anomaly map of each row, side by side, as far as there are any; the
     input with the contours of its regions."""
-    loaded = load_images([r.path for r in rows], [r.name for r in rows], trained.config.data)
+    loaded, _ = load_rows(rows, trained.data)
     found = []
-    for batch in trained.judge(loaded.images):
+    for batch in trained.detect_images(loaded.images):
         for k, x in enumerate(batch.x):
             image = to_intensities(x)
             panels = [to_rgb(image)]

@@ -1,5 +1,6 @@
-"""The charts of a report, each an SVG text that needs nothing else."""
+"""The charts of a report, each an SVG as a data URI."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from a2bgan.detection.roc import RocBand
 from a2bgan.detection.selection import Candidate
-from a2bgan.detection.trained import Pick
+from a2bgan.detection.trained_model import Pick
 
 INK = "#22313f"
 COLOURS = {
@@ -38,7 +39,7 @@ def roc_chart(band: RocBand, auroc: float, interval: Sequence[float] | None) -> 
         xlim=(-0.01, 1.01), ylim=(-0.01, 1.01),
         xlabel="false-positive rate (1 - specificity)", ylabel="sensitivity",
     )  # fmt: skip
-    return _svg(figure)
+    return _uri(figure)
 
 
 def histogram_chart(scores: Mapping[str, NDArray[Any]], threshold: float | None) -> str:
@@ -59,7 +60,7 @@ def histogram_chart(scores: Mapping[str, NDArray[Any]], threshold: float | None)
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
     axes.set(xlabel="score (the highest ones are in the last bar)", ylabel="share of images")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return _uri(figure)
 
 
 def selection_chart(candidates: Sequence[Candidate], pick: Pick) -> str:
@@ -83,7 +84,7 @@ def selection_chart(candidates: Sequence[Candidate], pick: Pick) -> str:
             )  # fmt: skip
     axes.axhline(0.5, color="#aaaaaa", linewidth=0.8, linestyle=":")
     axes.set(xlabel="step", ylabel="AUCp, mixed against healthy")
-    return _svg(figure)
+    return _uri(figure)
 
 
 def losses_chart(log: Sequence[Mapping[str, float]]) -> str | None:
@@ -108,7 +109,7 @@ def losses_chart(log: Sequence[Mapping[str, float]]) -> str | None:
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     panels[-1].set_xlabel("step")
-    return _svg(figure)
+    return _uri(figure)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -125,9 +126,10 @@ def _plain(axes: Axes) -> None:
     axes.yaxis.label.set_fontsize(9)
 
 
-def _svg(figure: Figure) -> str:
+def _uri(figure: Figure) -> str:
     text = io.StringIO()
     # The same input gives the same bytes: no date, no random names.
     with matplotlib.rc_context({"svg.hashsalt": "a2bgan", "svg.fonttype": "path"}):
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
-    return text.getvalue()
+    encoded = base64.b64encode(text.getvalue().encode()).decode()
+    return f"data:image/svg+xml;base64,{encoded}"

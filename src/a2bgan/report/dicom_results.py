@@ -3,7 +3,7 @@
 For each source image a Secondary Capture (input | healthy twin | map, with a colour bar) and, of
 methods that make maps, the map on the source's own grid: a Parametric Map in floats or, of images
 without coordinates of the patient (X-rays), a fractional Segmentation. Regions above the calibrated
-threshold, where there are any, are a binary Segmentation on the same grid. A series that was judged
+threshold, where there are any, are a binary Segmentation on the same grid. A series that was scored
 as a volume gets one of each: a capture of its most suspicious slice, a map with a frame for every
 slice, and a Segmentation with a frame for every slice that has a region.
 Every object says in itself that it is research and not for diagnosis.
@@ -36,7 +36,7 @@ from a2bgan.data.formats.kinds import is_dicom, is_enhanced
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.contours import Place, place_mask
-from a2bgan.detection.prediction import Prediction
+from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import draw_triptych
 
@@ -152,7 +152,7 @@ class DicomObjects:
         return generate_uid(entropy_srcs=[self._secret, kind, source])
 
     def _source(self, file: Path, prediction: Prediction) -> Dataset:
-        """The header that results are made from: the file's own, or what identifies nobody."""
+        """The header to make results from: the file's own, or its part without identifiers."""
         header = read_header(file)
         source = header
         if not self._keep_identifiers:
@@ -218,11 +218,7 @@ class DicomObjects:
         return len(sources) == 1 or not _is_placeless(source)
 
     def _map(
-        self,
-        prediction: Prediction,
-        sources: Sequence[Dataset],
-        grid: Grid | None,
-        series: _Series,
+        self, prediction: Prediction, sources: Sequence[Dataset], grid: Grid | None, series: _Series
     ) -> Dataset:
         source = sources[0]
         if grid is None:
@@ -273,11 +269,7 @@ class DicomObjects:
         )
 
     def _regions(
-        self,
-        prediction: Prediction,
-        sources: Sequence[Dataset],
-        grid: Grid | None,
-        series: _Series,
+        self, prediction: Prediction, sources: Sequence[Dataset], grid: Grid | None, series: _Series
     ) -> Dataset | None:
         """All regions as one segment; None where there are none, or none was looked for."""
         if grid is None:
@@ -310,7 +302,7 @@ class DicomObjects:
         )
 
     def _common(self, kind: str, sources: Sequence[Dataset], series: _Series) -> dict[str, Any]:
-        """What objects on the sources' grid have in common."""
+        """Arguments that objects on the sources' grid have in common."""
         return {
             "source_images": sources,
             "sop_instance_uid": self._uid(kind, str(sources[0].SOPInstanceUID)),
@@ -347,9 +339,7 @@ def _segment(label: str) -> SegmentDescription:
         segmented_property_type=abnormal,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name="a2bgan",
-            version=version("a2bgan"),
-            family=codes.cid7162.ArtificialIntelligence,
+            name="a2bgan", version=version("a2bgan"), family=codes.cid7162.ArtificialIntelligence
         ),
     )
 

@@ -11,6 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from a2bgan.data.batches import to_intensities
+from a2bgan.data.cache.images import StoredForm
+from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.preprocessing import load_mask
+from a2bgan.detection.contours import find_regions
+from a2bgan.detection.image_sets import load_rows
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import (
@@ -24,7 +32,7 @@ from a2bgan.report.pictures import (
 )
 
 FORMATS = (".png", ".pdf", ".svg")
-"""What a figure can be written as."""
+"""Suffixes of the formats that a figure can have."""
 
 # Inches; at 150 dots per inch two blocks are 1200 pixels wide.
 _DPI = 150
@@ -89,11 +97,7 @@ def write_figure(
     Raises:
         InputError: there is no case at all, `vmax` is out of range, or the file cannot be written.
     """
-    titled = {
-        "Abnormal images": abnormal,
-        "Normal images": normal,
-        "Unlabelled images": unlabelled,
-    }
+    titled = {"Abnormal images": abnormal, "Normal images": normal, "Unlabelled images": unlabelled}
     blocks = {title: cases for title, cases in titled.items() if cases}
     if not blocks:
         raise InputError("no test image to draw: the figure needs at least one")
@@ -139,6 +143,72 @@ def write_figure(
         page.figure.savefig(path, dpi=_DPI)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def write_run_figure(
+    trained: Trained,
+    manifest: Manifest,
+    path: Path | BinaryIO,
+    *,
+    split: str = "test",
+    count: int = 4,
+    seed: int = 0,
+    vmax: float | None = None,
+    pixel_threshold: float | None = None,
+) -> None:
+    """Draw ``count`` images of each label, or without one, drawn at random from a split.
+
+    Args:
+        vmax: top of the map's scale, by default the method's own.
+        pixel_threshold: outline regions of the map above it.
+
+    Raises InputError if no image can be read, the method makes no maps, or as `write_figure`.
+    """
+    facts, rng = trained.method.facts, np.random.default_rng(seed)
+    if not facts.makes_map:
+        raise InputError(f"{facts.title} makes no maps to draw")
+    scale = trained.method.map_scale if vmax is None else vmax
+    blocks: dict[int | None, list[FigureCase]] = {}
+    for label in (1, 0, None):
+        rows = [row for row in manifest.split(split) if row.label == label]
+        order = rng.permutation(len(rows))
+        blocks[label] = _run_cases(trained, [rows[i] for i in order[:count]], pixel_threshold)
+    if not any(blocks.values()):
+        raise InputError(f"split {split}: no image that can be read")
+    write_figure(path, blocks[1], blocks[0], unlabelled=blocks[None], vmax=scale)
+
+
+def _run_cases(
+    trained: Trained, rows: Sequence[Row], pixel_threshold: float | None
+) -> list[FigureCase]:
+    loaded, read = load_rows(rows, trained.data)
+    cases: list[FigureCase] = []
+    for batch in trained.detect_images(loaded.images):
+        assert batch.anomaly_map is not None
+        for i in range(len(batch.x)):
+            anomaly_map, found = batch.anomaly_map[i].numpy(), None
+            if pixel_threshold is not None:
+                found = find_regions(anomaly_map, pixel_threshold)
+            cases.append(
+                FigureCase(
+                    image=to_intensities(batch.x[i]),
+                    twin=None if batch.twin is None else to_intensities(batch.twin[i]),
+                    anomaly_map=anomaly_map,
+                    mask=_row_mask(read[len(cases)], loaded.originals[len(cases)], trained),
+                    score=float(batch.scores[i]),
+                    found=found,
+                )
+            )
+    return cases
+
+
+def _row_mask(row: Row, original: StoredForm, trained: Trained) -> np.ndarray | None:
+    if row.mask is None:
+        return None
+    try:
+        return load_mask(row.mask, trained.config.data, original[:2])
+    except ImageError:
+        return None
 
 
 class _Page:

@@ -5,6 +5,8 @@ each of them. With a twin the map is the difference, or what counts of it, as a 
 intensity range.
 """
 
+import base64
+import io
 import math
 from functools import cache
 from pathlib import Path
@@ -24,7 +26,7 @@ OPAQUE_FROM = 0.5
 """Share of the scale at which the colour hides the input entirely."""
 
 MAP_NAME = "Anomaly map"
-"""What a map is called: no plain difference, for it may be smoothed, closed or weighed."""
+"""Heading of a map, which is no plain difference: it may be smoothed, closed or weighed."""
 
 CONTOUR = "#ffd400"
 """Colour of the line around a region."""
@@ -32,6 +34,7 @@ CONTOUR = "#ffd400"
 PANEL = 320
 """Least height of a panel in pixels; smaller images are enlarged by a whole factor."""
 
+_HIGHEST = 384  # pixels of a picture in a page
 _MARGIN = 16
 _HEADER = 44
 _CAPTION = 30
@@ -110,22 +113,6 @@ def draw_outlines(panel: Image.Image, mask: NDArray[np.bool_], factor: int) -> N
         draw.line([(x * factor, y * factor) for x, y in line.tolist()], CONTOUR, width)
 
 
-def write_triptych(
-    path: Path,
-    image: NDArray[Any],
-    twin: NDArray[Any] | None,
-    anomaly_map: NDArray[Any] | None,
-    mask: NDArray[np.bool_] | None = None,
-    *,
-    score: float,
-    vmax: float = DIFFERENCE_SCALE,
-    title: str = "",
-) -> None:
-    """Write what `draw_triptych` draws as a PNG; the folder of `path` exists."""
-    picture = draw_triptych(image, twin, anomaly_map, mask, score=score, vmax=vmax, title=title)
-    picture.save(path, format="PNG", compress_level=1)  # a third of the time, a tenth larger
-
-
 def draw_triptych(
     image: NDArray[Any],
     twin: NDArray[Any] | None,
@@ -164,9 +151,7 @@ def draw_triptych(
     heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
     heading_width = math.ceil(_font(18).getlength(heading)) + 2 * _MARGIN
     canvas = Image.new(
-        "RGB",
-        (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION),
-        "white",
+        "RGB", (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION), "white"
     )
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
@@ -184,8 +169,7 @@ def draw_triptych(
 
 
 def map_unit(with_twin: bool) -> str:
-    """What the numbers of a map's scale are; with a twin true too where the map is smoothed, its
-    gaps closed or the difference weighed."""
+    """Unit of a map's scale; with a twin it holds for maps that are smoothed, closed or weighed."""
     return "change that counts, share of range" if with_twin else "distance from healthy"
 
 
@@ -210,6 +194,21 @@ def _draw_colour_bar(
 def to_pil(pixels: NDArray[np.float64]) -> Image.Image:
     """(H, W, 3) in [0, 1] as a picture of 8 bits."""
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+
+
+def png_uri(png: bytes) -> str:
+    """A PNG as a text that stands in a page in place of a file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def pixels_uri(pixels: NDArray[np.float64]) -> str:
+    """Pixels (H, W, 3) in [0, 1] as `png_uri`, for the browser to enlarge."""
+    picture = to_pil(np.clip(pixels, 0, 1))
+    if picture.height > _HIGHEST:
+        picture.thumbnail((picture.width, _HIGHEST))
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return png_uri(file.getvalue())
 
 
 @cache

@@ -28,12 +28,12 @@ import numpy as np
 
 from a2bgan.detection.calibration import Calibration, drift, intensities
 from a2bgan.detection.conformal import p_values
+from a2bgan.detection.inputs import Input
 from a2bgan.detection.patient_scores import DEFAULT_RULE
-from a2bgan.detection.predict import predict
-from a2bgan.detection.prediction import Input, Model
+from a2bgan.detection.predict import Model, predict
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file, write_atomically
-from a2bgan.report.predictions import Written, is_unfamiliar
+from a2bgan.report.score_tables import Written, is_unfamiliar
 from a2bgan.report.written_names import escaped
 
 LISTED_FAILURES = 1000
@@ -41,7 +41,7 @@ LISTED_FAILURES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Joined(Written):
-    """What all parts hold together.
+    """The result of all parts together.
 
     again: how many of the failures have reasons that may pass; the next call tries those again.
     """
@@ -51,7 +51,7 @@ class Joined(Written):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Which of how many processes this one is.
+    """The number of this process, and how many there are.
 
     local: which of those on this machine; None where nothing started them together.
     """
@@ -101,7 +101,7 @@ def score_in_parts(
 
     Parts of an earlier call with failures that may pass (`PassingImageError`) are made again.
     Returns what was written, or None where another process has written the table. Raises
-    InputError if pyarrow is missing, the model judges volumes, ``out`` cannot be written, or it
+    InputError if pyarrow is missing, the model scores volumes, ``out`` cannot be written, or it
     holds parts of other images or of another model.
     """
     if model.pick.patients != DEFAULT_RULE:
@@ -208,7 +208,7 @@ def _write_part(file: Path, table: Any, again: int) -> None:
 
 
 def _count_again(files: Iterable[Path]) -> int:
-    """How many images the parts' notes speak of."""
+    """Sum of the numbers in the parts' notes."""
     count = 0
     for file in files:
         with suppress(FileNotFoundError):  # another process may make the part again meanwhile

@@ -7,7 +7,7 @@ import pytest
 
 from a2bgan.data.folder_layout import scan_folder
 from a2bgan.data.formats.image_search import images_below
-from a2bgan.detection.predict import find_inputs
+from a2bgan.detection.inputs import find_inputs
 from a2bgan.errors import InputError
 
 

@@ -22,7 +22,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage
 
 import a2bgan.serving.dicom_node.sender as dicom_sender
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.serving.dicom_node.queue import Queue
 from a2bgan.serving.dicom_node.scorer import Scorer
 from a2bgan.serving.dicom_node.sender import Receiver, Sender

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app
 from a2bgan.serving.reading_room.cases import Case, Cases, Pictures, write_cases

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from a2bgan.detection.detect import all_scores, detect
-from a2bgan.detection.trained import load_trained
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config

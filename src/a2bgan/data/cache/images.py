@@ -55,8 +55,7 @@ PREPROCESSED = "preprocessed images"
 _Entry = tuple[np.ndarray, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An image that could not be used, and why, in a few words."""
 
     name: str

@@ -8,8 +8,9 @@ import numpy as np
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.pseudonyms import identify, pseudonym
 from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.prediction import NOT_FINITE, Input, Prediction
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.predict import NOT_FINITE, Prediction
+from a2bgan.detection.trained_model import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.dicom_node.queue import Queue

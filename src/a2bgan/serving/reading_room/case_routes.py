@@ -7,10 +7,10 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from a2bgan.detection.contours import RATE
-from a2bgan.detection.doubts import read_doubts
+from a2bgan.detection import RATE
+from a2bgan.detection.reliability import read_weaknesses
+from a2bgan.detection.thresholds import outlier_warning
 from a2bgan.report.pictures import CONTOUR, OPAQUE_FROM, map_colours
-from a2bgan.report.thresholds import say_outliers
 from a2bgan.serving.reading_room.cases import Cases
 from a2bgan.serving.reading_room.operating_points import operating_points, p_values
 from a2bgan.serving.reading_room.room import Room
@@ -63,8 +63,8 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
             "run": room.run.path.resolve().name,
             "method": room.run.config().facts.title,
             "note": None if trained is None else trained.method.note,
-            "doubts": read_doubts(room.run),
-            "outliers": "" if calibration is None else say_outliers(calibration),
+            "doubts": read_weaknesses(room.run),
+            "outliers": "" if calibration is None else outlier_warning(calibration),
             "score": None if trained is None else trained.pick.score,
             "cases": len(cases),
             "pictures": None if room.cases is None else asdict(room.cases.pictures),

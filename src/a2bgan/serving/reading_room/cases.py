@@ -25,9 +25,9 @@ from a2bgan.data.formats.slice_names import fragment_of, volume_of
 from a2bgan.data.open_data import open_data
 from a2bgan.data.tag_filter import TagFilter
 from a2bgan.data.volume_rows import expand_volumes
-from a2bgan.detection.predict import find_inputs, predict
-from a2bgan.detection.prediction import Input, Prediction
-from a2bgan.detection.trained import Trained
+from a2bgan.detection.inputs import Input, find_inputs
+from a2bgan.detection.predict import Prediction, predict
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_folder
 from a2bgan.report.pictures import MAP_NAME

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse
 
+from a2bgan.detection.examination import examine
 from a2bgan.errors import InputError
 from a2bgan.report.html_report import write_report
 from a2bgan.serving.private_folder import inside
@@ -35,7 +36,7 @@ def run_routes(room: Room) -> APIRouter:
         if not writing.acquire(blocking=False):
             raise HTTPException(429, "the report is being written")
         try:
-            write_report(room.run, room.folder / "report.html", rate=room.rate)
+            write_report(examine(room.run), room.folder / "report.html", rate=room.rate)
         except InputError:
             # Its words name files.
             raise HTTPException(

@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from a2bgan.data.formats.kinds import KINDS, is_volume
 from a2bgan.data.formats.picture import ImageError
-from a2bgan.detection.prediction import Input, Prediction
+from a2bgan.detection.inputs import Input
+from a2bgan.detection.predict import Prediction
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.reading_room.cases import planes_of
 from a2bgan.serving.reading_room.room import Room
@@ -91,7 +92,7 @@ class Uploads:
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
         with self._judging:
-            (found,) = trained.judge(image[np.newaxis])
+            (found,) = trained.detect_images(image[np.newaxis])
         prediction = Prediction.of(found, 0, Input("", file, ""))
         planes, peak = planes_of(prediction)
         score = float(found.scores[0])

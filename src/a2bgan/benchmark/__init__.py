@@ -1,0 +1,1 @@
+"""Methods compared on the same images: runs, tables and figures."""
