@@ -18,6 +18,8 @@ def test_libraries_are_refused_too():
 
 
 def test_this_machine_is_reached():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname(), timeout=5) as connection:
-            assert connection.getpeername() == server.getsockname()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5) as connection,
+    ):
+        assert connection.getpeername() == server.getsockname()
