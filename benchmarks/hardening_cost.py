@@ -59,8 +59,8 @@ def main() -> None:
         f"`python benchmarks/hardening_cost.py --before BEFORE --rounds {args.rounds}`",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
-        f"Before: {commit(trees['before'])}, after: {commit(trees['after'])}. Seconds: the median of "
-        f"{args.rounds} and, in brackets, the least and the most; both trees in turn. With the "
+        f"Before: {commit(trees['before'])}, after: {commit(trees['after'])}. Seconds: the median "
+        f"of {args.rounds} and, in brackets, the least and the most; both trees in turn. With the "
         "start of Python.",
         "",
         "| what | before | after | ratio of medians | of the least |",
@@ -113,7 +113,15 @@ def measure(
             out = ("--out", folder / f"out-{name}-{number}")
             jobs = {
                 "`train` of one step": ("-m", "a2bgan", *train, here),
-                f"`predict` of {count:,} PNGs": ("-m", "a2bgan", "predict", here, images, *out),
+                f"`predict` of {count:,} PNGs": (
+                    "-m",
+                    "a2bgan",
+                    "predict",
+                    here,
+                    images,
+                    "--no-pictures",
+                    *out,
+                ),
                 f"cache of {count:,} images": ("-c", CACHE, images, fresh / "images"),
             }
             for what, job in jobs.items():
