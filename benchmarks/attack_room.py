@@ -169,7 +169,8 @@ def main() -> None:
         f"and asks every {PAUSE:g} s on average; half of the attackers say nothing, half send half "
         f"a request, and each connects anew a second after it was closed or refused. "
         f"{args.rounds} rounds of {args.seconds:g} s of each row, in turn. Ratios are to the first "
-        "row; connecting counts as part of a request. Other work on the machine shows in the times.",
+        "row; connecting counts as part of a request. Other work on the machine shows in the "
+        "times.",
         "",
         "| attackers | connections they opened | readers' requests | refused or without an answer "
         "| p50, ms | p99, ms | p50, ratio | p99, ratio |",
