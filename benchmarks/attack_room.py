@@ -29,10 +29,10 @@ from reading_room import free_port, wait_for
 from upload_fuzz import train_tiny
 
 ATTACKS = {"none": "nobody", "one": "{} from one address", "own": "{}, each from its own address"}
-PAUSE = 3.0
+PAUSE = 10.0
 """Seconds between two requests of a reader, on average."""
 
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 12.0
 """The server closes a connection that is idle for 15 seconds; a browser would open another."""
 
 PATIENCE = 20.0
@@ -169,7 +169,8 @@ def main() -> None:
         f"and asks every {PAUSE:g} s on average; half of the attackers say nothing, half send half "
         f"a request, and each connects anew a second after it was closed or refused. "
         f"{args.rounds} rounds of {args.seconds:g} s of each row, in turn. Ratios are to the first "
-        "row; connecting counts as part of a request.",
+        "row; connecting counts as part of a request. Other work on the machine shows in the "
+        "times.",
         "",
         "| attackers | connections they opened | readers' requests | refused or without an answer "
         "| p50, ms | p99, ms | p50, ratio | p99, ratio |",

@@ -37,14 +37,10 @@ def open_private(folder: Path, what: str, option: str) -> Iterator[Path]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another {what} is open here; end it, or choose another {option}"
-            ) from None
         except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be locked ({error.strerror}); choose another {option}"
-            ) from None
+            taken = isinstance(error, BlockingIOError)
+            why = f"another {what} is open here; end it" if taken else "it cannot be locked"
+            raise InputError(f"{folder}: {why}, or choose another {option}") from None
         for partial in folder.glob(".*.partial-*"):  # of a process that was killed
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)

@@ -40,8 +40,11 @@ MOST_OF_ONE = 100
 """Open at a time from one peer: an IPv4 address, or a network of IPv6 with its 64 bits."""
 
 GRACE = 1.0
-"""Seconds that a connection may wait for a request before it has to make room: one that hoards them
-is refused, at hardly any cost, and does not take its own places from itself all the time."""
+"""Seconds that a connection may wait for a request before it has to make room."""
+
+PACE = 0.05
+"""Seconds between two connections that make room for others of their peer. A refusal costs hardly
+anything, and one that hoards connections would take its places from itself all the time."""
 
 Address = tuple[Any, ...]
 
@@ -69,6 +72,7 @@ class Crowd:
         self._open: dict[Address, _Connection] = {}
         self._by_peer = Counter[str]()
         self._waiting: dict[_Connection, float] = {}  # since when; the longest first
+        self._next = 0.0  # when the next may make room for its peer
 
     def admit(self, connection: _Connection) -> bool:
         """Count a connection; another may be closed for it. False where no other can be."""
@@ -76,7 +80,9 @@ class Crowd:
         connection.peer = str(address) if address.version == 4 else address.exploded[:19]
         greedy = self._by_peer[connection.peer] >= MOST_OF_ONE
         if greedy and not is_in(connection.address[0], self._proxies):
-            room = self._make_room(connection.peer)
+            now = time.monotonic()
+            room = now >= self._next and self._make_room(connection.peer)
+            self._next = now + PACE if room else self._next
         else:
             room = len(self._open) < MOST_CONNECTIONS or self._make_room()
         if room:
