@@ -118,7 +118,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path):
         lambda: (entry / "entry.json").write_text("[]"),
     ):
         harm()
-        backbone.seen = 0
+        backbone.batches.clear()
         after = cached_features(images, backbone, device=CPU, cache_dir=tmp_path)
         assert backbone.seen == 7
         assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
