@@ -46,7 +46,7 @@ def main() -> None:
     import torch
 
     import a2bgan.cli.app
-    import a2bgan.detection.calibration
+    import a2bgan.detection.decisions.calibration
     import a2bgan.detection.predict
     import a2bgan.report.score_tables
     import a2bgan.training.loop  # noqa: F401

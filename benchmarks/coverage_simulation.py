@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from a2bgan.detection.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.conformal import p_values
-from a2bgan.detection.delong import compare_aurocs
-from a2bgan.detection.prevalence import estimate_diseased_share
+from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.measures.conformal import p_values
+from a2bgan.detection.measures.delong import compare_aurocs
+from a2bgan.detection.measures.prevalence import estimate_diseased_share
 
 REPEATS = 500
 

@@ -23,9 +23,9 @@ from a2bgan.data.cache.images import load_images
 from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.manifest import Manifest, Row, read_manifest
 from a2bgan.data.preprocessing import preprocess_mask
-from a2bgan.detection.localisation import hit_rate, pixel_ap, within_image_auroc
-from a2bgan.detection.metrics import auroc
-from a2bgan.detection.position import position_alone, position_matched
+from a2bgan.detection.measures.localisation import hit_rate, pixel_ap, within_image_auroc
+from a2bgan.detection.measures.metrics import auroc
+from a2bgan.detection.measures.position import position_alone, position_matched
 from a2bgan.models import evidence as reading
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import Evidence, on_one_grid, over_pixels, split, standardised

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.holdout import Holdout
-from a2bgan.detection.conformal import p_values
 from a2bgan.detection.image_sets import load_labelled
+from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder

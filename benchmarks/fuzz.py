@@ -42,9 +42,9 @@ from a2bgan.data.formats.reading import read_mask, read_picture
 from a2bgan.data.formats.volumes import forget_volumes, read_grid, read_volume
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import read_manifest
-from a2bgan.detection.calibration import Calibration, drift, read_calibration
-from a2bgan.detection.familiarity import GRID, Familiarity
-from a2bgan.detection.selection import Candidate, read_candidates
+from a2bgan.detection.audit.familiarity import GRID, Familiarity
+from a2bgan.detection.decisions.calibration import Calibration, drift, read_calibration
+from a2bgan.detection.decisions.selection import Candidate, read_candidates
 from a2bgan.detection.trained_model import Pick, read_pick
 from a2bgan.errors import InputError
 from a2bgan.serving.reading_room.progress import training_progress

@@ -21,7 +21,7 @@ from a2bgan.detection.detect import in_batches
 from a2bgan.detection.export import export
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.image_sets import RunImages, load_labelled
-from a2bgan.detection.metrics import auroc
+from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.predict import Model
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder

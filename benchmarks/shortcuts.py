@@ -26,10 +26,10 @@ from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.image_statistics import PIXEL_STATISTICS
 from a2bgan.data.manifest import Manifest, read_manifest
-from a2bgan.detection.delong import auroc_with_error
-from a2bgan.detection.metrics import auroc
-from a2bgan.detection.shortcuts import Shortcut, audit_shortcuts
-from a2bgan.detection.trivial_statistics import preprocessed_statistic
+from a2bgan.detection.audit.shortcuts import Shortcut, audit_shortcuts
+from a2bgan.detection.audit.trivial_statistics import preprocessed_statistic
+from a2bgan.detection.measures.delong import auroc_with_error
+from a2bgan.detection.measures.metrics import auroc
 
 REMEDIES: dict[str, dict[str, object]] = {
     "as it is": {},

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from a2bgan.detection.detector import Detector
+    from a2bgan.detector import Detector
 
 __all__ = ["Detector"]
 
@@ -11,7 +11,7 @@ __all__ = ["Detector"]
 def __getattr__(name: str) -> Any:
     """Import the Detector, and with it PyTorch, when it is asked for: the command starts faster."""
     if name == "Detector":
-        from a2bgan.detection.detector import Detector
+        from a2bgan.detector import Detector
 
         return Detector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

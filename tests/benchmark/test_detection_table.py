@@ -13,9 +13,9 @@ from a2bgan.benchmark.detection_table import (
     write_tables,
 )
 from a2bgan.benchmark.text_tables import MethodRow
-from a2bgan.detection.delong import compare_aurocs
-from a2bgan.detection.matched_auroc import matched_auroc
-from a2bgan.detection.metrics import auroc
+from a2bgan.detection.measures.delong import compare_aurocs
+from a2bgan.detection.measures.matched_auroc import matched_auroc
+from a2bgan.detection.measures.metrics import auroc
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Facts
 

@@ -13,7 +13,7 @@ from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.evaluate import evaluate
-from a2bgan.detection.metrics import auroc
+from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
 

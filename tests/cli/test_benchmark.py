@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from a2bgan.detection.position import position_warning
+from a2bgan.detection.measures.position import position_warning
 from a2bgan.training.methods import METHODS
 
 SETTINGS = (

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from a2bgan.detection.calibration import read_calibration
+from a2bgan.detection.decisions.calibration import read_calibration
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.checkpoint import list_checkpoints
 from a2bgan.training.run_folder import RunFolder

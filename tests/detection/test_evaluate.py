@@ -15,12 +15,12 @@ from a2bgan.data.manifest import read_manifest
 from a2bgan.data.open_data import open_data
 from a2bgan.data.preprocessing import load_image, load_mask
 from a2bgan.data.volume_rows import expand_volumes
-from a2bgan.detection.calibration import Calibration, read_calibration
-from a2bgan.detection.contours import find_regions
+from a2bgan.detection.decisions.calibration import Calibration, read_calibration
+from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.evaluate import at_threshold, evaluate, summarise, with_evaluated_labels
-from a2bgan.detection.localisation import within_image_auroc
-from a2bgan.detection.position import position_alone
-from a2bgan.detection.regions import region_f1
+from a2bgan.detection.measures.localisation import within_image_auroc
+from a2bgan.detection.measures.position import position_alone
+from a2bgan.detection.measures.regions import region_f1
 from a2bgan.detection.trained_model import Pick, load_trained
 from a2bgan.training.run_folder import RunFolder
 

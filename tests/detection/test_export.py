@@ -12,7 +12,7 @@ import pytest
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import load_image
 from a2bgan.detection import detect, export
-from a2bgan.detection.calibration import read_calibration
+from a2bgan.detection.decisions.calibration import read_calibration
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
+from a2bgan.detection.decisions.selection import Candidate
 from a2bgan.detection.patient_scores import PATIENT_SCORES
-from a2bgan.detection.selection import Candidate
 from a2bgan.detection.trained_model import Pick
 from a2bgan.report.charts import selection_chart
 

@@ -10,9 +10,9 @@ import pytest
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.audit.score_audit import Dependence, ScoreAudit
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.examination import examine
-from a2bgan.detection.score_audit import Dependence, ScoreAudit
 from a2bgan.detection.trained_model import Pick, load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report

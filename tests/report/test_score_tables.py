@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.contours import Region
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.decisions.contours import Region
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import Prediction
 from a2bgan.detection.trained_model import Pick

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from a2bgan.benchmark.text_tables import MethodRow, failure_lines, write_text_tables
-from a2bgan.detection.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.delong import compare_aurocs
-from a2bgan.detection.matched_auroc import matched_auroc
-from a2bgan.detection.position import position_warning
+from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.measures.delong import compare_aurocs
+from a2bgan.detection.measures.matched_auroc import matched_auroc
+from a2bgan.detection.measures.position import position_warning
 from a2bgan.errors import InputError
 
 OURS = "a2bgan"

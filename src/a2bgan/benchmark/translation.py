@@ -10,9 +10,9 @@ from a2bgan.benchmark.runs import Benchmark, Compared, Report, Training
 from a2bgan.benchmark.text_tables import MethodRow
 from a2bgan.benchmark.translation_figure import write_translation_figure
 from a2bgan.benchmark.translation_table import translation_table, write_translation_tables
-from a2bgan.detection.fid import FeatureNetwork
+from a2bgan.detection.measures.fid import FeatureNetwork
+from a2bgan.detection.measures.translation_quality import measure_translation, network_counts
 from a2bgan.detection.trained_model import load_trained, read_pick
-from a2bgan.detection.translation_quality import measure_translation, network_counts
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, read_position
 from a2bgan.training.run_folder import RunFolder

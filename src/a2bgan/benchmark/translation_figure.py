@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from a2bgan.data.batches import to_intensities, to_unit_range
 from a2bgan.data.manifest import Manifest
 from a2bgan.detection.image_sets import load_rows
+from a2bgan.detection.measures.translation_quality import translations, twin_of
 from a2bgan.detection.trained_model import Trained
-from a2bgan.detection.translation_quality import translations, twin_of
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import to_rgb
 

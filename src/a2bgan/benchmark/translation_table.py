@@ -19,7 +19,7 @@ MEASURES = {
     "healthy_change": "change of normal",
     "lpips": "LPIPS",
 }
-"""Measures of `a2bgan.detection.translation_quality.measure_translation` and their columns."""
+"""Measures of `translation_quality.measure_translation` and their columns."""
 
 DIGITS = {"kid": 5, "psnr_inside": 2, "psnr_inside_input": 2, "psnr_outside": 2, "fid": 3}
 

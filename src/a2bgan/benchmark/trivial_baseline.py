@@ -8,11 +8,11 @@ from a2bgan.benchmark.detection_table import TRIVIAL, Repeat
 from a2bgan.benchmark.text_tables import MethodRow
 from a2bgan.data.config import DataConfig
 from a2bgan.data.manifest import Manifest
+from a2bgan.detection.audit.shortcuts import audit_shortcuts
+from a2bgan.detection.audit.trivial_statistics import preprocessed_statistic
 from a2bgan.detection.evaluate import with_evaluated_labels
 from a2bgan.detection.image_sets import load_rows
-from a2bgan.detection.metrics import auprc, auroc
-from a2bgan.detection.shortcuts import audit_shortcuts
-from a2bgan.detection.trivial_statistics import preprocessed_statistic
+from a2bgan.detection.measures.metrics import auprc, auroc
 from a2bgan.training.methods.method import Facts
 
 FACTS = Facts("Best trivial statistic", "", "", uses_mixed=True, makes_map=False, makes_twin=False)

@@ -13,7 +13,7 @@ from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
-    from a2bgan.detection.shortcuts import Audit
+    from a2bgan.detection.audit.shortcuts import Audit
 
 # `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
@@ -41,7 +41,7 @@ def check(
     from a2bgan.data.check import check_data
     from a2bgan.data.contact_sheet import contact_sheet
     from a2bgan.data.image_size import settled_for
-    from a2bgan.detection.shortcuts import audit_shortcuts
+    from a2bgan.detection.audit.shortcuts import audit_shortcuts
     from a2bgan.training.config import load_config
 
     config = load_config(preset, None, set_ or []).data

@@ -48,11 +48,11 @@ def evaluate(
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all.
     What the measures are: docs/decisions.md"""
-    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.audit.reliability import read_weaknesses
+    from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.evaluate import evaluate as measure
     from a2bgan.detection.evaluate import summarise
     from a2bgan.detection.image_sets import describe_learned
-    from a2bgan.detection.reliability import read_weaknesses
     from a2bgan.detection.summary import metric_warnings, summary_sentence
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.training.run_folder import RunFolder
@@ -107,8 +107,8 @@ def compare(
     where: WhereOption = None,
 ) -> None:
     """Test whether two runs detect equally well on the same patients (DeLong)."""
-    from a2bgan.detection.delong import compare_aurocs
     from a2bgan.detection.evaluate import evaluate
+    from a2bgan.detection.measures.delong import compare_aurocs
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.training.run_folder import RunFolder
 
@@ -154,8 +154,8 @@ def _write_metrics(metrics: dict[str, Any], path: Path, result: "Evaluation | No
 def _print_metrics(metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from a2bgan.detection.audit.subgroups import Subgroup
     from a2bgan.detection.evaluate import OF_ONE_RUN
-    from a2bgan.detection.subgroups import Subgroup
     from a2bgan.report.pointing_table import POINTING, pointing_table
 
     beside = {f"{name}{end}" for name in POINTING for end in ("", "_sd")}

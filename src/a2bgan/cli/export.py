@@ -50,7 +50,7 @@ def export(
     ] = None,
 ) -> None:
     """Write what a run learned as one file: network, preprocessing, score and threshold."""
-    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.export import ENDINGS
     from a2bgan.detection.export import export as write
     from a2bgan.detection.trained_model import load_trained

@@ -65,7 +65,7 @@ def listen(
         raise InputError(
             "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
         ) from None
-    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import is_loopback
     from a2bgan.serving.dicom_node.queue import Queue

@@ -16,7 +16,7 @@ from a2bgan.errors import InputError, name_some
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from a2bgan.detection.calibration import Calibration
+    from a2bgan.detection.decisions.calibration import Calibration
     from a2bgan.detection.exported_model import Exported
     from a2bgan.detection.predict import Prediction
     from a2bgan.detection.trained_model import Pick, Trained
@@ -85,9 +85,9 @@ def predict(
 
     from a2bgan.data.formats.kinds import is_volume
     from a2bgan.data.tag_filter import TagFilter
+    from a2bgan.detection.decisions.thresholds import why_no_contours
     from a2bgan.detection.inputs import find_inputs
     from a2bgan.detection.predict import predict as predict_images
-    from a2bgan.detection.thresholds import why_no_contours
     from a2bgan.report.score_tables import Written, write_predictions
     from a2bgan.report.scored_parts import Workers, score_in_parts
 
@@ -178,7 +178,7 @@ def _open_model(
     path: Path, checkpoint: str, score: str | None, runtime: Runtime | None, half: bool
 ) -> "tuple[Trained | Exported, Calibration | None]":
     """Open a run's method, or an exported one, and its calibration."""
-    from a2bgan.detection.calibration import read_calibration, same_scores
+    from a2bgan.detection.decisions.calibration import read_calibration, same_scores
     from a2bgan.detection.exported_model import SUFFIXES, load_exported, runtime_of
     from a2bgan.detection.trained_model import load_trained, pick_of
     from a2bgan.training.run_folder import RunFolder
@@ -219,7 +219,7 @@ def _usable(
 
     own: the pick is the run's own, not one of --checkpoint and --score.
     """
-    from a2bgan.detection.thresholds import too_few_patients
+    from a2bgan.detection.decisions.thresholds import too_few_patients
 
     if calibration is None:
         warn(

@@ -116,7 +116,7 @@ def figure(
 ) -> None:
     """Draw test images, their healthy twins and the anomaly maps, as the paper does, with contours
     where the run is calibrated."""
-    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.report.figure import FORMATS, write_run_figure
     from a2bgan.training.run_folder import RunFolder

@@ -8,7 +8,7 @@ import typer
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from a2bgan.detection.fid import FeatureNetwork
+    from a2bgan.detection.measures.fid import FeatureNetwork
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
 DataOption = Annotated[
@@ -40,7 +40,7 @@ InceptionOption = Annotated[
 
 def feature_network(inception: Path | None) -> "FeatureNetwork":
     """Inception with the given weights, or EfficientNet-Lite0. Raises InputError."""
-    from a2bgan.detection.fid import EfficientNet, Inception
+    from a2bgan.detection.measures.fid import EfficientNet, Inception
 
     return EfficientNet() if inception is None else Inception(inception)
 

@@ -16,10 +16,10 @@ from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
     from a2bgan.data.manifest import Manifest, Row
-    from a2bgan.detection.calibration import Calibration
-    from a2bgan.detection.fitting import Decision
+    from a2bgan.detection.decisions.calibration import Calibration
+    from a2bgan.detection.decisions.fitting import Decision
+    from a2bgan.detection.decisions.selection import Selection
     from a2bgan.detection.image_sets import RunImages
-    from a2bgan.detection.selection import Selection
     from a2bgan.detection.trained_model import Trained
     from a2bgan.training.run_folder import RunFolder
 
@@ -62,7 +62,7 @@ def select(
     where: WhereOption = None,
 ) -> None:
     """Pick the checkpoint, weights and score that a run stands for."""
-    from a2bgan.detection.fitting import decide
+    from a2bgan.detection.decisions.fitting import decide
     from a2bgan.detection.image_sets import RunImages
     from a2bgan.training.run_folder import RunFolder
     from a2bgan.training.run_lock import run_lock
@@ -112,7 +112,7 @@ def calibrate(
 
 def say_decision(decision: "Decision") -> None:
     """Print what was selected, and the estimated share of diseased."""
-    from a2bgan.detection.selection import shown_error
+    from a2bgan.detection.decisions.selection import shown_error
 
     pick, details = decision.trained.pick, decision.details
     text = f"selected {pick.checkpoint}, {pick.version} weights, score {pick.score} by {pick.rule}"
@@ -132,7 +132,7 @@ def say_decision(decision: "Decision") -> None:
 
 def say_thresholds(calibration: "Calibration", makes_map: bool, fpr: float = RATE) -> None:
     """Print what the thresholds of scores and of contours promise."""
-    from a2bgan.detection.thresholds import describe_contours, describe_threshold
+    from a2bgan.detection.decisions.thresholds import describe_contours, describe_threshold
 
     if sentence := describe_threshold(calibration, fpr):
         say(sentence)
@@ -143,8 +143,8 @@ def say_thresholds(calibration: "Calibration", makes_map: bool, fpr: float = RAT
 def _calibrate(
     run: "RunFolder", trained: "Trained", images: "RunImages", fpr: float = RATE
 ) -> None:
-    from a2bgan.detection.fitting import calibrate_run
-    from a2bgan.detection.thresholds import threshold_warnings
+    from a2bgan.detection.decisions.fitting import calibrate_run
+    from a2bgan.detection.decisions.thresholds import threshold_warnings
 
     found = calibrate_run(run, trained, images)
     say_thresholds(found, trained.makes_map, fpr)
@@ -155,9 +155,9 @@ def _calibrate(
 def _selection(
     run: "RunFolder", rule: Rule, images: "RunImages", labels: Path | None, inception: Path | None
 ) -> "Selection":
-    from a2bgan.detection.fitting import select_by
+    from a2bgan.detection.decisions.fitting import select_by
+    from a2bgan.detection.decisions.selection import select_by_labels
     from a2bgan.detection.image_sets import load_labelled
-    from a2bgan.detection.selection import select_by_labels
 
     if rule is not Rule.LABELS:
         network = feature_network(inception) if rule is Rule.FID else None
@@ -200,8 +200,8 @@ def _compare(run: "RunFolder", manifest: "Manifest", inception: Path | None) -> 
     """Show and write what each rule would have picked, and the best candidate there was."""
     from rich.table import Table
 
+    from a2bgan.detection.decisions.rule_comparison import compare_rules
     from a2bgan.detection.image_sets import RunImages, load_labelled
-    from a2bgan.detection.rule_comparison import compare_rules
 
     config = run.config()
     labelled, labels = load_labelled(manifest.split("test"), config.data)

@@ -13,7 +13,7 @@ from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from a2bgan.detection.calibration import Calibration
+    from a2bgan.detection.decisions.calibration import Calibration
     from a2bgan.detection.inputs import Input
     from a2bgan.detection.trained_model import Trained
     from a2bgan.serving.reading_room.cases import Cases
@@ -152,7 +152,7 @@ def _open_cases(room: Path, trained: "Trained", inputs: "Sequence[Input]") -> "C
 
 
 def _calibration(run: "RunFolder", trained: "Trained") -> "Calibration | None":
-    from a2bgan.detection.calibration import usable_calibration
+    from a2bgan.detection.decisions.calibration import usable_calibration
 
     calibration = usable_calibration(run, trained.pick)
     if calibration is None:

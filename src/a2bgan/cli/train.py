@@ -173,7 +173,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 
 
 def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
-    from a2bgan.detection.fitting import finish_run, patience_warning, train_run
+    from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
     from a2bgan.detection.image_sets import RunImages
     from a2bgan.training.step_profile import StepProfile
 

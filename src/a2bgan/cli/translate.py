@@ -63,10 +63,10 @@ def fid(
     are not labelled normal."""
     from dataclasses import asdict
 
-    from a2bgan.detection.fid import read_batches, set_distances
     from a2bgan.detection.inputs import find_inputs
+    from a2bgan.detection.measures.fid import read_batches, set_distances
+    from a2bgan.detection.measures.translation_quality import translated_test
     from a2bgan.detection.trained_model import load_trained
-    from a2bgan.detection.translation_quality import translated_test
     from a2bgan.training.run_folder import RunFolder
 
     require_sources([images, reference])

@@ -19,12 +19,15 @@ from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest, Row, counted_as
 from a2bgan.data.preprocessing import preprocess_mask
-from a2bgan.detection import RATE, conformal
-from a2bgan.detection.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.contours import find_regions
+from a2bgan.detection import RATE
+from a2bgan.detection.audit.subgroups import subgroups
+from a2bgan.detection.audit.trivial_statistics import best_statistic
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.image_sets import load_rows
-from a2bgan.detection.localisation import (
+from a2bgan.detection.measures import conformal
+from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
+from a2bgan.detection.measures.localisation import (
     PixelRanking,
     aupro,
     hit_rate,
@@ -33,14 +36,12 @@ from a2bgan.detection.localisation import (
     twin_error,
     within_image_auroc,
 )
-from a2bgan.detection.metrics import auprc, auroc, sensitivity_at_specificity
+from a2bgan.detection.measures.metrics import auprc, auroc, sensitivity_at_specificity
+from a2bgan.detection.measures.position import position_alone, position_matched
+from a2bgan.detection.measures.regions import dice, region_f1
 from a2bgan.detection.patient_scores import by_patient
-from a2bgan.detection.position import position_alone, position_matched
-from a2bgan.detection.regions import dice, region_f1
 from a2bgan.detection.scores import SCORES, map_scores
-from a2bgan.detection.subgroups import subgroups
 from a2bgan.detection.trained_model import Pick, Trained
-from a2bgan.detection.trivial_statistics import best_statistic
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.detection.calibration import Calibration, usable_calibration
+from a2bgan.detection.audit.score_audit import ScoreAudit, audit_score
+from a2bgan.detection.audit.shortcuts import Audit, audit_shortcuts
+from a2bgan.detection.decisions.calibration import Calibration, usable_calibration
+from a2bgan.detection.decisions.selection import Candidate, read_candidates
 from a2bgan.detection.evaluate import Evaluation, evaluate
 from a2bgan.detection.image_sets import RunImages, describe_learned, load_rows, without_learned
-from a2bgan.detection.score_audit import ScoreAudit, audit_score
-from a2bgan.detection.selection import Candidate, read_candidates
-from a2bgan.detection.shortcuts import Audit, audit_shortcuts
 from a2bgan.detection.trained_model import Trained, load_trained, read_selection
 from a2bgan.training.run_folder import RunFolder
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.detect import in_batches, score_of
 from a2bgan.detection.exported_model import (
     INPUT,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.config import DataConfig
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.detect import Detection, batch_size_for
 from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError

@@ -19,8 +19,8 @@ from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.slice_names import SliceName
 from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import load_with_shape, to_original_grid
-from a2bgan.detection.calibration import intensities
-from a2bgan.detection.contours import Region, find_regions, place_mask, regions
+from a2bgan.detection.decisions.calibration import intensities
+from a2bgan.detection.decisions.contours import Region, find_regions, place_mask, regions
 from a2bgan.detection.detect import Detection
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.patient_scores import PATIENT_SCORES

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from a2bgan.detection.position import position_warning
+from a2bgan.detection.measures.position import position_warning
 
 CLEAR = 0.7
 """Lower end of an AUROC's interval from which separation is beyond doubt."""

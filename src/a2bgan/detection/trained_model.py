@@ -32,7 +32,7 @@ WEIGHTS = "weights_sha256"
 class Pick:
     """The checkpoint, the version of its weights and the score that a run is used with.
 
-    rule: by which it was picked, see `a2bgan.detection.selection`.
+    rule: by which it was picked, see `selection`.
     patients: how images of a patient become one score, see `a2bgan.detection.patient_scores`.
     map_score: the best score of the map; None where it is not known.
     """

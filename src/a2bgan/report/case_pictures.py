@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import Row
-from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.contours import find_regions
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.examination import ScoredRows
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained

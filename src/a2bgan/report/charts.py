@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from a2bgan.detection.roc import RocBand
-from a2bgan.detection.selection import Candidate
+from a2bgan.detection.decisions.selection import Candidate
+from a2bgan.detection.measures.roc import RocBand
 from a2bgan.detection.trained_model import Pick
 
 INK = "#22313f"

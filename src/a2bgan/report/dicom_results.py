@@ -35,7 +35,7 @@ from a2bgan.data.formats.grid import Grid, in_stored_order
 from a2bgan.data.formats.kinds import is_dicom, is_enhanced
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.preprocessing import to_original_grid
-from a2bgan.detection.contours import Place, place_mask
+from a2bgan.detection.decisions.contours import Place, place_mask
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import draw_triptych

@@ -16,7 +16,7 @@ from a2bgan.data.cache.images import StoredForm
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
-from a2bgan.detection.contours import find_regions
+from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError

@@ -11,17 +11,18 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from a2bgan.data.manifest import Row
-from a2bgan.detection import RATE, conformal
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection import RATE
+from a2bgan.detection.audit.reliability import KEY
+from a2bgan.detection.audit.subgroups import Subgroup
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.decisions.selection import shown_error
+from a2bgan.detection.decisions.thresholds import outlier_warning, too_few_patients
 from a2bgan.detection.evaluate import Evaluation
 from a2bgan.detection.examination import Examination
+from a2bgan.detection.measures import conformal
+from a2bgan.detection.measures.roc import roc_band
 from a2bgan.detection.patient_scores import by_patient
-from a2bgan.detection.reliability import KEY
-from a2bgan.detection.roc import roc_band
-from a2bgan.detection.selection import shown_error
-from a2bgan.detection.subgroups import Subgroup
 from a2bgan.detection.summary import metric_warnings, separation
-from a2bgan.detection.thresholds import outlier_warning, too_few_patients
 from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import write_atomically

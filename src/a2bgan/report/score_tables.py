@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.formats.picture import ImageError
-from a2bgan.detection.calibration import Calibration, drift, intensities
+from a2bgan.detection.decisions.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
@@ -36,7 +36,7 @@ class Written:
     patients, flagged: of the images with a score.
     drift: sentences on how the images differ from those of calibration.
     outlined: images with a region; None where regions were not looked for.
-    unfamiliar: names of images unlike all of training, see `a2bgan.detection.familiarity`.
+    unfamiliar: names of images unlike all of training, see `familiarity`.
     counted_as: "images" where no patient is known, so that each image counts as one.
     """
 

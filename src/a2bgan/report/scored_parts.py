@@ -26,9 +26,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from a2bgan.detection.calibration import Calibration, drift, intensities
-from a2bgan.detection.conformal import p_values
+from a2bgan.detection.decisions.calibration import Calibration, drift, intensities
 from a2bgan.detection.inputs import Input
+from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.predict import Model, predict
 from a2bgan.errors import InputError

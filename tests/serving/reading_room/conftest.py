@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app

@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from a2bgan.data.generate.phantom_volumes import write_phantom_volumes
 from a2bgan.data.open_data import open_data
 from a2bgan.data.tag_filter import TagFilter
-from a2bgan.detection.detector import Detector
 from a2bgan.detection.trained_model import load_trained
+from a2bgan.detector import Detector
 from a2bgan.errors import InputError
 from a2bgan.serving.reading_room import cases as module
 from a2bgan.serving.reading_room.access import Access

@@ -14,8 +14,8 @@ from skimage.draw import polygon
 from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import read_manifest
-from a2bgan.detection.detector import Detector
-from a2bgan.detection.familiarity import learn_familiarity
+from a2bgan.detection.audit.familiarity import learn_familiarity
+from a2bgan.detector import Detector
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app
 from a2bgan.serving.reading_room.verdicts import Verdicts

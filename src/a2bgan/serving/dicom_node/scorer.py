@@ -7,7 +7,7 @@ import numpy as np
 
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.pseudonyms import identify, pseudonym
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import NOT_FINITE, Prediction
 from a2bgan.detection.trained_model import Trained

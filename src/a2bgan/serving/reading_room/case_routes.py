@@ -8,8 +8,8 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from a2bgan.detection import RATE
-from a2bgan.detection.reliability import read_weaknesses
-from a2bgan.detection.thresholds import outlier_warning
+from a2bgan.detection.audit.reliability import read_weaknesses
+from a2bgan.detection.decisions.thresholds import outlier_warning
 from a2bgan.report.pictures import CONTOUR, OPAQUE_FROM, map_colours
 from a2bgan.serving.reading_room.cases import Cases
 from a2bgan.serving.reading_room.operating_points import operating_points, p_values

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from a2bgan.detection import conformal
-from a2bgan.detection.calibration import Calibration
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.measures import conformal
 from a2bgan.serving.reading_room.cases import Case
 
 HIGHEST_RATE = 0.5

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from a2bgan.detection.calibration import Calibration
-from a2bgan.detection.contours import find_regions
+from a2bgan.detection.decisions.calibration import Calibration
+from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import Trained
 from a2bgan.report.pictures import outlines
 from a2bgan.serving.reading_room.cases import Cases

@@ -1,0 +1,1 @@
+"""Checks of what a model follows, and of what it is shown."""

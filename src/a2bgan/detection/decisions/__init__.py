@@ -1,0 +1,1 @@
+"""Fit, select, calibrate: which checkpoint, score and thresholds a run stands for."""

@@ -1,0 +1,200 @@
+"""Measures of maps against knowing only the usual places of lesions.
+
+A map that is bright in the middle of every chest has a high AUROC of pixels. Here are a measure
+that such a map cannot raise, and the yardstick: the best guess without looking at the image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.stats import norm, rankdata
+
+GRID = 64
+"""Most places a side at which `position_matched` compares images."""
+
+_SMOOTHING = 1 / 32  # of the side: the standard deviation of the blur of a guess
+
+
+@dataclass(frozen=True, slots=True)
+class PositionMatched:
+    """An AUROC in [0, 1] and its 95 % interval, None with fewer than two patients."""
+
+    auroc: float
+    interval: tuple[float, float] | None
+
+
+def position_matched(
+    maps: NDArray[Any], masks: NDArray[Any], patients: ArrayLike, at_least: int = 4
+) -> PositionMatched | None:
+    """AUROC of the map's values at the same place of different images, averaged over places.
+
+    It is the chance that the map is higher in an image whose lesion covers the place than in one
+    whose lesion is elsewhere; ties count half, and places count by the number of lesions that cover
+    them. A map that depends on the place alone gets 0.5. A flat map that is higher for larger
+    lesions gets more, but has 0.5 in `localisation.within_image_auroc`: read the
+    two together. Images of more than 64 pixels a side are compared on a grid of at most 64 x 64
+    cells, by the mean of the map, with lesion where it covers at least half of the cell.
+
+    The interval is normal, with the standard error of the infinitesimal jackknife over patients.
+    For an AUROC at one place this is DeLong's (Obuchowski, Biometrics 1997, for several images of a
+    patient).
+
+    Args:
+        maps: (N, H, W) floats, higher is more abnormal.
+        masks: (N, H, W), True where there is lesion; images without any do not count.
+        patients: (N,), any values that tell patients apart.
+        at_least: 1 or more; places covered in fewer images, or not covered in fewer, do not count.
+
+    Returns:
+        None where no place counts.
+    """
+    if maps.ndim != 3 or maps.shape != masks.shape:
+        raise ValueError(
+            f"maps and masks must share one (N, H, W) shape; got {maps.shape} and {masks.shape}"
+        )
+    with_lesion = np.flatnonzero(masks.any(axis=(1, 2)))
+    if not len(with_lesion):
+        return None
+    values, lesions = _on_grid(maps, with_lesion), _on_grid(masks, with_lesion) >= 0.5
+    won = 0.0  # pairs of images, as a share of those at their place, by the places' weights
+    covered = 0
+    # How much each image adds to `won` and to `covered` per weight.
+    of_won, of_covered = np.zeros((2, len(with_lesion)))
+    for row in range(values.shape[1]):  # a row at a time, to bound memory
+        inside = lesions[:, row]
+        n_inside = inside.sum(axis=0)
+        counts = (n_inside >= at_least) & (len(inside) - n_inside >= at_least)
+        if not counts.any():
+            continue
+        inside, n_inside = inside[:, counts], n_inside[counts]
+        shares = _shares_won(values[:, row, counts], inside)
+        aurocs = np.mean(shares, axis=0, where=inside)
+        won += float(n_inside @ aurocs)
+        covered += int(n_inside.sum())
+        odds = n_inside / (len(inside) - n_inside)
+        of_won += np.where(inside, shares, odds * (shares - aurocs)).sum(axis=1)
+        of_covered += inside.sum(axis=1)
+    if not covered:
+        return None
+    auroc = won / covered
+    names, person = np.unique(np.asarray(patients)[with_lesion], return_inverse=True)
+    if len(names) < 2:
+        return PositionMatched(auroc, None)
+    influence = np.bincount(person, of_won - auroc * of_covered) / covered
+    error = np.sqrt(len(names) / (len(names) - 1) * np.sum(influence**2))
+    margin = norm.ppf(0.975) * error
+    interval = max(0.0, auroc - margin), min(1.0, auroc + margin)
+    return PositionMatched(auroc, (float(interval[0]), float(interval[1])))
+
+
+def position_alone(masks: NDArray[Any], patients: ArrayLike) -> NDArray[np.float32]:
+    """The best guess of each image's lesion without looking at the image.
+
+    It is the share of other patients' images with a lesion that have it at each place, blurred
+    slightly (a Gaussian of 1/32 of the side), because few lesions make a rough map; flat without
+    any. `position_matched` is not for these guesses, which differ between images only in who
+    is left out: by definition it is 0.5 for position alone.
+
+    Args:
+        masks: (N, H, W), True where there is lesion.
+        patients: (N,), any values that tell patients apart.
+
+    Returns:
+        (N, H, W) in [0, 1].
+    """
+    masks = masks.astype(bool, copy=False)
+    with_lesion = np.asarray(masks.any(axis=(1, 2)))
+    covering = masks.sum(axis=0, dtype=np.float64)
+    person = np.unique(np.asarray(patients), return_inverse=True)[1]
+    by_person = np.argsort(person, kind="stable")
+    guesses = np.empty(masks.shape, dtype=np.float32)
+    blur = [_SMOOTHING * side for side in masks.shape[1:]]
+
+    def guess(of_others: NDArray[Any], count: int) -> NDArray[Any]:
+        smooth: NDArray[Any] = ndimage.gaussian_filter(of_others / max(count, 1), blur)
+        return smooth
+
+    of_all = guess(covering, int(with_lesion.sum()))
+    for images in np.split(by_person, np.flatnonzero(np.diff(person[by_person])) + 1):
+        own = images[with_lesion[images]]
+        if len(own):
+            others = int(with_lesion.sum()) - len(own)
+            guesses[images] = guess(covering - masks[own].sum(axis=0), others)
+        else:
+            guesses[images] = of_all
+    return guesses
+
+
+def position_warning(metrics: Mapping[str, Any]) -> str | None:
+    """A sentence where a map points at lesions no better than `position_alone`; None otherwise.
+
+    That is so where its AUROC within images is not above that of position alone, or the lower end
+    of its position-matched AUROC (without interval, the value) is not above 0.5.
+
+    metrics: of one run, as `a2bgan.detection.evaluate.evaluate` measures them.
+    """
+    reasons = []
+    own, guessed = (
+        measures.get("within_image_auroc")
+        for measures in (metrics, metrics.get("position_alone") or {})
+    )
+    if own is not None and guessed is not None and own <= guessed:
+        reasons.append(
+            f"AUROC of pixels within an image {own:.3f}, of position alone {guessed:.3f}"
+        )
+    matched, interval = (
+        metrics.get(name) for name in ("position_matched_auroc", "position_matched_auroc_ci")
+    )
+    if matched is not None and (matched if interval is None else interval[0]) <= 0.5:
+        known = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
+        reasons.append(
+            f"AUROC between images at the same place {matched:.3f}{known}, by chance 0.5"
+        )
+    if not reasons:
+        return None
+    return "the map does not point at lesions better than a guess of the usual place: " + "; ".join(
+        reasons
+    )
+
+
+def _shares_won(values: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of the images of the other kind that each image is on the right side of; ties half.
+
+    values, inside: (N, P); both kinds are at each of the P places.
+    """
+    ranks = rankdata(values, axis=0)
+    # Those of the other kind come last, and so do not change the ranks among their own.
+    own = np.where(
+        inside,
+        rankdata(np.where(inside, values, np.inf), axis=0),
+        rankdata(np.where(inside, np.inf, values), axis=0),
+    )
+    n_inside = inside.sum(axis=0)
+    below = ranks - own  # images of the other kind
+    won: NDArray[np.float64] = np.where(
+        inside, below / (len(inside) - n_inside), 1 - below / n_inside
+    )
+    return won
+
+
+def _on_grid(stack: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
+    """Chosen images of (N, H, W), as means of the cells of at most GRID x GRID.
+
+    Cells are equal and of whole pixels; the last ones hold the rest.
+    """
+    sides = [-(-side // GRID) for side in stack.shape[1:]]  # of a cell, rounded up
+    if sides == [1, 1]:
+        return stack[chosen]
+    rows, columns = (
+        np.arange(0, whole, side) for whole, side in zip(stack.shape[1:], sides, strict=True)
+    )
+    area = np.outer(np.diff(rows, append=stack.shape[1]), np.diff(columns, append=stack.shape[2]))
+    cells = np.empty((len(chosen), len(rows), len(columns)), dtype=np.float32)
+    for place, image in enumerate(chosen):
+        sums = np.add.reduceat(stack[image].astype(np.float64), rows, axis=0)
+        cells[place] = np.add.reduceat(sums, columns, axis=1) / area
+    return cells
