@@ -24,6 +24,14 @@ def test_text_and_markdown_name_value_and_meaning(a2bgan: Callable[..., Result])
     assert "| `method.loss.identity` | 1.0 | number, >= 0 | lambda_id, eq. 6 |" in table
 
 
+def test_the_document_lists_the_default_preset(a2bgan: Callable[..., Result]) -> None:
+    document = Path(__file__).parents[2] / "docs" / "settings.md"
+    table = document.read_text()[document.read_text().index("| setting") :]
+    assert a2bgan("config", "fast", "--format", "markdown").output == table, (
+        "make docs/settings.md anew"
+    )
+
+
 def test_unknown_settings_name_the_nearest(
     a2bgan: Callable[..., Result], says: Callable[[Result], str]
 ) -> None:

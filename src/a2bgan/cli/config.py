@@ -48,9 +48,15 @@ def config(
     ]
     if form is Form.MARKDOWN:
         lines = ["| setting | value | may be | meaning |", "| --- | --- | --- | --- |"]
-        lines += [f"| `{name}` | {' | '.join(rest)} |" for name, *rest in rows]
+        lines += [
+            f"| `{name}` | {' | '.join(_cell(text) for text in rest)} |" for name, *rest in rows
+        ]
         stdout.file.write("\n".join(lines) + "\n")
         return
     for name, value, allowed, meaning in rows:
         stdout.print(f"[bold]{name}[/] = {escape(value)}", highlight=False, soft_wrap=True)
         stdout.print(f"    {escape('; '.join(filter(None, [allowed, meaning])))}", style="dim")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

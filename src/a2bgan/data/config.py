@@ -54,7 +54,7 @@ class DataConfig(BaseModel):
     plain_window: Literal["full", "percentile"] | None = Field(
         default=None,
         description="auto for files without a window; training sets it by most of its images; "
-        "None: full for 8-bit images, percentile for deeper ones",
+        "null: full for 8-bit images, percentile for deeper ones",
     )
     window_low: float | None = Field(
         default=None,

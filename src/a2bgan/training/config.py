@@ -67,7 +67,7 @@ class TrainConfig(Section):
     batch_size: int = Field(
         ge=1, le=bounds.BATCH, description="of each set, in a step, on each process"
     )
-    seed: int = Field(ge=0, le=bounds.SEED)
+    seed: int = Field(ge=0, le=bounds.SEED, description="of weights, order and augmentation")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         description="Lightning Fabric's; auto: bf16-mixed where the hardware has it"
     )
@@ -98,7 +98,9 @@ class TrainConfig(Section):
 class SelectionConfig(Section):
     """Section ``selection``: which checkpoint and score a finished training stands for."""
 
-    by: Literal["aucp", "fid", "last"]
+    by: Literal["aucp", "fid", "last"] = Field(
+        description="held-out A against held-out B; distance of twins to B; the last checkpoint"
+    )
     patience: int | None = Field(
         ge=1, le=bounds.STEPS, description="end training after so many checkpoints without gain"
     )

@@ -39,7 +39,9 @@ from a2bgan.training.methods.sections import (
 class A2BGANTranslatorConfig(TranslatorConfig):
     """Section ``method.translator``: the network G and how it learns."""
 
-    intermediate: Intermediate
+    intermediate: Intermediate = Field(
+        description="tanh: b, as in the paper; residual: b - x, from zero; additive: b = x + tanh"
+    )
     mask_start: float | None = Field(gt=0, lt=1, description="null: by chance, as in the paper")
     coarsening: int | None = Field(
         1,

@@ -73,25 +73,25 @@ class BottleneckConfig(MethodConfig):
         ge=1, le=bounds.UNITS, description="units of the layers before and after the code"
     )
     latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in a code")
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    learning_rate: float = Field(gt=0, le=bounds.RATE, description="Adam's")
     adam_betas: AdamBetas
 
 
 class TranslatorConfig(Section):
     """Section ``method.translator``: the network G and how it learns."""
 
-    width: int = Field(ge=2, le=bounds.CHANNELS)
-    blocks: int = Field(ge=0, le=bounds.LAYERS)
-    upsampling: Upsampling
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    width: int = Field(ge=2, le=bounds.CHANNELS, description="channels of the first layer")
+    blocks: int = Field(ge=0, le=bounds.LAYERS, description="residual blocks")
+    upsampling: Upsampling = Field(description="how the decoder enlarges its features")
+    learning_rate: float = Field(gt=0, le=bounds.RATE, description="Adam's")
 
 
 class DiscriminatorConfig(Section):
     """Section ``method.discriminator``: the network D and how it learns."""
 
-    width: int = Field(ge=2, le=bounds.CHANNELS)
+    width: int = Field(ge=2, le=bounds.CHANNELS, description="channels of the first layer")
     depth: int | None = Field(ge=1, le=bounds.LAYERS, description="null follows the image size")
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    learning_rate: float = Field(gt=0, le=bounds.RATE, description="Adam's")
     steps: int = Field(ge=1, le=bounds.STEPS, description="D steps for each G step")
 
 
@@ -109,7 +109,7 @@ class TranslationConfig(MethodConfig):
 class StyleTranslatorConfig(Section):
     """Section ``method.translator`` of methods that translate with a style."""
 
-    width: int = Field(ge=2, le=bounds.CHANNELS)
+    width: int = Field(ge=2, le=bounds.CHANNELS, description="channels of the first layer")
     blocks: int = Field(
         ge=1, le=bounds.LAYERS, description="residual blocks of encoder and decoder, each"
     )
@@ -120,7 +120,7 @@ class StyleTranslatorConfig(Section):
 class MultiScaleDiscriminatorConfig(Section):
     """Section ``method.discriminator`` of methods with discriminators of several scales."""
 
-    width: int = Field(ge=2, le=bounds.CHANNELS)
+    width: int = Field(ge=2, le=bounds.CHANNELS, description="channels of the first layer")
     depth: int = Field(
         ge=1, le=bounds.LAYERS, description="strided convolutions; fewer for small images"
     )
@@ -145,7 +145,7 @@ class StyledConfig(MethodConfig):
 
     translator: StyleTranslatorConfig
     discriminator: MultiScaleDiscriminatorConfig
-    learning_rate: float = Field(gt=0, le=bounds.RATE)
+    learning_rate: float = Field(gt=0, le=bounds.RATE, description="Adam's")
     adam_betas: AdamBetas
     weight_decay: float = Field(ge=0, le=bounds.RATE)
     halve_every: float = Field(
