@@ -44,7 +44,7 @@ def test_nothing_imports_upward() -> None:
             continue
         own = module.split(".")[1]
         for other in imported(file, lazily=True):
-            layer = (other.split(".") + [""])[1]
+            layer = [*other.split("."), ""][1]
             if layer in LAYERS and (
                 LAYERS.index(layer) > LAYERS.index(own) or (own, layer) in SIDE_BY_SIDE
             ):
