@@ -40,7 +40,8 @@ class A2BGANTranslatorConfig(TranslatorConfig):
     """Section ``method.translator``: the network G and how it learns."""
 
     intermediate: Intermediate = Field(
-        description="tanh: b, as in the paper; residual: b - x, from zero; additive: b = tanh(x + delta)"
+        description="tanh: b, as in the paper; residual: b - x, from zero; "
+        "additive: b = tanh(x + delta)"
     )
     mask_start: float | None = Field(gt=0, lt=1, description="null: by chance, as in the paper")
     coarsening: int | None = Field(
