@@ -60,12 +60,14 @@ class DataConfig(BaseModel):
         default=None,
         ge=-bounds.LEVEL,
         le=bounds.LEVEL,
+        allow_inf_nan=False,
         description="black: percentage (0.5) or raw value",
     )
     window_high: float | None = Field(
         default=None,
         ge=-bounds.LEVEL,
         le=bounds.LEVEL,
+        allow_inf_nan=False,
         description="white: percentage (99.5) or raw value",
     )
     clahe: float = Field(
