@@ -65,8 +65,12 @@ class DataConfig(BaseModel):
     square: Literal["crop", "pad", "stretch"] = "crop"
     window: Literal["auto", "full", "percentile", "fixed", "voi"] = "auto"
     plain_window: Literal["full", "percentile"] | None = None
-    window_low: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
-    window_high: float | None = Field(default=None, ge=-bounds.LEVEL, le=bounds.LEVEL)
+    window_low: float | None = Field(
+        default=None, ge=-bounds.LEVEL, le=bounds.LEVEL, allow_inf_nan=False
+    )
+    window_high: float | None = Field(
+        default=None, ge=-bounds.LEVEL, le=bounds.LEVEL, allow_inf_nan=False
+    )
     clahe: float = Field(default=0.0, ge=0.0, le=256)
     mask_border: float = Field(default=0.0, ge=0.0, le=0.25)
     mask_corners: float = Field(default=0.0, ge=0.0, le=0.4)
