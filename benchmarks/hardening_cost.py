@@ -59,9 +59,9 @@ def main() -> None:
         f"`python benchmarks/hardening_cost.py --before BEFORE --rounds {args.rounds}`",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
-        f"Before: {commit(trees['before'])}, after: {commit(trees['after'])}. Seconds of a processor: the "
-        f"median of {args.rounds} and, in brackets, the least and the most; both trees in turn. With the "
-        "start of Python.",
+        f"Before: {commit(trees['before'])}, after: {commit(trees['after'])}. Seconds of a "
+        f"processor: the median of {args.rounds} and, in brackets, the least and the most; both "
+        "trees in turn. With the start of Python.",
         "",
         "| what | before | after | ratio of medians | of the least |",
         "| --- | --- | --- | --- | --- |",
