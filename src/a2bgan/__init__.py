@@ -1,11 +1,14 @@
 """Medical image anomaly detection from healthy and unannotated mixed scans (A2B-GAN)."""
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from a2bgan.detector import Detector
 
-__all__ = ["Detector"]
+__all__ = ["Detector", "__version__"]
+
+__version__ = version("a2bgan")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,11 @@
 import resource
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+
+from a2bgan import __version__
 
 COMMAND = [sys.executable, "-m", "a2bgan.cli.app"]
 
@@ -56,3 +59,7 @@ def test_help_says_what_an_option_does(a2bgan, monkeypatch, command, said):
     monkeypatch.setenv("COLUMNS", "400")  # nothing is broken off in the middle of a word
     shown = a2bgan(*command, "--help").output.replace("│", " ")
     assert "".join(said.split()) in "".join(shown.split())
+
+
+def test_the_version_is_that_of_the_package(a2bgan):
+    assert a2bgan("--version").output.strip() == metadata.version("a2bgan") == __version__

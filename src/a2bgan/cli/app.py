@@ -1,10 +1,12 @@
 """The command `a2bgan` and its entry point."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from a2bgan import __version__
 from a2bgan.cli import (
     benchmark,
     config,
@@ -19,7 +21,7 @@ from a2bgan.cli import (
     train,
     translate,
 )
-from a2bgan.cli.console import stderr
+from a2bgan.cli.console import say, stderr
 from a2bgan.errors import InputError
 from a2bgan.report.written_names import printable
 
@@ -30,6 +32,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        say(__version__)
+        raise typer.Exit
+
+
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("select")(select.select)
