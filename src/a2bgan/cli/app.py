@@ -34,15 +34,22 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_say_version
+        ),
     ] = False,
 ) -> None:
-    if version:
-        say(__version__)
-        raise typer.Exit
+    pass
 
 
 app.add_typer(data.app, name="data")
