@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.data.cache import images as cache
 from a2bgan.data.check import check_data
 from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.picture import Picture, ReadOptions
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
 
@@ -184,13 +186,22 @@ def test_masks_that_cannot_be_used(manifest: Manifest) -> None:
     assert "41 x 48 where the image has 40 x 48" in line
 
 
-def test_a_second_check_reads_no_image_again(manifest: Manifest, tmp_path: Path) -> None:
-    steps: list[str] = []
-    check_data(manifest, CONFIG, tmp_path / "c", lambda split, *step: steps.append(split))
-    assert set(steps) == {"healthy", "mixed", "test"}
-    steps.clear()
-    check_data(manifest, CONFIG, tmp_path / "c", lambda split, *step: steps.append(split))
-    assert steps == []
+def test_a_second_check_decodes_no_image_again(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    original = cache.read_picture
+
+    def counted(path: Path, options: ReadOptions) -> Picture:
+        read.append(path)
+        return original(path, options)
+
+    monkeypatch.setattr(cache, "read_picture", counted)
+    first = check_data(manifest, CONFIG, tmp_path / "c")
+    assert read
+    read.clear()
+    assert check_data(manifest, CONFIG, tmp_path / "c").counts == first.counts
+    assert read == []
 
 
 def test_real_sets(shared_data: Path) -> None:

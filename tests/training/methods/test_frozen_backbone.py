@@ -274,7 +274,7 @@ def test_without_weights_nothing_is_done_in_silence(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "setting", "words"),
     [
-        ("padim", "method.channels=10000", "has 176 at strides"),
+        ("padim", "method.channels=1000", "has 176 at strides"),
         ("padim", "method.backbone=resnet", "timm has no network of this name"),
         (
             "patchcore",
