@@ -91,9 +91,18 @@ def test_test_images_and_masks_that_cannot_be_read_are_notes_and_no_failure(
 def test_a_damaged_result_is_measured_again_and_no_result_of_evaluate_is_a_failure(
     tiny_set, tmp_path, a2bgan
 ):
-    common = ("benchmark", "--data", tiny_set, "--out", tmp_path, *OPTIONS, "--methods", "a2bgan")
+    common = (
+        "benchmark",
+        "--data",
+        tiny_set,
+        "--out",
+        tmp_path,
+        *OPTIONS,
+        "--methods",
+        "autoencoder",
+    )
     assert a2bgan(*common, "--seeds", 1).exit_code == 0
-    run = tmp_path / "runs/a2bgan/0"
+    run = tmp_path / "runs/autoencoder/0"
     text = (run / "benchmark.json").read_text()
     (run / "benchmark.json").write_text(text[:50])
     again = a2bgan(*common, "--seeds", 1)
@@ -115,12 +124,13 @@ def test_the_command_is_recorded_with_all_that_figures_depend_on(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     weights = tmp_path / "secret/weights.pth"
     result = a2bgan(
-        "benchmark", "--data", tiny_set, "--out", tmp_path / "b", *OPTIONS, "--methods", "a2bgan",
-        "--seeds", 1, "--jobs", 2, "--backbone-weights", weights, "--keep-identifiers",
+        "benchmark", "--data", tiny_set, "--out", tmp_path / "b", *OPTIONS, "--methods",
+        "autoencoder", "--seeds", 1, "--jobs", 2, "--backbone-weights", weights, "--keep-identifiers",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     command = (tmp_path / "b/benchmark.md").read_text().splitlines()[0]
-    assert command.startswith("`OMP_NUM_THREADS=1 a2bgan benchmark --data tiny --methods a2bgan ")
+    begins = "`OMP_NUM_THREADS=1 a2bgan benchmark --data tiny --methods autoencoder "
+    assert command.startswith(begins)
     for part in ("--out DIR", "--jobs 2", "--backbone-weights FILE", "--keep-identifiers"):
         assert f" {part}" in command
     assert "secret" not in command and str(tmp_path) not in command
