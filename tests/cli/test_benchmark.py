@@ -125,7 +125,8 @@ def test_the_command_is_recorded_with_all_that_figures_depend_on(
     weights = tmp_path / "secret/weights.pth"
     result = a2bgan(
         "benchmark", "--data", tiny_set, "--out", tmp_path / "b", *OPTIONS, "--methods",
-        "autoencoder", "--seeds", 1, "--jobs", 2, "--backbone-weights", weights, "--keep-identifiers",
+        "autoencoder", "--seeds", 1, "--jobs", 2, "--backbone-weights", weights,
+        "--keep-identifiers",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     command = (tmp_path / "b/benchmark.md").read_text().splitlines()[0]
