@@ -34,8 +34,12 @@ SMALL = [
 CACHE = """
 import sys
 from pathlib import Path
-from a2bgan.data.cache import load_images
-from a2bgan.data.preprocessing import DataConfig
+try:
+    from a2bgan.data.cache.images import load_images
+    from a2bgan.data.config import DataConfig
+except ImportError:  # before
+    from a2bgan.data.cache import load_images
+    from a2bgan.data.preprocessing import DataConfig
 paths = sorted(Path(sys.argv[1]).iterdir())
 load_images(paths, [p.name for p in paths], DataConfig(size=64), Path(sys.argv[2]))
 """

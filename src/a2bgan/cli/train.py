@@ -352,8 +352,8 @@ def _outlook(settings: "TrainConfig", report: "Report") -> str:
         return said
     needed = (seconds * report.fraction + (least - report.step) / rate) / 60
     return (
-        f"[yellow]{said}[/], and fewer than {least} are too few: stop and train longer, with "
-        f"--overwrite --set train.minutes={math.ceil(1.25 * needed)}"
+        f"[yellow]{said}[/] by the first ones, which are slow; fewer than {least} are too few. To "
+        f"be safe, stop and use --overwrite --set train.minutes={math.ceil(1.25 * needed)}"
     )
 
 
