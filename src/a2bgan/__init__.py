@@ -1,18 +1,21 @@
 """Medical image anomaly detection from healthy and unannotated mixed scans (A2B-GAN)."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from a2bgan.detector import Detector
 
-__all__ = ["Detector", "__version__"]
+    __version__: str
 
-__version__ = version("a2bgan")
+__all__ = ["Detector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Detector, and with it PyTorch, when it is asked for: the command starts faster."""
+    """Look up the version, and import the Detector and PyTorch, when asked: `--help` is faster."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("a2bgan")
     if name == "Detector":
         from a2bgan.detector import Detector
 

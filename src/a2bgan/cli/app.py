@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan import __version__
 from a2bgan.cli import (
     benchmark,
     config,
@@ -36,6 +35,8 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from a2bgan import __version__
+
         say(__version__)
         raise typer.Exit
 

@@ -28,7 +28,7 @@ MINUTES = 10**6
 """Minutes of a training: two years."""
 
 SEED = 2**63 - 1
-"""What PyTorch's generators take."""
+"""Largest seed that PyTorch's generators take."""
 
 MACHINES = 1024
 """Devices of a machine, and machines."""

@@ -19,7 +19,7 @@ from a2bgan.data.formats.pixels_at_once import LARGEST_PIXEL_COUNT
 DEFAULT_PERCENTS = (0.5, 99.5)
 
 LARGEST_BY_IMAGES = 256
-"""What ``size: auto`` is at most, and until the images are known."""
+"""Largest size that ``size: auto`` settles on; its value until the images are known."""
 
 _Part = Annotated[float, Field(ge=0, le=1)]
 

@@ -10,21 +10,27 @@ from pathlib import Path
 from statistics import median
 
 from a2bgan.data.config import LARGEST_BY_IMAGES, DataConfig
-from a2bgan.data.formats.picture import ImageError
-from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.manifest import Manifest
-from a2bgan.data.plain_window import looked_at, with_plain_window
+from a2bgan.data.plain_window import look_at, with_plain_window, with_window_of_looks
 
 SIDES = (128, LARGEST_BY_IMAGES)
-"""What ``data.size: auto`` chooses from."""
+"""Sides that ``data.size: auto`` chooses from."""
 
 
 def settled_for(config: DataConfig, manifest: Manifest) -> DataConfig:
     """The configuration with what a run settles by its training images: ``size`` where it is
     "auto", and ``plain_window``."""
     rows = [*manifest.split("healthy"), *manifest.split("mixed")]
-    paths = [row.path for row in rows]
-    return with_plain_window(with_size(config, paths), paths)
+    return settle(config, [row.path for row in rows])
+
+
+def settle(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
+    """`settled_for` for the files of training images, a few of which are read, once."""
+    if not config.size_by_images:
+        return with_plain_window(config, paths)
+    looks = look_at(config, paths)
+    sized = with_size_of_shapes(config, [look.shape for look in looks])
+    return with_window_of_looks(sized, looks)
 
 
 def with_size(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
@@ -34,13 +40,7 @@ def with_size(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """
     if not config.size_by_images:
         return config
-    shapes = []
-    for path in looked_at(paths):
-        try:
-            shapes.append(read_picture(path, config.read_options).values.shape)
-        except (ImageError, OSError):
-            continue
-    return with_size_of_shapes(config, shapes)
+    return with_size_of_shapes(config, [look.shape for look in look_at(config, paths)])
 
 
 def with_size_of_shapes(config: DataConfig, shapes: Iterable[Sequence[int]]) -> DataConfig:

@@ -7,7 +7,7 @@ the same film would get one score as an 8-bit file and another as a 16-bit one.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,8 @@ def with_plain_window(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     """
     if config.window != "auto" or config.plain_window is not None:
         return config
-    return _by_most(config, _types(config, looked_at(paths)))
+    # A volume has one window of all its voxels: its slices need not be read.
+    return with_window_of_looks(config, look_at(config, paths, slices=False))
 
 
 def with_window_of_arrays(config: DataConfig, types: Iterable[np.dtype]) -> DataConfig:
@@ -40,24 +41,39 @@ def with_window_of_arrays(config: DataConfig, types: Iterable[np.dtype]) -> Data
     return _by_most(config, [np.dtype(np.uint8) if t.kind == "f" else t for t in types])
 
 
-def looked_at(paths: Sequence[Path]) -> list[Path]:
-    """The files that stand for all."""
+class Look(NamedTuple):
+    """A file that stands for others: its shape and type, and whether it has its own window."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    windowed: bool
+
+
+def look_at(config: DataConfig, paths: Sequence[Path], *, slices: bool = True) -> list[Look]:
+    """Read the files that stand for all, but those that cannot be read.
+
+    slices: of volumes, too.
+    """
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int))
-    return [paths[k] for k in chosen.tolist()]
-
-
-def _types(config: DataConfig, paths: Iterable[Path]) -> list[np.dtype]:
     found = []
-    for path in paths:
-        if parse_slice(path) is not None:
-            continue  # a volume has one window of all its voxels
+    for path in (paths[k] for k in chosen.tolist()):
+        is_slice = parse_slice(path) is not None
+        if is_slice and not slices:
+            continue
         try:
             picture = read_picture(path, config.read_options)
         except (ImageError, OSError):
             continue
-        if picture.window is None:
-            found.append(picture.values.dtype)
+        windowed = is_slice or picture.window is not None
+        found.append(Look(picture.values.shape, picture.values.dtype, windowed))
     return found
+
+
+def with_window_of_looks(config: DataConfig, looks: Iterable[Look]) -> DataConfig:
+    """`with_plain_window` by what was read already."""
+    if config.window != "auto" or config.plain_window is not None:
+        return config
+    return _by_most(config, [look.dtype for look in looks if not look.windowed])
 
 
 def _by_most(config: DataConfig, types: Sequence[np.dtype]) -> DataConfig:

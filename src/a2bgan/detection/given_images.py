@@ -9,8 +9,8 @@ import torch
 
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import SMALLEST_SIDE, ImageError
-from a2bgan.data.image_size import with_size, with_size_of_shapes
-from a2bgan.data.plain_window import with_plain_window, with_window_of_arrays
+from a2bgan.data.image_size import settle, with_size_of_shapes
+from a2bgan.data.plain_window import with_window_of_arrays
 from a2bgan.data.preprocessing import load_image, preprocess
 from a2bgan.detection.inputs import find_inputs
 from a2bgan.errors import InputError
@@ -70,7 +70,7 @@ def settled_by(config: DataConfig, *sets: Images) -> DataConfig:
         return with_window_of_arrays(with_size_of_shapes(config, shapes), types)
     with suppress(InputError):  # it is raised again where the images are read
         found = [item.path for item in find_inputs(paths)]
-        return with_plain_window(with_size(config, found), found)
+        return settle(config, found)
     return config
 
 

@@ -56,7 +56,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Noted(BaseModel):
-    """What is looked up in ``selection.json``; what is there is of these kinds and ranges."""
+    """Values that are looked up in ``selection.json``, with their kinds and ranges."""
 
     pick: dict[str, str | None]
     aucp: _Share = 0

@@ -19,7 +19,7 @@ from a2bgan.training.methods.method import Method
 
 PREFIX = "step-"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What damaged JSON leads to."""
+"""Exceptions that damaged JSON leads to."""
 
 STATES_KEPT = 2
 """Older checkpoints keep their weights and lose the optimiser state, which only --resume needs."""

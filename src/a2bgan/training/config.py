@@ -38,11 +38,11 @@ LARGEST_FILE = 2**18
 LONGEST_TEXT = 200
 """Characters of what a message quotes."""
 
-UNREADABLE = (ValueError, RecursionError, TypeError, OverflowError, AttributeError, yaml.YAMLError)
-"""What a YAML parser makes of damaged text."""
+NOT_YAML = (ValueError, RecursionError, TypeError, OverflowError, AttributeError, yaml.YAMLError)
+"""Exceptions that a YAML parser raises for damaged text."""
 
 UNION_MEMBERS = ("constrained-int", "str")
-"""What pydantic adds to the place of a setting that may be of two types."""
+"""Parts that pydantic adds to the place of a setting that may be of two types."""
 
 
 class TrainConfig(Section):
@@ -256,7 +256,7 @@ def _read_yaml(source: Traversable, name: str) -> dict[str, Any]:
         values = _parse_yaml(text)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
-    except (OSError, *UNREADABLE) as error:
+    except (OSError, *NOT_YAML) as error:
         reason = " ".join(str(error).split())[:LONGEST_TEXT]
         raise InputError(f"{name}: not readable as YAML ({reason})") from None
     if not isinstance(values, dict):
@@ -274,7 +274,7 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {shown}: expected key=value, such as data.size=64")
         try:
             value = _parse_yaml(text)
-        except UNREADABLE:
+        except NOT_YAML:
             raise InputError(f"--set {setting[:100]}: the value is not readable") from None
         for part in reversed(key.split(".")):
             value = {part: value}

@@ -39,7 +39,7 @@ def list_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
 
 
 def unknown_setting(section: type[BaseModel], place: Sequence[str]) -> str:
-    """What to say of a setting that a section does not have: the nearest names, or all of them.
+    """Words for a setting that a section does not have: the nearest names, or all of them.
 
     place: path of the setting below the section.
     """

@@ -74,4 +74,4 @@ class PixelsAtOnce:
 
 
 ALL_THREADS = PixelsAtOnce(max(LARGEST_PIXEL_COUNT, PIXELS_A_CORE * (os.cpu_count() or 1)))
-"""What all readers share: one image of the largest size, or an X-ray for each core."""
+"""Bound that all readers share: one image of the largest size, or an X-ray for each core."""

@@ -1,4 +1,4 @@
-"""What each rule of selection would have picked, and what it would have cost: analysis alone."""
+"""Compare rules of selection by what each would have picked and cost: for analysis alone."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
