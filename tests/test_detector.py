@@ -49,18 +49,18 @@ def test_follows_the_estimator_contract():
     assert detector.get_params()["seed"] == 3
     copy = clone(detector).set_params(seed=4)
     assert copy.get_params() == {**detector.get_params(), "seed": 4}
-    for call in (detector.score, detector.translate, detector.difference):
+    for call in (detector.score, detector.translate, detector.anomaly_map):
         with pytest.raises(NotFittedError):
             call(pictures(1, 0))
     with pytest.raises(NotFittedError):
         detector.save("anywhere")
 
 
-def test_scores_are_the_means_of_the_differences(fitted):
-    x = pictures(5, 2)
-    scores, maps, twins = fitted.score(x), fitted.difference(x), fitted.translate(x)
+def test_scores_are_the_means_of_the_maps(fitted):
+    x = pictures(5, 2, (32, 32))
+    scores, maps, twins = fitted.score(x), fitted.anomaly_map(x), fitted.translate(x)
     assert scores.shape == (5,)
-    assert maps.shape == (5, 32, 32)
+    assert maps.shape == (5, 32, 32)  # the size of the images
     assert twins.shape == (5, 1, 32, 32)
     assert 0 <= twins.min() <= twins.max() <= 1
     assert maps.max() > 0
@@ -121,16 +121,17 @@ def test_files_and_folders_score_like_their_arrays(fitted, tmp_path):
     [
         (np.zeros((0, 40, 40), np.uint8), "healthy: no images were given"),
         ([], "healthy: no images were given"),
-        (pictures(1, 0, (40,)), r"healthy: expected \(N, H, W\).*got \(1, 40\)"),
-        (pictures(3, 0, (40, 40, 5)), "healthy: expected"),
-        (np.full((3, 40, 40), np.nan), r"healthy: floats must be in \[0, 1\]"),
-        (pictures(3, 0).astype(float), r"healthy: floats must be in \[0, 1\]"),
-        (pictures(3, 0).astype(np.int64), "healthy: expected uint8, uint16 or floats, got int64"),
+        (pictures(1, 0, (40,))[0], r"healthy: expected \(N, H, W\).*got \(40,\)"),
+        (pictures(3, 0, (40, 40, 5)), r"healthy: image 0: expected \(H, W\).*got \(40, 40, 5\)"),
+        (np.full((3, 40, 40), np.nan), "healthy: image 0: NaN or infinite"),
+        (pictures(3, 0).astype(float), r"healthy: image 0: floats must be in \[0, 1\]; for other"),
+        (pictures(3, 0).astype(np.int64), "expected uint8, .*, got int64; for other .*=fixed"),
+        (pictures(3, 0) > 9, "healthy: image 0: expected numbers, got bool"),
         (np.zeros((3, 40, 40), np.uint8), "healthy: image 0: constant image"),
-        (pictures(3, 0, (2, 2)), "healthy: images must have 8 pixels or more a side"),
+        (pictures(3, 0, (2, 2)), "healthy: image 0: images must have 8 pixels or more"),
         ([pictures(1, 0)[0], "a.png"], "healthy: image 1 is no array but str"),
-        (None, "healthy: expected an array, a folder or files, got NoneType"),
-        (7, "healthy: expected an array, a folder or files, got int"),
+        (None, "healthy: expected arrays, a folder, files or a dataset, got Non"),
+        (7, "healthy: expected arrays, .* got int"),
         ("nowhere.png", "healthy: nowhere.png: missing file"),
         ("all/manifest.csv", "healthy: all/manifest.csv: a manifest; give a folder"),
     ],
@@ -189,8 +190,8 @@ def test_p_values_come_from_images_that_were_held_out(fitted, tmp_path):
 
 
 def test_regions_are_what_is_above_the_threshold_of_the_map(fitted, tmp_path):
-    x = pictures(5, 2)
-    maps = fitted.difference(x)
+    x = pictures(5, 2, (32, 32))
+    maps = fitted.anomaly_map(x)
     count = len(fitted.calibration_.patient_scores)
     with pytest.raises(InputError, match=f"{count} healthy patients were held out, 19 are needed"):
         fitted.regions(x)

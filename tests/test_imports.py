@@ -7,7 +7,7 @@ import a2bgan
 
 ROOT = Path(a2bgan.__file__).parent
 LAYERS = (
-    "errors", "files", "data", "models", "training", "detection", "detector", "report", "benchmark",
+    "errors", "files", "data", "models", "training", "detection", "report", "detector", "benchmark",
     "serving", "cli",
 )  # fmt: skip
 SIDE_BY_SIDE = {("serving", "benchmark"), ("benchmark", "serving")}

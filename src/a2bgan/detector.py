@@ -1,36 +1,49 @@
 """The Python interface: an estimator in scikit-learn's manner."""
 
+import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from a2bgan.data.batches import to_intensities
+from a2bgan.data.formats.slice_names import fragment_of, volume_of
 from a2bgan.data.holdout import hold_out
 from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection import RATE
 from a2bgan.detection.decisions.calibration import usable_calibration
-from a2bgan.detection.decisions.contours import find_regions
+from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
-from a2bgan.detection.given_images import Images, preprocessed, settled_by
+from a2bgan.detection.evaluate import Evaluation, evaluate
+from a2bgan.detection.given_images import Images, as_slices, list_images, load_images, settled_by
 from a2bgan.detection.image_sets import ImageSet, RunImages
+from a2bgan.detection.inputs import Input
 from a2bgan.detection.measures.conformal import fewest_patients
+from a2bgan.detection.measures.metrics import auroc
+from a2bgan.detection.predict import Prediction, predict
 from a2bgan.detection.scores import check_score
 from a2bgan.detection.trained_model import WEIGHTS, load_trained, read_selection, write_selection
 from a2bgan.errors import InputError, name_some
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config
 from a2bgan.training.loop import Report
+from a2bgan.training.progress import in_a_notebook_or_terminal, show_progress
 from a2bgan.training.run_folder import RunFolder
+from a2bgan.training.run_lock import run_lock
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 OWN_PARAMETERS = {
     "data.size": "size",
@@ -46,7 +59,9 @@ _NOT_CALIBRATED = (
 
 
 class Detector(BaseEstimator):  # type: ignore[misc]
-    """Learn from healthy and mixed images; then score, translate and show differences.
+    """Learn from healthy and mixed images; then score new ones and show where they differ.
+
+    A case is an image or a volume. Scores, p-values and maps come one for each case.
 
     Args:
         preset: settings to start from, such as "fast" or "paper".
@@ -67,6 +82,12 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             checkpoint or score.
 
     Parameters are checked in `fit`, which raises InputError (a ValueError) in one line.
+
+    Of scikit-learn's contract: parameters, cloning, pickling, pipelines and cross-validation work,
+    with images (N, H, W) as X and marks y, 0 healthy and 1 mixed. As in its outlier detectors
+    `score_samples` and `decision_function` are higher for healthy images, and `predict` gives 1 and
+    -1; `score` without y is the opposite, the anomaly score. X is never a table of features, so
+    scikit-learn's checks that pass one do not apply.
     """
 
     def __init__(
@@ -90,144 +111,308 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.settings = settings
         self.allow_leaks = allow_leaks
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "outlier_detector"
+        tags.target_tags.required = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
     def fit(
         self,
         healthy: Images,
-        mixed: Images,
+        mixed: Images | Sequence[int],
         *,
         healthy_patients: Sequence[str] | None = None,
         mixed_patients: Sequence[str] | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Callable[[Report], object]] = (),
+        progress: bool | None = None,
     ) -> Self:
         """Train on healthy images (B) and images nobody has annotated (A).
 
         Part of both is held out, to select a checkpoint and a score and to calibrate p-values, of
         small sets to calibrate only (settings ``holdout``). Images of one patient stay together:
-        by patients, one for each image, or else by the PatientID of DICOM files. Without either
-        every image is a patient of its own.
+        by patients, one for each case, or else by the PatientID of DICOM files. Without either
+        every case is a patient of its own.
+
+        Args:
+            healthy, mixed: the two sets; or all images, and a mark for each, 0 healthy, 1 mixed.
+            healthy_patients, mixed_patients: whose the cases of each set are.
+            out: run folder to keep, which `a2bgan evaluate`, `predict`, `report` and `serve` read.
+                Its ``samples`` show images of training.
+            resume: go on with the stopped run in ``out``, with the same parameters and images.
+            callbacks: each is called with a `Report` every ``train.log_every`` steps.
+            progress: show a progress bar; None does so in a terminal and in a notebook.
 
         Warns (ConvergenceWarning) of all that `a2bgan train` warns of: losses that look wrong at
         the end, signs that too little was learned, parts that nothing is held out for.
-        Raises InputError if a parameter or a set cannot be used, or the sets have patients or
-        images in common; a file that cannot be read is named.
+        Raises InputError if a parameter or a set cannot be used, ``out`` is taken, or the sets have
+        patients or images in common; a file that cannot be read is named. Raises KeyboardInterrupt
+        when interrupted; a run in ``out`` can then be resumed.
         """
         config = self._config()
-        data = settled_by(config.data, healthy, mixed)
+        if resume and out is None:
+            raise InputError("resume needs out, the run to go on with")
+        if out is not None and not resume:
+            RunFolder.refuse_occupied(Path(out), overwrite=False)
+        series = config.data.series == "volume"
+        marks = _marks(mixed)
+        if marks is not None:
+            inputs = _by_mark(list_images(healthy, "images", series=series), marks)
+        else:
+            inputs = {
+                "healthy": list_images(healthy, "healthy", series=series),
+                "mixed": list_images(mixed, "mixed", series=series),
+            }
+        given = {"healthy": healthy_patients, "mixed": mixed_patients}
+        inputs = {name: _with_patients(some, given[name], name) for name, some in inputs.items()}
+        inputs = {name: as_slices(some, config.data, name) for name, some in inputs.items()}
+        data = settled_by(config.data, [*inputs["healthy"], *inputs["mixed"]])
         config = config.model_copy(update={"data": data})
-        sets = {
-            "healthy": preprocessed(healthy, config.data, "healthy"),
-            "mixed": preprocessed(mixed, config.data, "mixed"),
-        }
-        pixels = {name: images for name, (images, _) in sets.items()}
-        patients = {
-            "healthy": _patients(healthy_patients, sets["healthy"][1], "healthy"),
-            "mixed": _patients(mixed_patients, sets["mixed"][1], "mixed"),
-        }
+        pixels = {name: load_images(some, config.data, name) for name, some in inputs.items()}
         if not self.allow_leaks:
-            _refuse_leaks(pixels, patients)
-        images = _run_images(pixels, patients, config)
+            _refuse_leaks(pixels, inputs)
+        images = _run_images(pixels, inputs, config)
+        if progress is None:
+            progress = in_a_notebook_or_terminal()
+        # Sample grids show training images: they do not outlive the fit unless they are asked for.
+        with (
+            tempfile.TemporaryDirectory(prefix="a2bgan-") if out is None else nullcontext(out)
+        ) as folder:
+            run = _open_run(Path(folder), config, pixels, resume)
+            with run_lock(run.path, "train"):
+                self._fit_run(run, images, resume, callbacks, progress)
+        return self
+
+    def _fit_run(
+        self,
+        run: RunFolder,
+        images: RunImages,
+        resume: bool,
+        callbacks: Sequence[Callable[[Report], object]],
+        progress: bool,
+    ) -> None:
+        """Train, select and calibrate a run, and keep what it has learned."""
+        config = run.config()
         warned = [patience_warning(config, images)]
         reported = [""]
 
-        def watch(report: Report) -> None:
-            reported[0] = report.warning or ""
+        with show_progress(config) if progress else nullcontext() as bar:
 
-        # The run holds sample grids, which show training images: it does not outlive the fit.
-        with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
-            run = RunFolder.create(Path(folder), config)
-            outcome = train_run(run, images, watch=watch)
-            if outcome.interrupted:
-                raise KeyboardInterrupt
-            fit = finish_run(run, images, outcome, self.score_name)
-            picked = find_checkpoint(run.checkpoints, fit.trained.pick.checkpoint)
-            self.position_ = read_position(picked)
+            def watch(report: Report) -> None:
+                for callback in (*callbacks, *([] if bar is None else [bar])):
+                    callback(report)
+                if report.averages:
+                    reported[0] = report.warning or ""
+
+            outcome = train_run(run, images, resume=resume, watch=watch)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        fit = finish_run(run, images, outcome, self.score_name)
+        picked = find_checkpoint(run.checkpoints, fit.trained.pick.checkpoint)
+        self.position_ = read_position(picked)
         self.trained_, self.calibration_ = fit.trained, fit.calibration
         self.details_ = {} if fit.decision is None else fit.decision.details
         for sentence in filter(None, [*warned, *fit.warnings, *reported]):
-            warnings.warn(sentence, ConvergenceWarning, stacklevel=2)
-        return self
+            warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
 
-    def score(self, images: Images) -> np.ndarray:
+    @overload
+    def score(self, images: Images) -> np.ndarray: ...
+    @overload
+    def score(self, images: Images, labels: Sequence[int]) -> float: ...
+    def score(self, images: Images, labels: Sequence[int] | None = None) -> np.ndarray | float:
         """Anomaly scores (N,), float64, higher is less healthy.
 
-        Not scikit-learn's ``score(X, y)``: there is no y to compare with.
+        With labels, 0 or 1 for each case, their AUROC instead, as scikit-learn's ``score(X, y)``.
         """
-        pixels, _ = self._preprocessed(images)
-        scores: np.ndarray = self.trained_.scores(pixels)
-        return scores
+        scores = np.array([p.score for p in self._predictions(images)], dtype=np.float64)
+        if labels is None:
+            return scores
+        found = auroc(_checked_labels(labels, len(scores)), scores)
+        if found is None:
+            raise InputError("labels: one class only, so there is no AUROC")
+        return found
 
     def p_value(self, images: Images, patients: Sequence[str] | None = None) -> np.ndarray:
         """Conformal p-values (N,): of healthy patients at most a share a has ``p <= a``.
 
         Holds for patients like those of the healthy set, see `conformal`. With
-        ``patients``, one for each image, or else the PatientID of DICOM files, a patient's p-value
+        ``patients``, one for each case, or else the PatientID of DICOM files, a patient's p-value
         is that of the highest score. Raises InputError if there is no calibration.
         """
-        check_is_fitted(self, "trained_")
-        if self.calibration_ is None:
-            raise InputError(f"no p-values: {_NOT_CALIBRATED}")
-        pixels, known = self._preprocessed(images)
-        people = _patients(patients, known, "images")
-        return self.calibration_.p_values(people, self.trained_.scores(pixels))
+        self._require_calibration("p-values")
+        found = list(self._predictions(images, patients))
+        return self._p_values(found)
 
     def unfamiliar(self, images: Images) -> np.ndarray:
-        """(N,) bool, whether images are unlike all of training, so that their scores mean nothing.
+        """(N,) bool: True where a case is unlike all of training, so that its score means nothing.
 
         About 1 in 100 ordinary images is called so, see `familiarity`. Raises
         InputError if there is no calibration, or there were too few patients to tell.
         """
-        check_is_fitted(self, "trained_")
-        pixels, _ = self._preprocessed(images)
-        found = None if self.calibration_ is None else self.calibration_.unfamiliar(pixels)
-        if found is None:
+        found = [self._is_unfamiliar(p) for p in self._predictions(images)]
+        if None in found:
             raise InputError("not known: no calibration, or too few patients were learned from")
-        return found
+        return np.array(found, dtype=bool)
 
     def translate(self, images: Images) -> np.ndarray:
         """Healthy twins (N, C, S, S), float32 in [0, 1], at the size of training.
 
-        Raises InputError if the method makes none.
+        Of a volume, the twin of the slice with the highest score. Raises InputError if the method
+        makes none.
         """
-        pixels, _ = self._preprocessed(images)
-        twins = [d.twin for d in self.trained_.detect_images(pixels) if d.twin is not None]
+        twins = [p.twin for p in self._predictions(images) if p.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
-        return to_intensities(torch.cat(twins))
+        return np.stack(twins)
 
-    def difference(self, images: Images) -> np.ndarray:
-        """Anomaly maps (N, S, S), float32, at the size of training.
+    def anomaly_map(self, images: Images) -> np.ndarray | list[np.ndarray]:
+        """Anomaly maps at the size of the images, float32, 0 or more: higher is less healthy.
 
-        Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's default
-        settings without gaps, smoothed, and lower where the evidence speaks for health. Raises
-        InputError if the method makes no maps.
+        (N, H, W) where all have one size, otherwise a list of (H, W); of volumes (X, Y, Z) along
+        RAS+ axes. Where there are twins: how far images and twins differ, in [0, 1]; with A2B-GAN's
+        default settings without gaps, smoothed, and lower where the evidence speaks for health.
+        Raises InputError if the method makes no maps.
         """
-        pixels, _ = self._preprocessed(images)
-        maps = [
-            d.anomaly_map for d in self.trained_.detect_images(pixels) if d.anomaly_map is not None
-        ]
-        if not maps:
-            raise InputError(f"{self.trained_.config.facts.title} makes no maps")
-        return torch.cat(maps).numpy()
+        self._require_maps()
+        return _stacked([self._on_original(p)[0] for p in self._predictions(images)])
 
-    def regions(self, images: Images) -> np.ndarray:
-        """Masks (N, S, S), bool, of what does not look healthy, at the size of training.
+    def regions(self, images: Images) -> np.ndarray | list[np.ndarray]:
+        """Masks, bool, of what does not look healthy, shaped as the maps of `anomaly_map`.
 
         At most one in twenty healthy images like those of the healthy set has any, see
         `contours`. Raises InputError if there is no calibration, it has too few
         healthy patients, or the method makes no maps.
         """
-        check_is_fitted(self, "trained_")
-        if not self.trained_.makes_map:
-            raise InputError(f"{self.trained_.config.facts.title} makes no maps")
-        if self.calibration_ is None:
-            raise InputError(f"no regions: {_NOT_CALIBRATED}")
-        if (limit := self.calibration_.pixel_threshold) is None:
+        self._require_maps()
+        self._require_calibration("regions")
+        assert self.calibration_ is not None
+        if self.calibration_.pixel_threshold is None:
             count, needed = len(self.calibration_.patient_scores), fewest_patients(RATE)
             raise InputError(
                 f"no regions: {count} healthy patients were held out, {needed} are needed"
                 if count < needed
                 else "no regions: calibrated by an older version; `a2bgan calibrate` makes it anew"
             )
-        return np.stack([find_regions(each, limit) for each in self.difference(images)])
+        return _stacked([self._on_original(p)[1] for p in self._predictions(images)])
+
+    def score_samples(self, images: Images) -> np.ndarray:
+        """The opposite of `score` (N,), higher is healthier: scikit-learn's convention."""
+        return -self.score(images)
+
+    def decision_function(self, images: Images) -> np.ndarray:
+        """(N,) below 0 where `predict` flags: the p-value minus the accepted rate of 5 %.
+
+        A value of 0 is flagged too. Raises InputError if there is no calibration.
+        """
+        return self.p_value(images) - RATE
+
+    def predict(self, images: Images) -> np.ndarray:
+        """-1 where a case is flagged (p <= 0.05), 1 elsewhere, (N,) int64.
+
+        Raises InputError if there is no calibration.
+        """
+        return np.where(self.p_value(images) <= RATE, -1, 1)
+
+    def to_frame(self, images: Images, patients: Sequence[str] | None = None) -> "pd.DataFrame":
+        """A pandas table with a row for each case.
+
+        Columns: name, patient ("" if unknown, otherwise a pseudonym or as given), score, p_value,
+        flagged (p <= 0.05), unfamiliar; the last three are missing values without a calibration.
+        Needs pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise InputError("to_frame needs pandas: pip install pandas") from None
+
+        found = list(self._predictions(images, patients))
+        frame = pd.DataFrame(
+            {
+                "name": [p.input.name for p in found],
+                "patient": [p.input.patient_id for p in found],
+                "score": [p.score for p in found],
+            }
+        )
+        p_values = None if self.calibration_ is None else self._p_values(found)
+        frame["p_value"] = p_values
+        frame["flagged"] = None if p_values is None else p_values <= RATE
+        frame["unfamiliar"] = [self._is_unfamiliar(p) for p in found]
+        return frame
+
+    def evaluate(self, data: str | Path, split: str = "test") -> Evaluation:
+        """Compare scores with the labels of a manifest's or a folder's split, as
+        `a2bgan evaluate` does; see `a2bgan.detection.evaluate.evaluate`."""
+        from a2bgan.data.open_data import open_data
+        from a2bgan.data.volume_rows import expand_volumes
+
+        check_is_fitted(self, "trained_")
+        manifest = expand_volumes(open_data(str(data)), self.trained_.config.data)
+        return evaluate(self.trained_, manifest, split=split, calibration=self.calibration_)
+
+    def plot_cases(self, images: Images, count: int = 4) -> "Figure":
+        """A matplotlib figure of the cases with the highest scores: image, twin, anomaly map."""
+        from a2bgan.report.detector_figures import cases_figure
+
+        found = sorted(self._predictions(images), key=lambda p: -(p.score or 0))
+        return cases_figure(found[:count], self.trained_.map_scale)
+
+    def _predictions(
+        self,
+        images: Images,
+        patients: Sequence[str] | None = None,
+    ) -> Iterator[Prediction]:
+        """Score cases in order. Raises InputError for the first that cannot be used."""
+        check_is_fitted(self, "trained_")
+        series = self.trained_.config.data.series == "volume"
+        inputs = _with_patients(list_images(images, "images", series=series), patients, "images")
+        limit = None if self.calibration_ is None else self.calibration_.pixel_threshold
+        for found in predict(self.trained_, inputs, limit):
+            if found.score is None:
+                raise InputError(f"images: {found.input.name}: {found.error}")
+            yield found
+
+    def _p_values(self, found: Sequence[Prediction]) -> np.ndarray:
+        assert self.calibration_ is not None
+        scores = [np.array([p.score]) if p.slices is None else p.slices[0] for p in found]
+        people = [p.input.person for p in found]
+        behind = [who for who, some in zip(people, scores, strict=True) for _ in some]
+        first = np.cumsum([0, *(len(some) for some in scores[:-1])])
+        every = np.concatenate(scores).astype(np.float64)
+        p_values: np.ndarray = self.calibration_.p_values(behind, every)[first]
+        return p_values
+
+    def _is_unfamiliar(self, p: Prediction) -> bool | None:
+        assert p.image is not None
+        found = None if self.calibration_ is None else self.calibration_.unfamiliar(p.image[None])
+        return None if found is None else bool(found[0])
+
+    def _on_original(self, p: Prediction) -> tuple[np.ndarray, np.ndarray]:
+        """Map and mask at the size of the original; the mask is empty without a threshold."""
+        if p.volume_map is not None:
+            nothing = np.zeros(p.volume_map.shape, dtype=bool)
+            return p.volume_map, nothing if p.volume_mask is None else p.volume_mask
+        assert p.anomaly_map is not None and p.shape is not None
+        shape = p.shape
+
+        def place(values: np.ndarray) -> np.ndarray:
+            return to_original_grid(values, *shape, self.trained_.config.data)
+
+        nothing = np.zeros(shape, dtype=bool)
+        return place(p.anomaly_map), nothing if p.mask is None else place_mask(p.mask, place)
+
+    def _require_maps(self) -> None:
+        check_is_fitted(self, "trained_")
+        if not self.trained_.makes_map:
+            raise InputError(f"{self.trained_.config.facts.title} makes no maps")
+
+    def _require_calibration(self, what: str) -> None:
+        check_is_fitted(self, "trained_")
+        if self.calibration_ is None:
+            raise InputError(f"no {what}: {_NOT_CALIBRATED}")
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load`, `a2bgan evaluate` and `a2bgan predict` read.
@@ -287,22 +472,49 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             check_score(self.score_name, config.facts)
         return config
 
-    def _preprocessed(self, images: Images) -> tuple[np.ndarray, list[str]]:
-        """See `preprocessed`, by the configuration of training."""
-        check_is_fitted(self, "trained_")
-        return preprocessed(images, self.trained_.config.data, "images")
+
+def _marks(mixed: Any) -> np.ndarray | None:
+    """Marks (N,), 0 or 1, in place of a mixed set; None where it is a set of images."""
+    if isinstance(mixed, Sequence) and not isinstance(mixed, str):
+        if not mixed or not all(isinstance(m, int | bool | np.integer | np.bool_) for m in mixed):
+            return None
+    elif getattr(mixed, "ndim", None) != 1 or np.asarray(mixed).dtype.kind not in "biu":
+        return None
+    return np.asarray(mixed)
 
 
-def _patients(given: Sequence[str] | None, known: list[str], name: str) -> list[str]:
-    """The given patients, one for each image, or else those of the files, "" if unknown."""
+def _by_mark(inputs: Sequence[Input], marks: np.ndarray) -> dict[str, list[Input]]:
+    """Inputs by set. Raises InputError unless there is a mark of 0 or 1 for each."""
+    marks = _checked_labels(marks, len(inputs))
+    found = {
+        name: [item for item, mark in zip(inputs, marks, strict=True) if mark == value]
+        for name, value in (("healthy", 0), ("mixed", 1))
+    }
+    for name, some in found.items():
+        if not some:
+            raise InputError(f"{name}: no image is marked so (0 healthy, 1 mixed)")
+    return found
+
+
+def _checked_labels(labels: Any, count: int) -> np.ndarray:
+    found = np.asarray(labels)
+    if found.shape != (count,):
+        raise InputError(f"labels: expected {count}, one for each case, got {found.shape}")
+    if not np.isin(found, (0, 1)).all():
+        raise InputError("labels: expected 0 and 1 only")
+    return found.astype(np.int64)
+
+
+def _with_patients(inputs: Sequence[Input], given: Sequence[str] | None, name: str) -> list[Input]:
+    """The inputs with the given patients, one for each, or else those of their files."""
     if given is None:
-        return known
-    if len(given) != len(known):
-        raise InputError(f"{name}: {len(given)} patients for {len(known)} images")
-    return [str(patient) for patient in given]
+        return list(inputs)
+    if len(given) != len(inputs):
+        raise InputError(f"{name}: {len(given)} patients for {len(inputs)} images")
+    return [replace(item, patient_id=str(who)) for item, who in zip(inputs, given, strict=True)]
 
 
-def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Sequence[str]]) -> None:
+def _refuse_leaks(pixels: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[Input]]) -> None:
     """InputError where the healthy and the mixed set have patients or images in common."""
     first = {image.tobytes(): number for number, image in enumerate(pixels["healthy"])}
     same = [
@@ -310,7 +522,8 @@ def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Seque
         for number, image in enumerate(pixels["mixed"])
         if (key := image.tobytes()) in first
     ]
-    both = sorted({*patients["healthy"]} & {*patients["mixed"]} - {""})
+    patients = {name: {item.patient_id for item in some} for name, some in inputs.items()}
+    both = sorted(patients["healthy"] & patients["mixed"] - {""})
     kinds = (both, "patient has images", "patients have images"), (same, "image is", "images are")
     leaks = [
         f"{len(names)} {one if len(names) == 1 else many} both in healthy and in mixed "
@@ -322,26 +535,55 @@ def _refuse_leaks(pixels: Mapping[str, np.ndarray], patients: Mapping[str, Seque
 
 
 def _run_images(
-    pixels: Mapping[str, np.ndarray], patients: Mapping[str, Sequence[str]], config: Config
+    pixels: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[Input]], config: Config
 ) -> RunImages:
     """Hold images out by rows that stand for them, as files are held out by theirs."""
-    rows = [
-        Row(name, Path(split, str(i)), split, None, who or name, None, None)
-        for split, people in patients.items()
-        for i, who in enumerate(people)
-        for name in [f"{split}/{i:08d}"]  # the draw goes by the order of names
-    ]
+    rows = []
+    for split, some in inputs.items():
+        cases = {volume_of(item.path): k for k, item in reversed(list(enumerate(some)))}
+        for k, item in enumerate(some):
+            # The draw goes by the order of names.
+            case = f"{split}/{cases[volume_of(item.path)]:08d}"
+            name = case + fragment_of(item.path)
+            place = Path(split, str(k))
+            rows.append(Row(name, place, split, None, item.patient_id or case, None, None))
     manifest = Manifest(tuple(rows), Path())
     holdout = hold_out(manifest, config.holdout)
 
     def load(chosen: Sequence[Row]) -> ImageSet:
         split = chosen[0].split if chosen else "healthy"
         images = pixels[split][[int(row.path.name) for row in chosen]]
-        return ImageSet(images, np.array([row.patient_id for row in chosen], dtype=np.str_))
+        patients = np.array([row.patient_id for row in chosen], dtype=np.str_)
+        return ImageSet(images, patients, slices=any(fragment_of(row.name) for row in chosen))
 
     return RunImages(
         lambda split, part: holdout.rows(manifest, split, part), load, config.selection.images
     )
+
+
+def _open_run(
+    folder: Path, config: Config, pixels: Mapping[str, np.ndarray], resume: bool
+) -> RunFolder:
+    """Make a run, or open the one to go on with. Raises InputError where that is of other settings
+    or images."""
+    digest = hashlib.sha256()
+    for images in pixels.values():
+        digest.update(images.tobytes())
+    if not resume:
+        return RunFolder.create(
+            folder, config, fill=lambda run: run.note_images(digest.hexdigest())
+        )
+    run = RunFolder.open(folder)
+    if run.config() != config:
+        raise InputError(f"{folder}: a run with other settings; resume it with the same ones")
+    if run.noted_images() != digest.hexdigest():
+        raise InputError(f"{folder}: a run that began with other images")
+    return run
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """(N, ...) where all have one shape, otherwise the list."""
+    return np.stack(arrays) if len({a.shape for a in arrays}) == 1 else arrays
 
 
 def _as_yaml(key: str, value: Any) -> str:

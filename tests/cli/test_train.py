@@ -5,10 +5,9 @@ import threading
 
 import pytest
 
-from a2bgan.cli.train import _join_run, _outlook
+from a2bgan.cli.train import _join_run
 from a2bgan.data.manifest import read_manifest
 from a2bgan.training.config import load_config, write_config
-from a2bgan.training.loop import Report
 from a2bgan.training.run_folder import RunFolder
 
 PU = ("train.steps=2", "data.size=32", "method.input_size=32", "train.accelerator=cpu")
@@ -228,22 +227,6 @@ def test_a_method_without_steps_is_not_profiled(a2bgan, says, tmp_path):
     write_config(load_config("patchcore"), tmp_path / "config.yaml")
     line = says(a2bgan("train", "--out", tmp_path, "--resume", "--profile"))
     assert line.startswith("PatchCore looks at")
-
-
-@pytest.mark.parametrize(
-    ("length", "step", "fraction", "rate", "said"),
-    [
-        ("minutes=8", 20, 0.125, 0.51, "about 230 steps in 8 minutes"),
-        ("minutes=2.5", 20, 0.4, 0.5, "fewer than 80 are too few"),
-        ("steps=2000", 20, 0.01, 0.5, "about 66 more minutes, at 0.5 steps a second"),
-    ],
-)
-def test_the_first_steps_say_how_far_a_training_comes(length, step, fraction, rate, said):
-    settings = load_config("fast", None, [f"train.{length}"]).train
-    found = _outlook(settings, Report(step, fraction, rate, {}, None))
-    assert said in re.sub(r"\[/?\w*\]", "", found)
-    # 60 seconds gave 20 steps; the other 60 take two minutes, and a quarter is to spare.
-    assert ("train.minutes=4" in found) == (length == "minutes=2.5")
 
 
 def test_what_a_training_will_take_is_said_once(phantoms, a2bgan, small, tmp_path):

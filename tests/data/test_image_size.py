@@ -6,7 +6,7 @@ from PIL import Image
 
 from a2bgan.data.config import DataConfig
 from a2bgan.data.image_size import SIDES, with_size, with_size_of_shapes
-from a2bgan.detection.given_images import settled_by
+from a2bgan.detection.given_images import list_images, settled_by
 
 AUTO = DataConfig.model_validate({"size": "auto"})
 
@@ -41,8 +41,8 @@ def test_a_size_that_was_given_stays(tmp_path):
 @pytest.mark.parametrize("shape", [(2, 100, 120), (2, 1, 100, 120), (2, 100, 120, 3)])
 def test_images_that_are_arrays(shape):
     batch = np.zeros(shape, dtype=np.uint8)
-    assert settled_by(AUTO, batch, batch).size == 128
-    assert settled_by(AUTO, list(batch), list(batch)).size == 128
+    for images in (batch, list(batch)):
+        assert settled_by(AUTO, list_images(images, "healthy")).size == 128
 
 
 def test_it_is_written_as_what_it_became():

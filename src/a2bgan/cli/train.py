@@ -1,11 +1,9 @@
 """`a2bgan train`."""
 
 import logging
-import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,12 +22,11 @@ from a2bgan.cli.select import say_decision, say_thresholds
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from a2bgan.data.manifest import Manifest
     from a2bgan.detection.image_sets import ImageSet, RunImages
     from a2bgan.training.config import Config, TrainConfig
-    from a2bgan.training.loop import Report
     from a2bgan.training.run_folder import RunFolder
 
 WAIT_SECONDS = 600
@@ -175,6 +172,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
     from a2bgan.detection.image_sets import RunImages
+    from a2bgan.training.progress import show_progress
     from a2bgan.training.step_profile import StepProfile
 
     config, images = run.config(), RunImages.of_run(run)
@@ -183,7 +181,8 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
         warn(sentence)
     profiling = StepProfile(run.profile) if profile and _leads() else nullcontext()
     # Only the leading process's loop reports.
-    with profiling as profiled, _progress(config) as watch:
+    bar = stderr.is_terminal and _leads()
+    with profiling as profiled, show_progress(config, stderr, bar=bar) as watch:
         outcome = train_run(run, images, resume=resume, watch=watch, profile=profiled)
     if not _leads():
         return
@@ -323,78 +322,3 @@ def _create_run(
         holdout.write(run.holdout_file)
 
     return RunFolder.create(out, config, overwrite=overwrite, fill=fill)
-
-
-def _shown(averages: "Mapping[str, float]") -> dict[str, float]:
-    """Losses beside the bar: A2B-GAN's by short names, the first four of other methods."""
-    short = {
-        "D": "d_adversarial", "G": "g_adversarial", "id": "g_identity", "mask": "mask_mean"
-    }  # fmt: skip
-    known = {name: averages[key] for name, key in short.items() if key in averages}
-    return known or dict(list(averages.items())[:4])
-
-
-def _outlook(settings: "TrainConfig", report: "Report") -> str:
-    """How long the rest of a training takes, or how many steps its minutes allow.
-
-    By the steps so far, which are often a quarter off; no time of checkpoints is counted.
-    """
-    rate = report.steps_per_second
-    if settings.minutes is None:
-        assert settings.steps is not None
-        minutes = (settings.steps - report.step) / rate / 60
-        return f"about {minutes:.2g} more minutes, at {rate:.2g} steps a second"
-    seconds = 60 * settings.minutes
-    steps = report.step + rate * seconds * (1 - report.fraction)
-    said = f"about {float(f'{steps:.2g}'):.0f} steps in {settings.minutes:g} minutes"
-    least = settings.least_steps
-    if least is None or steps >= least:
-        return said
-    needed = (seconds * report.fraction + (least - report.step) / rate) / 60
-    return (
-        f"[yellow]{said}[/] by the first ones, which are slow; fewer than {least} are too few. To "
-        f"be safe, stop and use --overwrite --set train.minutes={math.ceil(1.25 * needed)}"
-    )
-
-
-@contextmanager
-def _progress(config: "Config") -> "Iterator[Callable[[Report], None]]":
-    """Show a bar with speed, time left and losses, and warnings above it.
-
-    Without a terminal, print a line for every tenth of the training instead. After the first
-    steps, say how far the training will come.
-    """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from a2bgan.training.methods import METHODS
-    from a2bgan.training.methods.method import StepMethod
-
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    warned = set[str]()
-    tenths = 0
-    foretold = not issubclass(METHODS[config.method.name], StepMethod)
-    shown_here = stderr.is_terminal and _leads()
-    with Progress(*columns, console=stderr, disable=not shown_here) as bar:
-        task = bar.add_task("", total=1.0, numbers="")
-
-        def watch(report: "Report") -> None:
-            nonlocal tenths, foretold
-            if not foretold and report.fraction < 1:
-                stderr.print(_outlook(config.train, report), soft_wrap=True, highlight=False)
-            foretold = True
-            shown = " ".join(f"{k} {v:.3f}" for k, v in _shown(report.averages).items())
-            numbers = f"{report.steps_per_second:.1f} it/s  step {report.step}  {shown}"
-            bar.update(task, completed=report.fraction, numbers=numbers)
-            if not stderr.is_terminal and int(10 * report.fraction) > tenths:
-                tenths = int(10 * report.fraction)
-                note(f"{min(report.fraction, 1):4.0%}  {numbers}")
-            if report.warning is not None and (kind := report.warning.split("(")[0]) not in warned:
-                warned.add(kind)
-                warn(report.warning)
-
-        yield watch

@@ -1,32 +1,55 @@
 """Find what to score: files, images in folders, rows of manifests."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.image_search import images_below
 from a2bgan.data.formats.kinds import is_dicom
+from a2bgan.data.formats.picture import Picture
+from a2bgan.data.formats.pixels_at_once import ALL_THREADS
 from a2bgan.data.formats.slice_names import volume_of
 from a2bgan.data.manifest import read_manifest
+from a2bgan.data.preprocessing import load_with_shape, preprocess
 from a2bgan.data.pseudonyms import identify
 from a2bgan.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An image or volume to score: its name in results, its path, its patient ("" if unknown)."""
+    """An image or volume to score: its name in results, its path, its patient ("" if unknown).
+
+    picture: returns an image that is no file, by how images are preprocessed; may raise ImageError.
+    """
 
     name: str
     path: Path
     patient_id: str
+    picture: Callable[[DataConfig], Picture] | None = None
 
     @property
     def person(self) -> str:
         """Tells patients apart. Without a patient each image (or volume) is its own, by its place,
         because images of several manifests may share a name."""
         return self.patient_id or os.path.abspath(volume_of(self.path))
+
+
+def load_input(item: Input, config: DataConfig) -> tuple[np.ndarray, tuple[int, int]]:
+    """Preprocess an image, see `preprocess`; also returns its height and width before.
+
+    Raises ImageError only.
+    """
+    if item.picture is None:
+        return load_with_shape(item.path, config)
+    with ALL_THREADS.one_image():
+        picture = item.picture(config)
+        height, width = picture.values.shape[:2]
+        return preprocess(picture.values, config, picture.window), (height, width)
 
 
 def find_inputs(

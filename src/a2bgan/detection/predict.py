@@ -18,11 +18,11 @@ from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.slice_names import SliceName
 from a2bgan.data.pixel_area import pixel_area
-from a2bgan.data.preprocessing import load_with_shape, to_original_grid
+from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.decisions.calibration import intensities
 from a2bgan.detection.decisions.contours import Region, find_regions, place_mask, regions
 from a2bgan.detection.detect import Detection
-from a2bgan.detection.inputs import Input
+from a2bgan.detection.inputs import Input, load_input
 from a2bgan.detection.patient_scores import PATIENT_SCORES
 from a2bgan.detection.trained_model import Pick
 from a2bgan.files.ordered_work import in_order
@@ -70,6 +70,7 @@ class Prediction:
     mask: (H, W) bool, the pixels of the map in regions; None without a threshold or a map.
     regions: in pixels of the original image, by its name or by the names of slices that have any.
     pixel_area: of such a pixel in mm2, where there are regions and it is known.
+    shape: height and width of the original image, or of the slice that stands for a volume.
     """
 
     input: Input
@@ -85,6 +86,7 @@ class Prediction:
     regions: Mapping[str, Sequence[Region]] | None = None
     pixel_area: float | None = None
     volume_mask: np.ndarray | None = None
+    shape: tuple[int, int] | None = None
 
     @classmethod
     def of(
@@ -117,7 +119,9 @@ def predict(
     pixel_threshold: of the calibration; without it there are no regions.
     """
     score = partial(_predict_images, model, pixel_threshold=pixel_threshold)
-    for volumes, group in groupby(inputs, lambda item: is_volume(item.path)):
+    for volumes, group in groupby(
+        inputs, lambda item: item.picture is None and is_volume(item.path)
+    ):
         if not volumes:
             yield from score(group)
             continue
@@ -161,12 +165,14 @@ def _predict_images(
 
 
 def _with_regions(prediction: Prediction, shape: tuple[int, int], config: DataConfig) -> Prediction:
-    """Add the regions of the mask in an original image of this height and width."""
+    """Add the shape of the original, and the regions of the mask in it."""
+    prediction = replace(prediction, shape=shape)
     if prediction.mask is None or prediction.anomaly_map is None:
         return prediction
     place = partial(to_original_grid, height=shape[0], width=shape[1], config=config)
     found = regions(prediction.mask, prediction.anomaly_map, place)
-    area = pixel_area(prediction.input.path) if found else None
+    known = found and prediction.input.picture is None
+    area = pixel_area(prediction.input.path) if known else None
     return replace(prediction, regions={prediction.input.name: found}, pixel_area=area)
 
 
@@ -181,7 +187,7 @@ def _read_ahead(
 
     def read(item: Input) -> tuple[Input, _Read | ImageError]:
         try:
-            return item, load_with_shape(item.path, config)
+            return item, load_input(item, config)
         except ImageError as error:
             return item, error
 

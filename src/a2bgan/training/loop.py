@@ -36,13 +36,17 @@ from a2bgan.training.samples import write_samples
 from a2bgan.training.step_profile import StepProfile
 from a2bgan.training.training_sets import TrainingSets
 
+TICK = 5.0
+"""Seconds after which a report is due though no step is logged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Progress that the loop reports every ``train.log_every`` steps.
+    """Progress of a training, every ``train.log_every`` steps and every `TICK` seconds.
 
-    step: steps done; fraction: of the training that is over; steps_per_second: since the last
-    report; averages: of the method's numbers since the last report; warning: in words, or None.
+    step: steps done; fraction: of the training that is over; steps_per_second, averages: speed and
+    the method's numbers since the last logged step, no numbers in reports between those;
+    warning: in words, or None.
     """
 
     step: int
@@ -143,6 +147,7 @@ def train(
     step, started = position.step, begun - position.seconds  # the beginning counts
     saved = step  # that of the last checkpoint
     logged_step, logged_at = step, time.monotonic()
+    ticked_at = logged_at
 
     with _interruption() as interrupted, _full_disk_in_words(run):
         while (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1:
@@ -180,6 +185,11 @@ def train(
                         events.add(name, number, step)
                     events.flush()
                     watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
+                ticked_at = now
+            elif now - ticked_at >= TICK and fabric.is_global_zero:
+                rate = (step - logged_step) / max(now - logged_at, 1e-9)
+                watch(Report(step, fraction, rate, {}, None))
+                ticked_at = now
             if fabric.is_global_zero and step % settings.sample_every == 0 and not over:
                 write_samples(run.samples / f"step-{step:08d}.png", method, healthy, mixed)
             if step % settings.checkpoint_every == 0 and not over:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import shutil
 import sys
 import uuid
@@ -30,10 +29,10 @@ class RunFolder:
     """Paths and files of one run.
 
     ``config.yaml`` resolved configuration; ``manifest.csv`` and ``manifest.json`` (its source
-    folder and hash); ``environment.json``; ``metrics.jsonl``; ``tensorboard/``;
-    ``checkpoints/step-NNNNNNNN/``; ``samples/``; ``resources.json``. What was decided with
-    held-out images: ``holdout.csv``, ``validation.jsonl``, ``selection.json``,
-    ``calibration.json``.
+    folder and hash), or ``images.sha256`` of a run on arrays; ``environment.json``;
+    ``metrics.jsonl``; ``tensorboard/``; ``checkpoints/step-NNNNNNNN/``; ``samples/``;
+    ``resources.json``. What was decided with held-out images: ``holdout.csv``,
+    ``validation.jsonl``, ``selection.json``, ``calibration.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,6 +40,7 @@ class RunFolder:
         self.config_file = path / "config.yaml"
         self.manifest_file = path / "manifest.csv"
         self.manifest_source_file = path / "manifest.json"
+        self.images_file = path / "images.sha256"
         self.environment_file = path / "environment.json"
         self.metrics_file = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
@@ -222,6 +222,17 @@ class RunFolder:
             ) from None
         return source
 
+    def note_images(self, sha256: str) -> None:
+        """Write the digest of the images that a run without a manifest is trained on."""
+        self.images_file.write_text(sha256 + "\n")
+
+    def noted_images(self) -> str:
+        """The digest of `note_images`; "" where there is none."""
+        try:
+            return self.images_file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
     def note_resources(self, seconds: float) -> None:
         """Write how long the training took and the most memory it has had, in bytes."""
         noted = {
@@ -277,6 +288,12 @@ def _peak_memory() -> int:
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # Unix has it
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -5,6 +5,7 @@ of the file.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ def parse_slice(name: str | Path) -> SliceName | None:
     text = str(name)
     found = _SLICE.fullmatch(text) if "#" in text else None
     return None if found is None else SliceName(found[1], found[2], int(found[3]))
+
+
+def slices_of(volume: str, axis: str, places: Iterable[int]) -> list[str]:
+    """Names or paths of a volume's slices."""
+    return [str(SliceName(volume, axis, place)) for place in places]
 
 
 def volume_of(name: str | Path) -> str:
