@@ -7,8 +7,8 @@ import a2bgan
 
 ROOT = Path(a2bgan.__file__).parent
 LAYERS = (
-    "errors", "files", "data", "models", "training", "detection", "report", "detector", "benchmark",
-    "serving", "cli",
+    "errors", "extensions", "files", "data", "models", "training", "detection", "report",
+    "detector", "benchmark", "serving", "cli",
 )  # fmt: skip
 SIDE_BY_SIDE = {("serving", "benchmark"), ("benchmark", "serving")}
 """Neither may use the other, whichever stands first above."""

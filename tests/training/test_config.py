@@ -138,7 +138,7 @@ def test_unknown_presets_and_broken_files(tmp_path):
     with pytest.raises(InputError) as caught:
         load_config("best")
     listed = ", ".join(preset_names())
-    assert str(caught.value) == f"unknown preset 'best'; there are: {listed}"
+    assert str(caught.value) == f"unknown preset 'best'; there are: {listed}, or give a .yaml file"
     with pytest.raises(InputError, match=r"none.yaml: no such file"):
         load_config("fast", tmp_path / "none.yaml")
     for text in ("data: [", "- 5", "\x00", "train: {steps: 5, minutes: 5}"):

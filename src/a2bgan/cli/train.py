@@ -65,7 +65,8 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Settings to start from, such as fast; `a2bgan methods` lists all.")
+        str,
+        typer.Option(help="Settings to start from: a name of `a2bgan methods`, or a .yaml file."),
     ] = "fast",
     config: Annotated[
         Path | None, typer.Option(help="YAML file with settings that change the preset's.")

@@ -1,5 +1,6 @@
 """An experiment as data: presets, files and settings merged into one validated configuration."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -20,6 +21,7 @@ from pydantic import (
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from a2bgan import extensions
 from a2bgan.data import bounds
 from a2bgan.data.batches import AugmentConfig
 from a2bgan.data.config import DataConfig
@@ -31,6 +33,9 @@ from a2bgan.training.methods.sections import MethodConfig, Section
 from a2bgan.training.settings import unknown_setting
 
 DEFAULT_PRESET = "fast"
+
+DEEPEST_PRESET = 8
+"""Presets that may extend one another."""
 
 LARGEST_FILE = 2**18
 """Characters of a YAML file. The settings of a run take 3,000."""
@@ -131,7 +136,10 @@ class Config(Section):
             return section
         name = section.get("name")
         if not isinstance(name, str) or name not in METHODS:
-            raise ValueError(f"unknown method {_shown(name)}; there are: {', '.join(METHODS)}")
+            raise ValueError(
+                f"unknown method {_shown(name)}; there are: {', '.join(METHODS)}; any other one "
+                "needs the package that adds it"
+            )
         kind = METHODS[name].Config
         try:
             return kind.model_validate(section)
@@ -182,9 +190,10 @@ def _bounded_weights() -> Iterator[None]:
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package; those that others extend begin with an underscore."""
-    names = (file.name for file in files("a2bgan").joinpath("presets").iterdir())
-    found = (name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    """The presets that come with the package, or that other packages add; those that others extend
+    begin with an underscore."""
+    names = (file.name for folder in _preset_folders() for file in folder.iterdir())
+    found = {name.removesuffix(".yaml") for name in names if name.endswith(".yaml")}
     return sorted(name for name in found if not name.startswith("_"))
 
 
@@ -193,13 +202,14 @@ def load_config(
 ) -> Config:
     """A configuration from a preset, changed by a YAML file, changed by ``key=value`` settings.
 
+    preset: one of `preset_names`, or the path of a .yaml file, which may begin with
+        ``extends: NAME`` as presets do.
+
     Setting one of train.steps and train.minutes unsets the other. Raises InputError that names
     the setting, what is wrong with it and, for an unknown one, what there is.
     """
-    if preset not in preset_names():
-        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(preset_names())}")
-    merged = _load_preset(preset)
     try:
+        merged = _load_preset(preset)
         if file is not None:
             merged = _merge(merged, _read_yaml(file, str(file)))
         if settings:
@@ -226,11 +236,32 @@ def write_config(config: Config, path: Path) -> None:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _load_preset(name: str) -> dict[str, Any]:
-    source = files("a2bgan").joinpath("presets", f"{name}.yaml")
-    values = _read_yaml(source, name)
+def _load_preset(name: str, depth: int = 0) -> dict[str, Any]:
+    if depth > DEEPEST_PRESET:
+        raise InputError(f"{name}: presets that extend each other, without end")
+    values = _read_yaml(_find_preset(name), name)
     base = values.pop("extends", None)
-    return values if base is None else _merge(_load_preset(base), values)
+    return values if base is None else _merge(_load_preset(str(base), depth + 1), values)
+
+
+def _find_preset(name: str) -> Traversable:
+    """The file of a preset by its name, or by its path."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    for folder in _preset_folders():
+        if Path(name).name == name and (file := folder.joinpath(f"{name}.yaml")).is_file():
+            return file
+    near = difflib.get_close_matches(name, preset_names(), n=2)
+    if near:
+        raise InputError(f"unknown preset {name!r}; did you mean {' or '.join(near)}?")
+    listed = ", ".join(preset_names())
+    raise InputError(f"unknown preset {name!r}; there are: {listed}, or give a .yaml file")
+
+
+def _preset_folders() -> Iterator[Traversable]:
+    yield files("a2bgan").joinpath("presets")
+    for name in extensions.added(extensions.PRESETS):
+        yield files(extensions.load(extensions.PRESETS, name))
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from a2bgan import extensions
 from a2bgan.data.formats.picture import ImageError, open_image_file
 
-Kind = Literal["picture", "dicom", "nifti", "series"]
-"""A file that Pillow reads, a DICOM file, a NIfTI file, a folder with a DICOM series."""
+Kind = Literal["picture", "dicom", "nifti", "series", "added"]
+"""A file that Pillow reads, a DICOM file, a NIfTI file, a folder with a DICOM series, a file that
+another package reads."""
 
 KINDS: dict[str, Kind] = {
     ".png": "picture",
@@ -60,6 +62,8 @@ def kind_of(path: Path) -> Kind | None:
     # Unlike Path.is_dir, this is false for a path that is too long or forbidden.
     if os.path.isdir(path):
         return "series"
+    if image_suffix(path)[1:] in extensions.added(extensions.READERS):
+        return "added"
     return "dicom" if begins_like_dicom(_start_of(path, 133), any_element=False) else None
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan import extensions
 from a2bgan.data.formats.kinds import Kind, image_suffix, kind_of
 from a2bgan.data.formats.picture import (
     ImageError,
+    PassingImageError,
     Picture,
     ReadOptions,
     as_image_error,
@@ -17,6 +19,7 @@ from a2bgan.data.formats.picture import (
 from a2bgan.data.formats.pillow import read_with_pillow
 from a2bgan.data.formats.pixels_at_once import ALL_THREADS
 from a2bgan.data.formats.slice_names import SliceName, parse_slice
+from a2bgan.errors import InputError
 
 Reader = Callable[[Path, ReadOptions], Picture]
 
@@ -129,10 +132,21 @@ def _refuse_volume(path: Path, options: ReadOptions) -> Picture:
     raise ImageError("no slice left by data.slices and data.skip_empty, or a mask on another grid")
 
 
+def _read_added(path: Path, options: ReadOptions) -> Picture:
+    """Read with another package's reader."""
+    name = image_suffix(path)[1:]
+    try:
+        reader: Reader = extensions.load(extensions.READERS, name)
+    except InputError as error:
+        raise PassingImageError(str(error)) from None
+    return reader(path, options)
+
+
 READERS: dict[Kind, Reader] = {
     "picture": read_with_pillow,
     "dicom": _read_dicom,
     "nifti": _refuse_volume,
     "series": _refuse_volume,
+    "added": _read_added,
 }
 """The function that reads each kind of file."""

@@ -1,39 +1,58 @@
-"""Every method there is, by name: A2B-GAN, those that learn from a mixed set too, the rest, and
-translators."""
+"""Every method there is, by name: A2B-GAN, those that learn from a mixed set too, the rest,
+translators, and what other packages add."""
 
-from a2bgan.training.methods.a2bgan import A2BGAN
-from a2bgan.training.methods.aclgan import ACLGAN
-from a2bgan.training.methods.alad import ALAD
-from a2bgan.training.methods.autoencoder import AutoencoderMethod
-from a2bgan.training.methods.brainomaly import Brainomaly
-from a2bgan.training.methods.councilgan import CouncilGAN
-from a2bgan.training.methods.ddad import DDAD
-from a2bgan.training.methods.fanogan import FAnoGAN
-from a2bgan.training.methods.fixedpointgan import FixedPointGAN
-from a2bgan.training.methods.ganomaly import GANomaly
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+from a2bgan import extensions
+from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
-from a2bgan.training.methods.padim import PaDiM
-from a2bgan.training.methods.patchcore import PatchCore
-from a2bgan.training.methods.probe import Probe
-from a2bgan.training.methods.pu import PUClassifier
-from a2bgan.training.methods.stargan import StarGAN
-from a2bgan.training.methods.vae import VAE
 
-METHODS: dict[str, type[Method]] = {
-    "a2bgan": A2BGAN,
-    "probe": Probe,
-    "brainomaly": Brainomaly,
-    "ddad": DDAD,
-    "pu": PUClassifier,
-    "ganomaly": GANomaly,
-    "fanogan": FAnoGAN,
-    "alad": ALAD,
-    "autoencoder": AutoencoderMethod,
-    "vae": VAE,
-    "padim": PaDiM,
-    "patchcore": PatchCore,
-    "stargan": StarGAN,
-    "fixedpointgan": FixedPointGAN,
-    "councilgan": CouncilGAN,
-    "aclgan": ACLGAN,
+BUILT_IN = {
+    "a2bgan": "a2bgan:A2BGAN",
+    "probe": "probe:Probe",
+    "brainomaly": "brainomaly:Brainomaly",
+    "ddad": "ddad:DDAD",
+    "pu": "pu:PUClassifier",
+    "ganomaly": "ganomaly:GANomaly",
+    "fanogan": "fanogan:FAnoGAN",
+    "alad": "alad:ALAD",
+    "autoencoder": "autoencoder:AutoencoderMethod",
+    "vae": "vae:VAE",
+    "padim": "padim:PaDiM",
+    "patchcore": "patchcore:PatchCore",
+    "stargan": "stargan:StarGAN",
+    "fixedpointgan": "fixedpointgan:FixedPointGAN",
+    "councilgan": "councilgan:CouncilGAN",
+    "aclgan": "aclgan:ACLGAN",
 }
+"""Module and class of each method, imported when it is used."""
+
+
+class _Methods(Mapping[str, type[Method]]):
+    """Methods by name. A package's method that is none raises InputError when it is used."""
+
+    def __getitem__(self, name: str) -> type[Method]:
+        if name in BUILT_IN:
+            module, kind = BUILT_IN[name].split(":")
+            found: type[Method] = getattr(import_module(f"{__name__}.{module}"), kind)
+            return found
+        if name not in extensions.added(extensions.METHODS):
+            raise KeyError(name)
+        found = extensions.load(extensions.METHODS, name)
+        if not (isinstance(found, type) and issubclass(found, Method)):
+            raise InputError(f"{name}: no subclass of a2bgan.training.methods.method.Method")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from BUILT_IN
+        yield from (name for name in extensions.added(extensions.METHODS) if name not in BUILT_IN)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(iter(self))  # without importing it
+
+
+METHODS = _Methods()
