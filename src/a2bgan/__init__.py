@@ -1,5 +1,6 @@
 """Medical image anomaly detection from healthy and unannotated mixed scans (A2B-GAN)."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = ["Detector", "__version__"]
+
+# Silent until a program sets up logging, as a library should be.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

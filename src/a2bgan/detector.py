@@ -40,6 +40,7 @@ from a2bgan.training.loop import Report
 from a2bgan.training.progress import in_a_notebook_or_terminal, show_progress
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.run_lock import run_lock
+from a2bgan.training.settings import by_dotted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -427,15 +428,17 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             self.calibration_.write(run)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, accelerator: str = "auto") -> Self:
         """A fitted detector from `save`, or from a run of `a2bgan train`. Raises InputError.
+
+        accelerator: device to score on, see `a2bgan.detection.trained_model.device_named`.
 
         A calibration for another checkpoint or score than the selected ones is left out, with a
         warning.
         """
         run = RunFolder.open(Path(folder))
-        trained = load_trained(run)
-        settings = _by_dotted_name(trained.config.model_dump(mode="json"))
+        trained = load_trained(run, accelerator=accelerator)
+        settings = by_dotted_name(trained.config.model_dump(mode="json"))
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
         detector = cls(**own, score_name=trained.pick.score, settings=settings)
         detector.trained_ = trained
@@ -592,13 +595,3 @@ def _as_yaml(key: str, value: Any) -> str:
         return json.dumps(value, default=lambda number: number.item())  # JSON is YAML
     except (TypeError, ValueError, AttributeError):
         raise InputError(f"{key}: cannot be {value!r}") from None
-
-
-def _by_dotted_name(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _by_dotted_name(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

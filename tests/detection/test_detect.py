@@ -7,7 +7,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from a2bgan.detection.detect import PIXELS_AT_ONCE, all_scores, detect
+from a2bgan.detection import detect as module
+from a2bgan.detection.detect import all_scores, detect
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import Method
@@ -60,7 +61,7 @@ def test_batches_side_by_side_are_judged_as_one_after_the_other(
     if preset == "fast":
         settings += SMALL_FEATURES
     one = load_config(preset, None, settings).build_method()
-    monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 32 * 32)
+    monkeypatch.setattr(module, "PIXELS_IN_CACHE", 32 * 32)
     images = np.concatenate([IMAGES] * 6)
     modes = {name: network.training for name, network in one.networks.items()}
     before = torch.get_num_threads()

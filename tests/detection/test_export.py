@@ -153,7 +153,7 @@ def test_files_name_no_patient_and_no_image(files, phantoms):
 
 def test_a_file_is_checked_on_all_images_a_batch_at_a_time(run, monkeypatch, tmp_path):
     trained = load_trained(RunFolder.open(run))
-    monkeypatch.setitem(detect.PIXELS_AT_ONCE, "cpu", 2 * trained.data.size**2)
+    monkeypatch.setattr(detect, "PIXELS_IN_CACHE", 2 * trained.data.size**2)
     kept, seen = trained.method.find, []
 
     def find(x, version=None):

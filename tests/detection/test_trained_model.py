@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from a2bgan.detection.trained_model import load_trained, read_pick
+from a2bgan.detection.trained_model import device_named, load_trained, read_pick
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 
@@ -31,3 +32,26 @@ def test_a_manifest_whose_labels_were_swapped_is_refused(run: Path, tmp_path: Pa
     copy.manifest_file.write_text(swapped)
     with pytest.raises(InputError, match=r"not the manifest that the run was trained on"):
         copy.manifest()
+
+
+def test_scores_are_computed_where_the_user_says(run: Path) -> None:
+    trained = load_trained(RunFolder.open(run), accelerator="cpu")
+    assert trained.method.device.type == "cpu"
+    assert device_named("cpu:0").type == "cpu"
+    for name in ("mps" if torch.cuda.is_available() else "cuda", "cpuu", "meta"):
+        with pytest.raises(InputError, match=f"accelerator '{name}': this machine has cpu"):
+            load_trained(RunFolder.open(run), accelerator=name)
+
+
+def test_auto_is_the_accelerator_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (torch.device("mps"), None):
+        monkeypatch.setattr(
+            torch.accelerator, "current_accelerator", lambda check_available, d=there: d
+        )
+        assert device_named("auto") == (there or torch.device("cpu"))
+        assert device_named("cpu") == torch.device("cpu")
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu")
+    )
+    assert device_named("gpu") == torch.device("xpu")
+    assert device_named("xpu:1") == torch.device("xpu:1")

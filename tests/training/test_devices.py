@@ -150,7 +150,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(start, alone, ph
 
 def test_a_signal_to_one_process_ends_both_after_the_same_step(phantoms, tmp_path):
     command = train(phantoms, tmp_path / "run", devices=1, batch_size=2, nodes=2)
-    command += ["--set", "train.steps=100000"]
+    command += ["--set", "train.steps=100000", "--set", "train.logger=tensorboard"]
     processes = started([command] * 2, slurm_tasks())
     metrics = tmp_path / "run/metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") > 2):

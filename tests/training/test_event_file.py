@@ -14,7 +14,7 @@ def test_tensorboard_reads_it_and_forgets_what_is_logged_again(tmp_path):
     for first in (0, 3):
         events = EventFile(tmp_path / "tensorboard", first)
         for step in range(first, 6):
-            events.add("loss", first + step / 10, step)
+            events.log(step, {"loss": first + step / 10})
         events.close()
     read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
@@ -31,7 +31,8 @@ def test_a_run_names_neither_the_machine_nor_who_trained(
     monkeypatch.setattr(getpass, "getuser", lambda: "user-of-the-test")
     monkeypatch.setenv("USER", "user-of-the-test")
     run = tmp_path / "run"
-    result = a2bgan("train", "--data", phantoms, "--out", run, *small)
+    logger = ("--set", "train.logger=tensorboard")
+    result = a2bgan("train", "--data", phantoms, "--out", run, *small, *logger)
     assert result.exit_code == 0, result.output
     assert list(run.glob("tensorboard/*"))
     secrets = [b"host-of-the-test", b"user-of-the-test", os.fsencode(Path.home()), b"/tmp/"]

@@ -24,8 +24,11 @@ T = TypeVar("T")
 _Batch = TypeVar("_Batch")
 _Result = TypeVar("_Result")
 
-PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}
-"""Pixels of a batch; on a CPU so many as fit its cache, see docs/performance.md."""
+PIXELS_AT_ONCE = 2**22
+"""Pixels of a batch on an accelerator."""
+
+PIXELS_IN_CACHE = 2**17
+"""Pixels of a batch on a CPU: so many as fit its cache, see docs/performance.md."""
 
 PIXELS_SIDE_BY_SIDE = 2**21
 """Pixels of all batches at once on the cores of a CPU; so many as fit the memory."""
@@ -33,7 +36,7 @@ PIXELS_SIDE_BY_SIDE = 2**21
 
 def batch_size_for(device: str, size: int) -> int:
     """Best number of images of ``size`` pixels a side in a batch on a kind of device."""
-    return max(1, PIXELS_AT_ONCE.get(device, PIXELS_AT_ONCE["cpu"]) // size**2)
+    return max(1, (PIXELS_IN_CACHE if device == "cpu" else PIXELS_AT_ONCE) // size**2)
 
 
 def in_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -136,8 +137,13 @@ class Trained:
         return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
 
 
-def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None = None) -> Trained:
-    """Load a run's method, onto the GPU where there is one. Raises InputError.
+def load_trained(
+    run: RunFolder,
+    checkpoint: str = SELECTED,
+    score: str | None = None,
+    accelerator: str = "auto",
+) -> Trained:
+    """Load a run's method onto an accelerator, see `device_named`. Raises InputError.
 
     checkpoint: "selected" for the run's own selection (the last checkpoint where nothing was
         selected), "last", or a checkpoint's step or name.
@@ -150,10 +156,12 @@ def load_trained(run: RunFolder, checkpoint: str = SELECTED, score: str | None =
     if score is not None:
         check_score(score, run.config().facts)
         pick = replace(pick, score=score)
-    return load_pick(run, pick, expected)
+    return load_pick(run, pick, expected, accelerator)
 
 
-def load_pick(run: RunFolder, pick: Pick, expected_sha256: str | None = None) -> Trained:
+def load_pick(
+    run: RunFolder, pick: Pick, expected_sha256: str | None = None, accelerator: str = "auto"
+) -> Trained:
     """Load what was picked. Raises InputError, also where the weights are not the expected ones."""
     checkpoint = find_checkpoint(run.checkpoints, pick.checkpoint)
     digest = weights_sha256(checkpoint)
@@ -167,7 +175,7 @@ def load_pick(run: RunFolder, pick: Pick, expected_sha256: str | None = None) ->
     load_weights(checkpoint, method)
     for network in method.networks.values():
         network.eval()  # for good: several threads may use it at once
-    return Trained(on_device(method), config, pick, weights_sha256=digest)
+    return Trained(on_device(method, accelerator), config, pick, weights_sha256=digest)
 
 
 def pick_of(run: RunFolder) -> Pick:
@@ -186,12 +194,28 @@ def default_pick(run: RunFolder, name: str = "last") -> Pick:
     return Pick(checkpoint.name, method.versions[0], method.default_score, rule)
 
 
-def on_device(method: Method) -> Method:
-    """Move a method to the GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def on_device(method: Method, accelerator: str = "auto") -> Method:
+    """Move a method to an accelerator, see `device_named`."""
+    device = device_named(accelerator)
     for network in method.networks.values():
         network.to(device)
     return method
+
+
+def device_named(accelerator: str) -> torch.device:
+    """A device: "auto" takes the machine's accelerator (CUDA, MPS, XPU) or else the CPU; "gpu" any
+    accelerator; otherwise a device's name, such as "cpu" or "cuda:1". Raises InputError."""
+    there = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator == "auto":
+        return there or torch.device("cpu")
+    if accelerator == "gpu" and there is not None:
+        return there
+    with suppress(RuntimeError):
+        device = torch.device(accelerator)
+        if device.type == "cpu" or (there is not None and device.type == there.type):
+            return device
+    known = "cpu" if there is None else f"cpu, {there.type}"
+    raise InputError(f"accelerator {accelerator!r}: this machine has {known}")
 
 
 def read_pick(run: RunFolder) -> Pick | None:

@@ -50,6 +50,10 @@ UNION_MEMBERS = ("constrained-int", "str")
 """Parts that pydantic adds to the place of a setting that may be of two types."""
 
 
+LoggerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Where losses can go besides ``metrics.jsonl``."""
+
+
 class TrainConfig(Section):
     """Section ``train``: how long, how much at once, and what is kept.
 
@@ -85,6 +89,11 @@ class TrainConfig(Section):
     )
     compile: Literal["inductor", "cudagraphs", "aot_eager", "eager"] | None = Field(
         None, description="torch.compile's backend for networks that learn by steps"
+    )
+    logger: LoggerName | None = Field(
+        None,
+        description="where losses go besides the run's metrics.jsonl; mlflow and wandb: to the "
+        "server that these packages are set up for",
     )
     augment: AugmentConfig
     log_every: int = Field(

@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,12 @@ class EventFile:
         self._records = RecordWriter((folder / name).open("wb"))
         self._write(file_version="brain.Event:2")
         self._write(step=step, session_log=SessionLog(status=SessionLog.START))
-        self.flush()
+        self._records.flush()
 
-    def add(self, name: str, value: float, step: int) -> None:
-        """Log a number by its name. Raises OSError."""
-        self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, simple_value=value)]))
-
-    def flush(self) -> None:
-        """Let readers see what was added. Raises OSError."""
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Log the numbers of a step, by name; readers see them at once. Raises OSError."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+        self._write(step=step, summary=Summary(value=values))
         self._records.flush()
 
     def close(self) -> None:

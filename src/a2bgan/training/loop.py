@@ -1,5 +1,6 @@
 """The training loop, for every method."""
 
+import logging
 import signal
 import threading
 import time
@@ -29,12 +30,15 @@ from a2bgan.training.checkpoint import (
     save_checkpoint,
 )
 from a2bgan.training.config import Config, TrainConfig
-from a2bgan.training.event_file import EventFile
+from a2bgan.training.loggers import open_logger
 from a2bgan.training.methods.method import FitMethod, Method, Moment, PassMethod, StepMethod
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.samples import write_samples
+from a2bgan.training.settings import by_dotted_name
 from a2bgan.training.step_profile import StepProfile
 from a2bgan.training.training_sets import TrainingSets
+
+log = logging.getLogger(__name__)
 
 TICK = 5.0
 """Seconds after which a report is due though no step is logged."""
@@ -138,7 +142,9 @@ def train(
     if fabric.is_global_zero:
         with _full_disk_in_words(run):
             run.truncate_metrics(position.step)
-            events = EventFile(run.tensorboard, position.step)
+            logger = open_logger(
+                settings.logger, run, position.step, by_dotted_name(config.model_dump(mode="json"))
+            )
 
     begun = time.monotonic()
     method.begin(TrainingSets.of(healthy, mixed, patients), resumed=position.step > 0)
@@ -181,9 +187,8 @@ def train(
                 if fabric.is_global_zero:
                     record = {"step": step, "seconds": round(now - started, 3), **averages}
                     run.append_metrics({**record, "steps_per_second": rate})
-                    for name, number in averages.items():
-                        events.add(name, number, step)
-                    events.flush()
+                    logger.log(step, averages)
+                    log.info("step %d: %s", step, averages)
                     watch(Report(step, fraction, rate, averages, method.diagnose(averages)))
                 ticked_at = now
             elif now - ticked_at >= TICK and fabric.is_global_zero:
@@ -211,7 +216,7 @@ def train(
         if not stopped:
             enough(position)  # which measures it
         if fabric.is_global_zero:
-            events.close()
+            logger.close()
             run.note_resources(position.seconds)
     return Outcome(method, position, stopped, step - first)
 

@@ -2,7 +2,7 @@
 
 import difflib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -36,6 +36,17 @@ def list_settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
         elif not field.exclude:
             allowed = ", ".join([*_kinds(field.annotation), *_bounds(field.metadata)])
             yield Setting(f"{prefix}{name}", values[name], allowed, field.description or "")
+
+
+def by_dotted_name(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of sections inside sections as one dictionary: ``{"data.size": 64}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= by_dotted_name(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def unknown_setting(section: type[BaseModel], place: Sequence[str]) -> str:

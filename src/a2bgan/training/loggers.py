@@ -1,0 +1,91 @@
+"""Where losses go besides ``metrics.jsonl``: TensorBoard, MLflow or Weights & Biases."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from a2bgan.errors import InputError
+from a2bgan.training.config import LoggerName
+from a2bgan.training.run_folder import RunFolder
+
+
+class Logger(Protocol):
+    """Takes losses as a training goes on."""
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Take the numbers of a step, by name."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class NoLogger:
+    """Logs nothing."""
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class MLflowLogger:
+    """Logs to the server of MLFLOW_TRACKING_URI, or where MLflow keeps local runs."""
+
+    def __init__(self, run: RunFolder, step: int, settings: Mapping[str, Any]) -> None:
+        import mlflow
+
+        self._mlflow = mlflow
+        mlflow.start_run(run_name=run.path.name)
+        if step == 0:
+            mlflow.log_params(settings)
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._mlflow.log_metrics(dict(numbers), step=step)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+class WandbLogger:
+    """Logs to the account that `wandb login` has set, or locally with WANDB_MODE=offline."""
+
+    def __init__(self, run: RunFolder, step: int, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project="a2bgan", name=run.path.name, dir=str(run.path), config=dict(settings)
+        )
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._run.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def open_logger(
+    name: LoggerName | None, run: RunFolder, step: int, settings: Mapping[str, Any]
+) -> Logger:
+    """The logger of ``train.logger`` for a run that goes on at a step.
+
+    settings: of the run, by dotted name. Raises InputError if its package is not installed.
+    """
+    if name is None:
+        return NoLogger()
+    try:
+        return _OPENERS[name](run, step, settings)
+    except ImportError:
+        raise InputError(f"train.logger={name} needs its package: pip install {name}") from None
+
+
+def _open_tensorboard(run: RunFolder, step: int, settings: Mapping[str, Any]) -> Logger:
+    from a2bgan.training.event_file import EventFile
+
+    return EventFile(run.tensorboard, step)
+
+
+_OPENERS: dict[LoggerName, Callable[[RunFolder, int, Mapping[str, Any]], Logger]] = {
+    "tensorboard": _open_tensorboard,
+    "mlflow": MLflowLogger,
+    "wandb": WandbLogger,
+}
