@@ -29,7 +29,7 @@ def package(monkeypatch):
     def install(name: str) -> Recorder:
         recorder = Recorder()
         module = ModuleType(name)
-        module.__getattr__ = recorder.__getattr__
+        module.__getattr__ = lambda name: getattr(recorder, name)
         monkeypatch.setitem(sys.modules, name, module)
         return recorder
 
@@ -84,3 +84,28 @@ def test_training_logs_by_name(phantoms, a2bgan, small, tmp_path, package):
     assert params["train.logger"] == "mlflow" and "method.name" in params
     steps = [call[2]["step"] for call in recorder.calls if call[0] == "log_metrics"]
     assert steps == sorted(set(steps)) and steps
+
+
+def test_a_server_that_goes_away_does_not_end_a_training(package, tmp_path):
+    recorder = package("mlflow")
+    logger = open_logger("mlflow", RunFolder(tmp_path), 0, SETTINGS)
+
+    def refuse(*values, **options):
+        raise ConnectionError("refused")
+
+    recorder.log_metrics = refuse
+    with pytest.warns(UserWarning, match=r"mlflow no longer answers \(refused\)"):
+        logger.log(1, {"loss": 0.5})
+    logger.log(2, {"loss": 0.5})  # says nothing more
+    logger.close()
+
+
+def test_a_package_that_is_not_set_up_is_said_in_one_line(package, tmp_path):
+    recorder = package("wandb")
+
+    def refuse(**options):
+        raise ValueError("no key;\nlog in")
+
+    recorder.init = refuse
+    with pytest.raises(InputError, match=r"train\.logger=wandb: no key; log in"):
+        open_logger("wandb", RunFolder(tmp_path), 0, SETTINGS)

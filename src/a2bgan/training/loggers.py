@@ -1,5 +1,6 @@
 """Where losses go besides ``metrics.jsonl``: TensorBoard, MLflow or Weights & Biases."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -26,6 +27,32 @@ class NoLogger:
 
     def close(self) -> None:
         pass
+
+
+class _Remote:
+    """A logger whose server may go away: then it is left alone, and training goes on."""
+
+    def __init__(self, name: str, logger: Logger) -> None:
+        self._name, self._logger = name, logger
+        self._lost = False
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._try(lambda: self._logger.log(step, numbers))
+
+    def close(self) -> None:
+        self._try(self._logger.close)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        if self._lost:
+            return
+        try:
+            call()
+        except Exception as error:  # each package raises its own
+            self._lost = True
+            warnings.warn(
+                f"train.logger={self._name} no longer answers ({error}); metrics.jsonl goes on",
+                stacklevel=2,
+            )
 
 
 class MLflowLogger:
@@ -68,14 +95,20 @@ def open_logger(
 ) -> Logger:
     """The logger of ``train.logger`` for a run that goes on at a step.
 
-    settings: of the run, by dotted name. Raises InputError if its package is not installed.
+    settings: of the run, by dotted name. Raises InputError if its package is not installed or not
+    set up.
     """
     if name is None:
         return NoLogger()
     try:
-        return _OPENERS[name](run, step, settings)
+        logger = _OPENERS[name](run, step, settings)
     except ImportError:
         raise InputError(f"train.logger={name} needs its package: pip install {name}") from None
+    except OSError:
+        raise
+    except Exception as error:  # each package raises its own
+        raise InputError(f"train.logger={name}: {' '.join(str(error).split())}") from None
+    return logger if name == "tensorboard" else _Remote(name, logger)
 
 
 def _open_tensorboard(run: RunFolder, step: int, settings: Mapping[str, Any]) -> Logger:
