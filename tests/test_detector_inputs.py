@@ -78,6 +78,23 @@ def run(tmp_path_factory):
     return detector, root, np.array(scores)
 
 
+def test_fitting_folders_is_the_commands_training(tmp_path):
+    for name, images in (("healthy", pictures(20, 0)), ("mixed", pictures(8, 1))):
+        (tmp_path / name).mkdir()
+        for k, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / f"{k:02d}.png")
+    detector = make(score_name=None).fit(tmp_path / "healthy", tmp_path / "mixed")
+    settings = {**SETTINGS, "data.size": 32, "train.steps": 3}
+    options = [f"{key}={'null' if value is None else value}" for key, value in settings.items()]
+    command = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, command + [part for one in options for part in ("--set", one)])
+    assert done.exit_code == 0, done.output
+    assert f"next: a2bgan report {tmp_path / 'run'}" in done.output
+    loaded, x = Detector.load(tmp_path / "run"), pictures(5, 2)
+    np.testing.assert_array_equal(loaded.score(x), detector.score(x))
+    np.testing.assert_array_equal(loaded.p_value(x), detector.p_value(x))
+
+
 def layouts(root):
     x = pictures(5, 2)
     files = sorted(str(path) for path in (root / "new").iterdir())

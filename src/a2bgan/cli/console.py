@@ -1,5 +1,6 @@
 """The two consoles: results to standard output, everything else to standard error."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -33,6 +34,11 @@ def warn(text: str, label: str = "warning") -> None:
 def say_written(path: object, made: str = "") -> None:
     """Print where something was written, and what."""
     say(f"{made} -> {path}".lstrip())
+
+
+def say_next(*command: object) -> None:
+    """Print the command that usually comes next, to be pasted."""
+    note(f"next: {shlex.join(['a2bgan', *map(str, command)])}")
 
 
 def list_failures(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, say, say_written, stdout
+from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.errors import InputError
@@ -64,6 +64,7 @@ def check(
     if result.errors or failed:
         raise typer.Exit(1)
     stdout.print("[green]ready to train[/]")
+    say_next("train", "--data", data, "--out", "runs/mine")
 
 
 OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]

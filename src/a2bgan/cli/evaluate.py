@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, say, say_written, stdout, warn
+from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout, warn
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -93,6 +93,7 @@ def evaluate(
         say(summary)
     for sentence in warnings:
         warn(sentence)
+    say_next("report", run)
     if failed:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import list_failures, note, say, say_written, stdout, warn
+from a2bgan.cli.console import list_failures, note, say, say_next, say_written, stdout, warn
 from a2bgan.cli.data_options import WhereOption, own_or_chosen
 from a2bgan.cli.run_options import InceptionOption, RunArgument, feature_network
 from a2bgan.detection import RATE
@@ -90,6 +90,7 @@ def select(
             warn(sentence)
         if folder.calibration_file.exists():
             _calibrate(folder, decision.trained, images)
+    say_next("evaluate", run)
 
 
 def calibrate(
@@ -108,6 +109,7 @@ def calibrate(
     folder = RunFolder.open(run)
     with run_lock(folder.path, "calibrate"):
         _calibrate(folder, load_trained(folder), RunImages.of_run(folder), fpr)
+    say_next("evaluate", run)
 
 
 def say_decision(decision: "Decision") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import list_failures, note, say, stderr, warn
+from a2bgan.cli.console import list_failures, note, say, say_next, stderr, warn
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -109,7 +109,16 @@ def train(
             run = _open_repeated_run(out, seed, given, resume=resume, overwrite=overwrite)
             _train(run, resume, profile)
     if _leads():
-        say(f"next: a2bgan evaluate {out}")
+        _say_next(out)
+
+
+def _say_next(out: Path) -> None:
+    from a2bgan.training.run_folder import RunFolder
+
+    tested = any(
+        row.label is not None for row in RunFolder.open_all(out)[0].manifest().split("test")
+    )
+    say_next("evaluate" if tested else "report", out)
 
 
 def _refuse_profile(config: "Config") -> None:
