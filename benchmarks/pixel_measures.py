@@ -25,7 +25,7 @@ from a2bgan.detection.measures.regions import label_regions
 from a2bgan.detection.measures.stored_mask import StoredMask
 
 SIDE = 256
-COUNTS = (250,)
+COUNTS = (250, 1_000, 10_000)
 NAMES = ("pixel_auroc", "pixel_ap", "aupro")
 
 
