@@ -23,9 +23,9 @@ from a2bgan.data.cache.images import load_images
 from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.manifest import Manifest, Row, read_manifest
 from a2bgan.data.preprocessing import preprocess_mask
-from a2bgan.detection.measures.localisation import hit_rate, pixel_ap, within_image_auroc
+from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.measures.metrics import auroc
-from a2bgan.detection.measures.position import position_alone, position_matched
+from a2bgan.detection.measures.position import PositionMatching, position_alone
 from a2bgan.models import evidence as reading
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import Evidence, on_one_grid, over_pixels, split, standardised
@@ -106,7 +106,7 @@ def rows(path: Path, config: Config) -> Iterator[str]:
     )
     odds = taught_by_masks(sets, masks(manifest.split("mixed"), config), test)
     yield line("*taught by masks*", reading.focal_score(odds).numpy(), odds)
-    guess = position_alone(lesions, np.array([row.patient_id for row in tested]))
+    guess = np.stack(list(position_alone(lesions, [row.patient_id for row in tested])))
     yield measured(POSITION_ALONE, tested, lesions, None, guess)
 
 
@@ -175,12 +175,14 @@ def measured(
     patients = np.array([row.patient_id for row in rows])
     kept = lesions.any((1, 2)) | (labels == 0)
     alone = name == POSITION_ALONE
-    matched = None if alone else position_matched(maps[kept], lesions[kept], patients[kept])
+    measures = MapMeasures.of(maps[kept], lesions[kept])
+    matching = PositionMatching.of(maps[kept], lesions[kept], patients[kept])
+    matched = None if alone else matching.result()
     values = (
         None if scores is None else auroc(labels, scores),
-        pixel_ap(maps[kept], lesions[kept]),
-        within_image_auroc(maps[kept], lesions[kept]),
-        hit_rate(maps[kept], lesions[kept]),
+        measures.pixel_ap(),
+        measures.within_image_auroc(),
+        measures.hit_rate(),
         None if matched is None else matched.auroc,
     )
     return f"| {name} | {' | '.join('' if v is None else f'{v:.3f}' for v in values)} |"

@@ -18,9 +18,9 @@ from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.decisions.calibration import Calibration, read_calibration
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.evaluate import at_threshold, evaluate, summarise, with_evaluated_labels
-from a2bgan.detection.measures.localisation import within_image_auroc
+from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.measures.position import position_alone
-from a2bgan.detection.measures.regions import region_f1
+from a2bgan.detection.measures.regions import RegionAgreement
 from a2bgan.detection.trained_model import Pick, load_trained
 from a2bgan.training.run_folder import RunFolder
 
@@ -41,8 +41,8 @@ def test_a_slice_is_abnormal_however_small_its_lesion(tmp_path: Path) -> None:
         labelled, masks, failures = with_evaluated_labels(rows, originals, config)
         assert not failures
         labels[size] = [k for k, row in enumerate(labelled) if row.label]
-        assert masks[7].any()
-        assert masks[4].any() == (size == 64)
+        assert masks[7].has_lesion
+        assert masks[4].has_lesion == (size == 64)
     assert labels == {32: [4, 7], 64: [4, 7]}
 
 
@@ -93,7 +93,7 @@ def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> 
             masks[k] = load_mask(row.mask, config, (64, 64))
     marked = np.stack([find_regions(each, limit) for each in maps])
     assert metrics["dice"] == 2 * (marked & masks).sum() / (marked.sum() + masks.sum())
-    assert metrics["region_f1"] == region_f1(marked, masks)
+    assert metrics["region_f1"] == RegionAgreement.of(marked, masks).region_f1()
     assert {name: metrics[name] for name in without if name != "images_per_second"} == {
         name: value for name, value in without.items() if name != "images_per_second"
     }
@@ -105,8 +105,8 @@ def test_normal_images_without_a_mask_file_share_one(tiny_set: Path) -> None:
     labelled, masks, _ = with_evaluated_labels(rows, originals, DataConfig(size=32))
     normal = [mask for row, mask in zip(labelled, masks, strict=True) if row.label == 0]
     assert len(normal) == 6 and len({id(mask) for mask in normal}) == 1
-    assert normal[0].shape == (32, 32) and not normal[0].any()
-    assert all(mask.any() for row, mask in zip(labelled, masks, strict=True) if row.label)
+    assert normal[0].shape == (32, 32) and not normal[0].has_lesion
+    assert all(mask.has_lesion for row, mask in zip(labelled, masks, strict=True) if row.label)
 
 
 def test_the_map_is_measured_beside_a_guess_of_the_usual_place(run: Path, phantoms: Path) -> None:
@@ -117,9 +117,9 @@ def test_the_map_is_measured_beside_a_guess_of_the_usual_place(run: Path, phanto
         [row.path for row in found.rows], [row.name for row in found.rows], DataConfig(size=32)
     ).originals
     _, known, _ = with_evaluated_labels(found.rows, originals, DataConfig(size=32))
-    masks = [mask for mask in known if mask is not None]
-    guess = position_alone(np.array(masks), [row.patient_id for row in found.rows])
-    assert alone["within_image_auroc"] == within_image_auroc(guess, np.array(masks))
+    masks = np.stack([np.asarray(mask) for mask in known if mask is not None])
+    guess = np.stack(list(position_alone(masks, [row.patient_id for row in found.rows])))
+    assert alone == MapMeasures.of(guess, masks).by_name()
     for name in alone:
         assert 0 <= found.metrics[name] <= 1 and 0 <= alone[name] <= 1
     # Six lesions cover no place four times and leave it free four times.

@@ -23,22 +23,12 @@ from a2bgan.detection import RATE
 from a2bgan.detection.audit.subgroups import subgroups
 from a2bgan.detection.audit.trivial_statistics import best_statistic
 from a2bgan.detection.decisions.calibration import Calibration
-from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.image_sets import load_rows
+from a2bgan.detection.lesion_measures import LesionMeasures
 from a2bgan.detection.measures import conformal
 from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.measures.localisation import (
-    PixelRanking,
-    aupro,
-    hit_rate,
-    pixel_ap,
-    pixel_auroc,
-    twin_error,
-    within_image_auroc,
-)
 from a2bgan.detection.measures.metrics import auprc, auroc, sensitivity_at_specificity
-from a2bgan.detection.measures.position import position_alone, position_matched
-from a2bgan.detection.measures.regions import dice, region_f1
+from a2bgan.detection.measures.stored_mask import StoredMask
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.trained_model import Pick, Trained
@@ -113,17 +103,20 @@ def evaluate(
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
     rows, masks, mask_failures = with_evaluated_labels(rows, loaded.originals, config)
 
-    # Maps and twins are kept only where there is a mask to compare them with.
+    pixel_threshold = None if calibration is None else calibration.pixel_threshold
+    # Maps and twins are looked at only where there is a mask to compare them with.
     facts = trained.method.facts
-    localising = facts.makes_map and any(mask.any() for mask in masks if mask is not None)
-    compared = np.array([localising and mask is not None for mask in masks])
-    true_twins = None
-    if localising and facts.makes_twin:
-        of_rows = [row for row, kept in zip(rows, compared, strict=True) if kept]
-        true_twins = _true_twins(of_rows, config)
-    started = time.monotonic()
-    outputs = _outputs(trained, loaded.images, compared, with_twins=true_twins is not None)
-    seconds = time.monotonic() - started
+    compared = np.array([mask is not None for mask in masks])
+    localising: LesionMeasures | None = None
+    if facts.makes_map and any(mask.has_lesion for mask in masks if mask is not None):
+        of_rows = [row for row, known in zip(rows, compared, strict=True) if known]
+        localising = LesionMeasures(
+            [mask for mask in masks if mask is not None],
+            [row.patient_id for row in of_rows],
+            pixel_threshold,
+            _true_twins(of_rows, config) if facts.makes_twin else None,
+        )
+    outputs = _outputs(trained, loaded.images, compared, localising)
 
     scores = outputs.scores
     if len(bad := np.flatnonzero(~np.isfinite(scores))):
@@ -137,7 +130,6 @@ def evaluate(
     if outputs.of_map is not None:
         metrics["map_auroc"] = auroc(labels, outputs.of_map)
         metrics["map_score"] = _map_score(trained.pick)
-    pixel_threshold = None if calibration is None else calibration.pixel_threshold
     if outputs.peaks is not None and pixel_threshold is not None and (labels == 0).any():
         outlined = outputs.peaks[labels == 0] > pixel_threshold
         metrics["healthy_with_contour"] = float(outlined.mean())
@@ -158,7 +150,7 @@ def evaluate(
         "n_patients": len({row.patient_id for row in rows}),
         "n_failed": len(loaded.failures),
         "n_masks_failed": len(mask_failures),
-        "images_per_second": len(rows) / max(seconds, 1e-9),
+        "images_per_second": len(rows) / max(outputs.seconds, 1e-9),
         "split": split,
         "score": trained.pick.score,
         "checkpoint": trained.pick.checkpoint,
@@ -170,43 +162,35 @@ def evaluate(
         metrics["where"] = manifest.where
     if trained.method.note is not None:
         metrics["note"] = trained.method.note
-    if localising:
-        lesions = np.array([mask for mask in masks if mask is not None])
-        patients = np.array([row.patient_id for row in rows])[compared]
-        metrics |= _localisation(outputs, lesions, patients, loaded.images[compared], true_twins)
-        if pixel_threshold is not None:
-            found = np.stack([find_regions(each, pixel_threshold) for each in outputs.maps])
-            metrics |= {"dice": dice(found, lesions), "region_f1": region_f1(found, lesions)}
+    if localising is not None:
+        metrics |= localising.by_name()
     return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outputs:
-    """Scores of N images, and maps of those M of them that are compared with masks.
+    """Scores of N images.
 
     scores: (N,) by the picked score; of_map: (N,) by the best score of the map, and peaks: (N,) its
-        highest values, None without one.
-    maps: M times (S, S); twins: M times (C, S, S) in [0, 1], none unless asked for.
+        highest values, None without one. seconds: that judging took, without measuring.
     """
 
     scores: np.ndarray
     of_map: np.ndarray | None
     peaks: np.ndarray | None
-    maps: list[np.ndarray]
-    twins: list[np.ndarray]
+    seconds: float
 
 
 def _outputs(
-    trained: Trained, images: np.ndarray, compared: np.ndarray, *, with_twins: bool
+    trained: Trained, images: np.ndarray, compared: np.ndarray, localising: LesionMeasures | None
 ) -> _Outputs:
-    """Judge images (N, C, S, S); compared: (N,) whose maps and twins are kept."""
+    """Judge images (N, C, S, S), and measure the maps of those that are compared, (N,)."""
     map_score = _map_score(trained.pick)
     scores: list[np.ndarray] = []
     of_map: list[np.ndarray] = []
     peaks: list[np.ndarray] = []
-    maps: list[np.ndarray] = []
-    twins: list[np.ndarray] = []
     first = 0
+    began, measuring = time.monotonic(), 0.0
     for batch in trained.detect_images(images):
         scores.append(batch.scores.numpy())
         if map_score == trained.pick.score:
@@ -216,60 +200,19 @@ def _outputs(
             of_map.append(found[map_score].numpy())
         if batch.anomaly_map is not None:
             peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
-        for k in np.flatnonzero(compared[first : first + len(batch.scores)]).tolist():
-            if batch.anomaly_map is not None:
-                maps.append(batch.anomaly_map[k].numpy())
-            if with_twins and batch.twin is not None:
-                twins.append(to_intensities(batch.twin[k]))
+            judged = time.monotonic()
+            for k in np.flatnonzero(compared[first : first + len(batch.scores)]).tolist():
+                if localising is not None:
+                    twin = None if batch.twin is None else to_intensities(batch.twin[k])
+                    localising.add(batch.anomaly_map[k].numpy(), images[first + k], twin)
+            measuring += time.monotonic() - judged
         first += len(batch.scores)
     return _Outputs(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(of_map) if of_map else None,
         np.concatenate(peaks) if peaks else None,
-        maps,
-        twins,
+        time.monotonic() - began - measuring,
     )
-
-
-def _localisation(
-    outputs: _Outputs,
-    lesions: np.ndarray,
-    patients: np.ndarray,
-    images: np.ndarray,
-    true_twins: np.ndarray | None,
-) -> dict[str, Any]:
-    """Measures of maps and, where the true twins are known, of twins, by name.
-
-    lesions: (M, S, S) bool, of the compared images (M, C, S, S), uint8 or uint16 like their twins.
-    """
-    # Before maps are stacked: of many images each of the two takes gigabytes.
-    of_position = _against_masks(position_alone(lesions, patients), lesions)
-    maps = np.stack(outputs.maps)
-    matched = position_matched(maps, lesions, patients)
-    interval = None if matched is None else matched.interval
-    measured: dict[str, Any] = {
-        **_against_masks(maps, lesions),
-        "position_matched_auroc": None if matched is None else matched.auroc,
-        "position_matched_auroc_ci": None if interval is None else list(interval),
-        "position_alone": of_position,
-    }
-    if true_twins is not None:
-        white = np.float32(np.iinfo(true_twins.dtype).max)
-        error = twin_error(images / white, true_twins / white, np.stack(outputs.twins), lesions)
-        measured |= {f"twin_{name}": _finite(value) for name, value in error.items()}
-    return measured
-
-
-def _against_masks(maps: np.ndarray, lesions: np.ndarray) -> dict[str, float | None]:
-    """Measures that knowing the usual place may raise, by name; both are (M, S, S)."""
-    ranking = PixelRanking.of(maps)
-    return {
-        "pixel_auroc": pixel_auroc(maps, lesions, ranking),
-        "pixel_ap": pixel_ap(maps, lesions, ranking),
-        "aupro": aupro(maps, lesions, ranking=ranking),
-        "within_image_auroc": within_image_auroc(maps, lesions),
-        "hit_rate": hit_rate(maps, lesions),
-    }
 
 
 def read_scores(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -346,20 +289,19 @@ def _of_patients(
 
 def with_evaluated_labels(
     rows: Sequence[Row], originals: Sequence[StoredForm], config: DataConfig
-) -> tuple[list[Row], list[np.ndarray | None], list[Failure]]:
-    """Labelled rows with the labels that detection is measured by, their masks, bool (size, size)
-    or None if unknown, and the masks that cannot be used.
+) -> tuple[list[Row], list[StoredMask | None], list[Failure]]:
+    """Labelled rows with the labels that detection is measured by, their masks (size, size) or None
+    if unknown, and the masks that cannot be used.
 
     A slice without lesion in its mask is normal, though its volume is not; this is decided before
     the mask shrinks to the size of training, at which small lesions vanish. Normal images without a
-    mask file share one of zeros, which is read-only.
+    mask file share one of zeros.
 
     originals: how the rows' images were stored; a mask has the size of its image.
     """
-    empty = np.zeros((config.size, config.size), dtype=bool)
-    empty.flags.writeable = False
+    empty = StoredMask.of(np.zeros((config.size, config.size), dtype=bool))
     labelled: list[Row] = []
-    masks: list[np.ndarray | None] = []
+    masks: list[StoredMask | None] = []
     failures: list[Failure] = []
     for row, original in zip(rows, originals, strict=True):
         mask = None
@@ -367,7 +309,7 @@ def with_evaluated_labels(
             try:
                 like = (original.height, original.width)
                 whole = read_mask(row.mask, config.max_pixels, like)
-                mask = preprocess_mask(whole, config)
+                mask = StoredMask.of(preprocess_mask(whole, config))
                 if parse_slice(row.name) is not None:
                     row = replace(row, label=int(whole.any()))
             except ImageError as error:
@@ -424,8 +366,3 @@ def _true_twins(rows: Sequence[Row], config: DataConfig) -> np.ndarray | None:
         return None
     loaded = load_images(paths, [row.name for row in rows], config)
     return None if loaded.failures else loaded.images
-
-
-def _finite(value: float | None) -> float | None:
-    """Replace infinity, the PSNR of equal images, which JSON lacks."""
-    return value if value is not None and np.isfinite(value) else None

@@ -1,21 +1,11 @@
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.ndimage import gaussian_filter, label
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from a2bgan.detection.measures.localisation import (
-    aupro,
-    hit_rate,
-    pixel_ap,
-    pixel_auroc,
-    psnr,
-    twin_error,
-    within_image_auroc,
-)
-
-Metric = Callable[[np.ndarray, np.ndarray], float | None]
+from a2bgan.detection.measures.localisation import MapMeasures, TwinErrors
 
 
 def naive_regions(mask: np.ndarray) -> list[set[tuple[int, int]]]:
@@ -70,30 +60,34 @@ def maps(request: pytest.FixtureRequest, masks: np.ndarray) -> np.ndarray:
 
 def test_pixel_auroc_equals_scikit_learns(maps: np.ndarray, masks: np.ndarray) -> None:
     expected = roc_auc_score(masks.ravel(), maps.ravel())
-    assert pixel_auroc(maps, masks) == pytest.approx(expected)
+    assert MapMeasures.of(maps, masks).pixel_auroc() == pytest.approx(expected)
 
 
 def test_pixel_ap_equals_scikit_learns(maps: np.ndarray, masks: np.ndarray) -> None:
     expected = average_precision_score(masks.ravel(), maps.ravel())
-    assert pixel_ap(maps, masks) == pytest.approx(expected)
+    assert MapMeasures.of(maps, masks).pixel_ap() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
 def test_aupro_equals_a_loop_over_thresholds_and_regions(
     maps: np.ndarray, masks: np.ndarray, limit: float
 ) -> None:
-    assert aupro(maps, masks, limit) == pytest.approx(naive_aupro(maps, masks, limit))
+    assert MapMeasures.of(maps, masks).aupro(limit) == pytest.approx(
+        naive_aupro(maps, masks, limit)
+    )
 
 
 def test_aupro_of_float32_maps(maps: np.ndarray, masks: np.ndarray) -> None:
     single = maps.astype(np.float32)
-    assert aupro(single, masks) == pytest.approx(naive_aupro(single, masks, 0.3))
+    assert MapMeasures.of(single, masks).aupro() == pytest.approx(naive_aupro(single, masks, 0.3))
 
 
 def test_aupro_ends(masks: np.ndarray) -> None:
-    assert aupro(masks.astype(float), masks) == pytest.approx(1.0)
-    assert aupro(1.0 - masks, masks) == pytest.approx(0.0)
-    assert aupro(np.zeros(masks.shape), masks) == pytest.approx(0.15)  # the diagonal, up to 0.3
+    assert MapMeasures.of(masks.astype(float), masks).aupro() == pytest.approx(1.0)
+    assert MapMeasures.of(1.0 - masks, masks).aupro() == pytest.approx(0.0)
+    assert MapMeasures.of(np.zeros(masks.shape), masks).aupro() == pytest.approx(
+        0.15
+    )  # the diagonal, up to 0.3
 
 
 def test_aupro_gives_a_small_lesion_the_weight_of_a_large_one() -> None:
@@ -103,7 +97,9 @@ def test_aupro_gives_a_small_lesion_the_weight_of_a_large_one() -> None:
     only_large, only_small = np.zeros((2, 1, 20, 20))
     only_large[0, :9] = 1
     only_small[0, 15, 15] = 1
-    assert aupro(only_large, masks) == pytest.approx(aupro(only_small, masks))
+    assert MapMeasures.of(only_large, masks).aupro() == pytest.approx(
+        MapMeasures.of(only_small, masks).aupro()
+    )
 
 
 def test_within_image_auroc_is_the_mean_of_scikit_learns(
@@ -111,10 +107,10 @@ def test_within_image_auroc_is_the_mean_of_scikit_learns(
 ) -> None:
     masks[3] = True  # no pixel to compare with: does not count
     expected = [roc_auc_score(masks[k].ravel(), maps[k].ravel()) for k in (0, 1, 2)]
-    assert within_image_auroc(maps, masks) == pytest.approx(np.mean(expected))
+    assert MapMeasures.of(maps, masks).within_image_auroc() == pytest.approx(np.mean(expected))
     brighter = maps + np.arange(4)[:, None, None]
-    assert within_image_auroc(brighter, masks) == pytest.approx(np.mean(expected))
-    assert within_image_auroc(np.zeros(masks.shape), masks) == 0.5
+    assert MapMeasures.of(brighter, masks).within_image_auroc() == pytest.approx(np.mean(expected))
+    assert MapMeasures.of(np.zeros(masks.shape), masks).within_image_auroc() == 0.5
 
 
 def test_hit_rate_counts_highest_pixels_inside_and_shares_of_ties(masks: np.ndarray) -> None:
@@ -123,23 +119,63 @@ def test_hit_rate_counts_highest_pixels_inside_and_shares_of_ties(masks: np.ndar
     maps[1, 7, 7] = 1  # outside
     maps[2, 11, 9] = maps[2, 0, 0] = maps[2, 0, 1] = maps[2, 0, 2] = 1  # one of four inside
     maps[3, 0, 0] = 1  # no lesion: does not count
-    assert hit_rate(maps, masks) == pytest.approx((1 + 0 + 0.25) / 3)
+    assert MapMeasures.of(maps, masks).hit_rate() == pytest.approx((1 + 0 + 0.25) / 3)
     flat = np.mean([masks[k].mean() for k in (0, 1, 2)])
-    assert hit_rate(np.ones(masks.shape), masks) == pytest.approx(flat)
-    assert hit_rate(masks.astype(np.float32), masks) == 1
-    assert hit_rate(maps, np.zeros_like(masks)) is None
+    assert MapMeasures.of(np.ones(masks.shape), masks).hit_rate() == pytest.approx(flat)
+    assert MapMeasures.of(masks.astype(np.float32), masks).hit_rate() == 1
+    assert MapMeasures.of(maps, np.zeros_like(masks)).hit_rate() is None
 
 
-@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro, within_image_auroc])
+@pytest.mark.parametrize("metric", ["pixel_auroc", "pixel_ap", "aupro", "within_image_auroc"])
 @pytest.mark.parametrize("filled", [False, True])
-def test_no_value_where_all_pixels_are_of_one_kind(metric: Metric, filled: bool) -> None:
-    assert metric(np.zeros((2, 4, 4)), np.full((2, 4, 4), filled)) is None
+def test_no_value_where_all_pixels_are_of_one_kind(metric: str, filled: bool) -> None:
+    measures = MapMeasures.of(np.zeros((2, 4, 4)), np.full((2, 4, 4), filled))
+    assert measures.by_name()[metric] is None
 
 
-@pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro, within_image_auroc, hit_rate])
-def test_shapes_must_agree(metric: Metric) -> None:
+def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"one \(N, H, W\) shape"):
-        metric(np.zeros((2, 4, 4)), np.zeros((1, 4, 4), dtype=bool))
+        MapMeasures.of(np.zeros((2, 4, 4)), np.zeros((1, 4, 4), dtype=bool))
+    with pytest.raises(ValueError, match=r"one \(H, W\) shape"):
+        MapMeasures().add(np.zeros((4, 4)), np.zeros((4, 5), dtype=bool))
+
+
+def smooth_maps(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Maps and masks such as a network makes, (12, 96, 96): smooth, with a long tail."""
+    rng = np.random.default_rng(4)
+    masks = np.zeros((12, 96, 96), dtype=bool)
+    for mask in masks[::2]:
+        top, left = rng.integers(10, 60, 2)
+        mask[top : top + 20, left : left + 25] = True
+        mask[2:5, 80:84] = True
+    noise = gaussian_filter(rng.normal(size=masks.shape), (0, 3, 3))
+    maps = noise / noise.std() + 1.2 * gaussian_filter(masks.astype(float), (0, 4, 4))
+    if kind == "positive, a long tail":
+        maps = np.exp(2 * maps) * 1e-3
+    elif kind == "within a narrow range":
+        maps = 0.5 + 1e-2 * maps
+    return maps.astype(np.float32), masks
+
+
+@pytest.mark.parametrize("kind", ["either sign", "positive, a long tail", "within a narrow range"])
+def test_curves_of_real_like_maps_are_exact_to_a_ten_thousandth(kind: str) -> None:
+    maps, masks = smooth_maps(kind)
+    measures = MapMeasures.of(maps, masks)
+    labels, values = masks.ravel(), maps.ravel()
+    assert measures.pixel_auroc() == pytest.approx(roc_auc_score(labels, values), abs=1e-4)
+    assert measures.pixel_ap() == pytest.approx(average_precision_score(labels, values), abs=1e-4)
+    # The overlap of lesions is a sensitivity whose pixels weigh by the size of their lesion.
+    sizes = [np.bincount(label(mask)[0].ravel()) for mask in masks]
+    lesions = sum(len(size) - 1 for size in sizes)
+    weights = np.ones(masks.shape)
+    for weight, mask, size in zip(weights, masks, sizes, strict=True):
+        weight[mask] = 1 / (lesions * size[label(mask)[0][mask]])
+    rates, overlaps, _ = roc_curve(
+        labels, values, sample_weight=weights.ravel(), drop_intermediate=False
+    )
+    grid = np.append(rates[rates <= 0.3], 0.3)
+    expected = np.trapezoid(np.interp(grid, rates, overlaps), grid) / 0.3
+    assert measures.aupro() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.fixture
@@ -147,6 +183,13 @@ def images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs, true twins and translations, (3, 2, 6, 5) each."""
     images, twins, translated = np.random.default_rng(1).random((3, 3, 2, 6, 5))
     return images, twins, translated
+
+
+def errors_of(*stacks: np.ndarray) -> dict[str, float | None]:
+    errors = TwinErrors()
+    for parts in zip(*stacks, strict=True):
+        errors.add(*parts)
+    return errors.by_name()
 
 
 def naive_psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
@@ -160,10 +203,10 @@ def test_psnr_of_known_errors() -> None:
     a = np.zeros((1, 1, 2, 2))
     b = np.array([[[[0.1, 0.1], [1.0, 1.0]]]])
     top = np.array([[[True, True], [False, False]]])
-    assert psnr(a, b, top) == pytest.approx(20.0)
-    assert psnr(a, b, ~top) == pytest.approx(0.0)
-    assert psnr(a, a, top) == float("inf")
-    assert psnr(a, b, np.zeros_like(top)) is None
+    errors = errors_of(a, b, a, top)
+    assert errors["psnr_inside"] == errors["psnr_inside_input"] == pytest.approx(20.0)
+    assert errors["psnr_outside"] == pytest.approx(0.0)
+    assert errors_of(a, b, b, top)["psnr_inside"] == float("inf")
 
 
 def test_twin_error_equals_naive_loops(
@@ -172,7 +215,7 @@ def test_twin_error_equals_naive_loops(
     x, twins, translated = images
     masks = np.zeros((3, 6, 5), dtype=bool)
     masks[0, 1:3, 1:4] = masks[1, 5, 4] = True
-    errors = twin_error(x, twins, translated, masks)
+    errors = errors_of(x, twins, translated, masks)
     assert errors == {
         "psnr_inside": pytest.approx(naive_psnr(translated, twins, masks)),
         "psnr_inside_input": pytest.approx(naive_psnr(x, twins, masks)),
@@ -184,11 +227,11 @@ def test_twin_error_equals_naive_loops(
 def test_twin_error_without_lesions_or_without_healthy_images(
     images: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    no_lesion = twin_error(*images, np.zeros((3, 6, 5), dtype=bool))
+    no_lesion = errors_of(*images, np.zeros((3, 6, 5), dtype=bool))
     assert no_lesion["psnr_inside"] is None
     assert no_lesion["psnr_inside_input"] is None
     assert no_lesion["healthy_change"] is not None
-    all_lesion = twin_error(*images, np.ones((3, 6, 5), dtype=bool))
+    all_lesion = errors_of(*images, np.ones((3, 6, 5), dtype=bool))
     assert all_lesion["psnr_outside"] is None
     assert all_lesion["healthy_change"] is None
     assert all_lesion["psnr_inside"] is not None

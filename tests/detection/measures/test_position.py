@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from a2bgan.detection.measures.localisation import hit_rate, pixel_auroc, within_image_auroc
-from a2bgan.detection.measures.position import position_alone, position_matched, position_warning
+from a2bgan.detection.measures.localisation import MapMeasures
+from a2bgan.detection.measures.position import PositionMatching, position_alone, position_warning
 
 
 def lesions(count: int, side: int, seed: int = 0) -> np.ndarray:
@@ -22,7 +22,7 @@ def lesions(count: int, side: int, seed: int = 0) -> np.ndarray:
 
 def matched(maps: np.ndarray, masks: np.ndarray, at_least: int = 4) -> float | None:
     """The measure where each image is a patient."""
-    found = position_matched(maps, masks, np.arange(len(maps)), at_least)
+    found = PositionMatching.of(maps, masks, np.arange(len(maps))).result(at_least)
     return None if found is None else found.auroc
 
 
@@ -69,11 +69,10 @@ def test_a_map_of_anatomy_alone_does_well_on_pixels_and_gets_a_half_here() -> No
     rows, columns = np.mgrid[:32, :32]
     middle = np.exp(-((rows - 15.5) ** 2 + (columns - 15.5) ** 2) / 200)
     same = np.broadcast_to(middle, masks.shape)
-    assert pixel_auroc(same, masks) > 0.8
+    assert MapMeasures.of(same, masks).pixel_auroc() > 0.8
     assert matched(same, masks) == 0.5
-    found = position_matched(
-        same + 0.1 * np.random.default_rng(0).normal(size=masks.shape), masks, np.arange(80)
-    )
+    noisy = same + 0.1 * np.random.default_rng(0).normal(size=masks.shape)
+    found = PositionMatching.of(noisy, masks, np.arange(80)).result()
     assert found.interval[0] < 0.5 < found.interval[1]
     assert matched(masks + 0.1 * same, masks) == 1
 
@@ -84,8 +83,8 @@ def test_no_value_where_no_place_has_enough_of_each_kind() -> None:
     assert matched(maps, masks, at_least=15) is None
     assert matched(maps, np.zeros_like(masks)) is None
     assert matched(maps, np.ones_like(masks)) is None
-    with pytest.raises(ValueError, match=r"one \(N, H, W\) shape"):
-        matched(maps[:2], masks)
+    with pytest.raises(ValueError, match=r"one \(H, W\) shape"):
+        PositionMatching().add(maps[0, 1:], masks[0], "a")
 
 
 def test_the_interval_is_as_wide_as_a_bootstrap_over_patients() -> None:
@@ -95,7 +94,7 @@ def test_the_interval_is_as_wide_as_a_bootstrap_over_patients() -> None:
     # Images of one patient resemble each other.
     noise = ndimage.gaussian_filter(rng.normal(size=(80, 12, 12)), (0, 3, 3))[patients]
     maps = masks * 0.1 + noise
-    found = position_matched(maps, masks, patients)
+    found = PositionMatching.of(maps, masks, patients).result()
     drawn = []
     for _ in range(300):
         people = rng.integers(80, size=80)
@@ -104,15 +103,15 @@ def test_the_interval_is_as_wide_as_a_bootstrap_over_patients() -> None:
     width = found.interval[1] - found.interval[0]
     assert width == pytest.approx(2 * 1.96 * np.std(drawn), rel=0.15)
     assert sum(found.interval) / 2 == pytest.approx(found.auroc)
-    apart = position_matched(maps, masks, np.arange(160)).interval
+    apart = PositionMatching.of(maps, masks, np.arange(160)).result().interval
     assert apart[1] - apart[0] != pytest.approx(width)
-    assert position_matched(maps, masks, np.zeros(160)).interval is None
+    assert PositionMatching.of(maps, masks, np.zeros(160)).result().interval is None
 
 
 def test_position_alone_is_the_smoothed_mean_of_other_patients_lesions() -> None:
     masks = lesions(9, 20)
     patients = np.array(["a", "b", "a", "c", "d", "d", "e", "a", "f"])
-    guesses = position_alone(masks, patients)
+    guesses = np.stack(list(position_alone(masks, patients)))
     assert guesses.dtype == np.float32
     for image, who in enumerate(patients):
         others = [m for m, p in zip(masks, patients, strict=True) if p != who and m.any()]
@@ -123,20 +122,23 @@ def test_position_alone_is_the_smoothed_mean_of_other_patients_lesions() -> None
 def test_position_alone_never_sees_the_lesion_of_the_patient() -> None:
     masks = lesions(12, 20)
     patients = np.arange(12) // 2
-    before = position_alone(masks, patients)
+    before = np.stack(list(position_alone(masks, patients)))
     masks[:2] = masks[:2, ::-1, ::-1]
-    after = position_alone(masks, patients)
+    after = np.stack(list(position_alone(masks, patients)))
     np.testing.assert_array_equal(before[:2], after[:2])
     assert (before[2:] != after[2:]).any()
-    assert not position_alone(masks[:2], patients[:2]).any()  # nobody else: flat
+    assert not any(
+        guess.any() for guess in position_alone(masks[:2], patients[:2])
+    )  # nobody else: flat
 
 
 def test_position_alone_is_a_yardstick_above_chance() -> None:
     masks = lesions(60, 32)
-    guesses = position_alone(masks, np.arange(60))
-    assert pixel_auroc(guesses, masks) > 0.8
-    assert within_image_auroc(guesses, masks) > 0.85
-    assert hit_rate(guesses, masks) > 0.5
+    guesses = np.stack(list(position_alone(masks, np.arange(60))))
+    measures = MapMeasures.of(guesses, masks)
+    assert measures.pixel_auroc() > 0.8
+    assert measures.within_image_auroc() > 0.85
+    assert measures.hit_rate() > 0.5
 
 
 def measures(own: float | None, guessed: float | None, **matched: object) -> dict[str, object]:

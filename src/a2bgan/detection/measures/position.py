@@ -4,9 +4,10 @@ A map that is bright in the middle of every chest has a high AUROC of pixels. He
 that such a map cannot raise, and the yardstick: the best guess without looking at the image.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from scipy import ndimage
 from scipy.stats import norm, rankdata
 
 GRID = 64
-"""Most places a side at which `position_matched` compares images."""
+"""Most places a side at which `PositionMatching` compares images."""
 
 _SMOOTHING = 1 / 32  # of the side: the standard deviation of the blur of a guess
 
@@ -27,15 +28,13 @@ class PositionMatched:
     interval: tuple[float, float] | None
 
 
-def position_matched(
-    maps: NDArray[Any], masks: NDArray[Any], patients: ArrayLike, at_least: int = 4
-) -> PositionMatched | None:
+class PositionMatching:
     """AUROC of the map's values at the same place of different images, averaged over places.
 
     It is the chance that the map is higher in an image whose lesion covers the place than in one
     whose lesion is elsewhere; ties count half, and places count by the number of lesions that cover
     them. A map that depends on the place alone gets 0.5. A flat map that is higher for larger
-    lesions gets more, but has 0.5 in `localisation.within_image_auroc`: read the
+    lesions gets more, but has 0.5 in `localisation.MapMeasures.within_image_auroc`: read the
     two together. Images of more than 64 pixels a side are compared on a grid of at most 64 x 64
     cells, by the mean of the map, with lesion where it covers at least half of the cell.
 
@@ -43,90 +42,116 @@ def position_matched(
     For an AUROC at one place this is DeLong's (Obuchowski, Biometrics 1997, for several images of a
     patient).
 
-    Args:
-        maps: (N, H, W) floats, higher is more abnormal.
-        masks: (N, H, W), True where there is lesion; images without any do not count.
-        patients: (N,), any values that tell patients apart.
-        at_least: 1 or more; places covered in fewer images, or not covered in fewer, do not count.
-
-    Returns:
-        None where no place counts.
+    Each image with a lesion takes 20 kB of memory, or less where images are smaller than the grid.
     """
-    if maps.ndim != 3 or maps.shape != masks.shape:
-        raise ValueError(
-            f"maps and masks must share one (N, H, W) shape; got {maps.shape} and {masks.shape}"
-        )
-    with_lesion = np.flatnonzero(masks.any(axis=(1, 2)))
-    if not len(with_lesion):
-        return None
-    values, lesions = _on_grid(maps, with_lesion), _on_grid(masks, with_lesion) >= 0.5
-    won = 0.0  # pairs of images, as a share of those at their place, by the places' weights
-    covered = 0
-    # How much each image adds to `won` and to `covered` per weight.
-    of_won, of_covered = np.zeros((2, len(with_lesion)))
-    for row in range(values.shape[1]):  # a row at a time, to bound memory
-        inside = lesions[:, row]
-        n_inside = inside.sum(axis=0)
-        counts = (n_inside >= at_least) & (len(inside) - n_inside >= at_least)
-        if not counts.any():
-            continue
-        inside, n_inside = inside[:, counts], n_inside[counts]
-        shares = _shares_won(values[:, row, counts], inside)
-        aurocs = np.mean(shares, axis=0, where=inside)
-        won += float(n_inside @ aurocs)
-        covered += int(n_inside.sum())
-        odds = n_inside / (len(inside) - n_inside)
-        of_won += np.where(inside, shares, odds * (shares - aurocs)).sum(axis=1)
-        of_covered += inside.sum(axis=1)
-    if not covered:
-        return None
-    auroc = won / covered
-    names, person = np.unique(np.asarray(patients)[with_lesion], return_inverse=True)
-    if len(names) < 2:
-        return PositionMatched(auroc, None)
-    influence = np.bincount(person, of_won - auroc * of_covered) / covered
-    error = np.sqrt(len(names) / (len(names) - 1) * np.sum(influence**2))
-    margin = norm.ppf(0.975) * error
-    interval = max(0.0, auroc - margin), min(1.0, auroc + margin)
-    return PositionMatched(auroc, (float(interval[0]), float(interval[1])))
+
+    def __init__(self) -> None:
+        self._values: list[NDArray[Any]] = []
+        self._lesions: list[NDArray[np.bool_]] = []
+        self._patients: list[Any] = []
+
+    @classmethod
+    def of(cls, maps: NDArray[Any], masks: NDArray[Any], patients: ArrayLike) -> Self:
+        """Compare maps (N, H, W) at places that masks (N, H, W) cover; patients: (N,)."""
+        matching = cls()
+        for values, mask, patient in zip(maps, masks, np.asarray(patients), strict=True):
+            matching.add(values, mask, patient)
+        return matching
+
+    def add(self, values: NDArray[Any], mask: ArrayLike, patient: Any) -> None:
+        """Add one image.
+
+        Args:
+            values: (H, W) floats, its map, higher is more abnormal.
+            mask: (H, W), True where there is lesion; an image without any does not count.
+            patient: any value that tells patients apart.
+        """
+        mask = np.asarray(mask)
+        if values.ndim != 2 or values.shape != mask.shape:
+            raise ValueError(
+                f"map and mask must share one (H, W) shape; got {values.shape} and {mask.shape}"
+            )
+        if mask.any():
+            self._values.append(_on_grid(values))
+            self._lesions.append(_on_grid(mask) >= 0.5)
+            self._patients.append(patient)
+
+    def result(self, at_least: int = 4) -> PositionMatched | None:
+        """The AUROC; None where no place counts.
+
+        at_least: 1 or more; places covered in fewer images, or not covered in fewer, do not count.
+        """
+        if not self._values:
+            return None
+        won = 0.0  # pairs of images, as a share of those at their place, by the places' weights
+        covered = 0
+        # How much each image adds to `won` and to `covered` per weight.
+        of_won, of_covered = np.zeros((2, len(self._values)))
+        for row in range(len(self._values[0])):  # a row at a time, to bound memory
+            inside = np.stack([lesion[row] for lesion in self._lesions])
+            n_inside = inside.sum(axis=0)
+            counts = (n_inside >= at_least) & (len(inside) - n_inside >= at_least)
+            if not counts.any():
+                continue
+            inside, n_inside = inside[:, counts], n_inside[counts]
+            values = np.stack([image[row, counts] for image in self._values])
+            shares = _shares_won(values, inside)
+            aurocs = np.mean(shares, axis=0, where=inside)
+            won += float(n_inside @ aurocs)
+            covered += int(n_inside.sum())
+            odds = n_inside / (len(inside) - n_inside)
+            of_won += np.where(inside, shares, odds * (shares - aurocs)).sum(axis=1)
+            of_covered += inside.sum(axis=1)
+        if not covered:
+            return None
+        auroc = won / covered
+        names, person = np.unique(np.asarray(self._patients), return_inverse=True)
+        if len(names) < 2:
+            return PositionMatched(auroc, None)
+        influence = np.bincount(person, of_won - auroc * of_covered) / covered
+        error = np.sqrt(len(names) / (len(names) - 1) * np.sum(influence**2))
+        margin = norm.ppf(0.975) * error
+        interval = max(0.0, auroc - margin), min(1.0, auroc + margin)
+        return PositionMatched(auroc, (float(interval[0]), float(interval[1])))
 
 
-def position_alone(masks: NDArray[Any], patients: ArrayLike) -> NDArray[np.float32]:
+def position_alone(masks: Sequence[ArrayLike], patients: ArrayLike) -> Iterator[NDArray[Any]]:
     """The best guess of each image's lesion without looking at the image.
 
     It is the share of other patients' images with a lesion that have it at each place, blurred
     slightly (a Gaussian of 1/32 of the side), because few lesions make a rough map; flat without
-    any. `position_matched` is not for these guesses, which differ between images only in who
+    any. `PositionMatching` is not for these guesses, which differ between images only in who
     is left out: by definition it is 0.5 for position alone.
 
     Args:
-        masks: (N, H, W), True where there is lesion.
+        masks: N of (H, W), True where there is lesion; each is asked for a few times.
         patients: (N,), any values that tell patients apart.
 
-    Returns:
-        (N, H, W) in [0, 1].
+    Yields:
+        (H, W) float32 in [0, 1], for each image in turn.
     """
-    masks = masks.astype(bool, copy=False)
-    with_lesion = np.asarray(masks.any(axis=(1, 2)))
-    covering = masks.sum(axis=0, dtype=np.float64)
     person = np.unique(np.asarray(patients), return_inverse=True)[1]
-    by_person = np.argsort(person, kind="stable")
-    guesses = np.empty(masks.shape, dtype=np.float32)
-    blur = [_SMOOTHING * side for side in masks.shape[1:]]
+    sick: dict[int, list[int]] = {}  # images with a lesion, by patient
+    covering: Any = 0.0
+    for image, (mask, who) in enumerate(zip(masks, person.tolist(), strict=True)):
+        lesion = np.asarray(mask).astype(bool, copy=False)
+        covering = covering + lesion
+        if lesion.any():
+            sick.setdefault(who, []).append(image)
+    count = sum(map(len, sick.values()))
 
-    def guess(of_others: NDArray[Any], count: int) -> NDArray[Any]:
-        smooth: NDArray[Any] = ndimage.gaussian_filter(of_others / max(count, 1), blur)
+    @lru_cache(maxsize=32)
+    def guess(who: int | None) -> NDArray[Any]:
+        """What others than a patient say; None: what all say."""
+        own = [] if who is None else sick[who]
+        of_others = covering - sum(np.asarray(masks[k]).astype(bool, copy=False) for k in own)
+        blur = [_SMOOTHING * side for side in of_others.shape]
+        shares = of_others / max(count - len(own), 1)
+        smooth: NDArray[Any] = ndimage.gaussian_filter(shares, blur).astype(np.float32)
         return smooth
 
-    of_all = guess(covering, int(with_lesion.sum()))
-    for images in np.split(by_person, np.flatnonzero(np.diff(person[by_person])) + 1):
-        own = images[with_lesion[images]]
-        if len(own):
-            others = int(with_lesion.sum()) - len(own)
-            guesses[images] = guess(covering - masks[own].sum(axis=0), others)
-        else:
-            guesses[images] = of_all
-    return guesses
+    for who in person.tolist():
+        yield guess(who if who in sick else None)
 
 
 def position_warning(metrics: Mapping[str, Any]) -> str | None:
@@ -181,20 +206,18 @@ def _shares_won(values: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.f
     return won
 
 
-def _on_grid(stack: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
-    """Chosen images of (N, H, W), as means of the cells of at most GRID x GRID.
+def _on_grid(image: NDArray[Any]) -> NDArray[Any]:
+    """An image (H, W) as means of the cells of at most GRID x GRID.
 
     Cells are equal and of whole pixels; the last ones hold the rest.
     """
-    sides = [-(-side // GRID) for side in stack.shape[1:]]  # of a cell, rounded up
+    sides = [-(-side // GRID) for side in image.shape]  # of a cell, rounded up
     if sides == [1, 1]:
-        return stack[chosen]
+        return image.copy()  # not a part of a batch, all of which it would keep in memory
     rows, columns = (
-        np.arange(0, whole, side) for whole, side in zip(stack.shape[1:], sides, strict=True)
+        np.arange(0, whole, side) for whole, side in zip(image.shape, sides, strict=True)
     )
-    area = np.outer(np.diff(rows, append=stack.shape[1]), np.diff(columns, append=stack.shape[2]))
-    cells = np.empty((len(chosen), len(rows), len(columns)), dtype=np.float32)
-    for place, image in enumerate(chosen):
-        sums = np.add.reduceat(stack[image].astype(np.float64), rows, axis=0)
-        cells[place] = np.add.reduceat(sums, columns, axis=1) / area
-    return cells
+    area = np.outer(np.diff(rows, append=image.shape[0]), np.diff(columns, append=image.shape[1]))
+    sums = np.add.reduceat(image.astype(np.float64), rows, axis=0)
+    means: NDArray[Any] = (np.add.reduceat(sums, columns, axis=1) / area).astype(np.float32)
+    return means

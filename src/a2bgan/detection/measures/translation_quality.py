@@ -22,7 +22,7 @@ from a2bgan.data.preprocessing import load_mask
 from a2bgan.detection.detect import detect
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.measures.fid import FeatureNetwork, set_distances
-from a2bgan.detection.measures.localisation import twin_error
+from a2bgan.detection.measures.localisation import TwinErrors
 from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.training.methods.method import Method
@@ -71,7 +71,7 @@ def measure_translation(
     the truth.
 
     Returns ``fid``, ``kid``, ``kid_sd``, ``translated`` and ``reference`` (numbers of images),
-    ``features`` (the network) and, where test images have twins, what `twin_error` gives,
+    ``features`` (the network) and, where test images have twins, what `TwinErrors` gives,
     ``ssim_inside``, ``ssim_inside_input``, ``ssim_outside`` (means of the SSIM map, inside and
     outside of what was to be removed) and, with the weights of its network, ``lpips``.
     Raises InputError.
@@ -105,7 +105,10 @@ def measure_translation(
     )
     made = (torch.cat([*translations(trained, images)]) + 1) / 2
     before, truth = ((to_unit_range(part) + 1) / 2 for part in (images, twins))
-    measured |= twin_error(before.numpy(), truth.numpy(), made.numpy(), masks)
+    errors = TwinErrors()
+    for parts in zip(before.numpy(), truth.numpy(), made.numpy(), masks, strict=True):
+        errors.add(*parts)
+    measured |= errors.by_name()
     similar = _similarity(made, truth)
     measured["ssim_inside"] = _mean(similar, masks)
     measured["ssim_inside_input"] = _mean(_similarity(before, truth), masks)
