@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.holdout import hold_out
 from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection import RATE
 from a2bgan.detection.decisions.calibration import usable_calibration
 from a2bgan.detection.decisions.contours import find_regions
@@ -191,7 +190,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         twins = [d.twin for d in self.trained_.detect_images(pixels) if d.twin is not None]
         if not twins:
             raise InputError(f"{self.trained_.config.facts.title} makes no healthy twins")
-        return to_intensities(torch.cat(twins))
+        return to_intensities(np.concatenate(twins))
 
     def difference(self, images: Images) -> np.ndarray:
         """Anomaly maps (N, S, S), float32, at the size of training.
@@ -206,7 +205,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         ]
         if not maps:
             raise InputError(f"{self.trained_.config.facts.title} makes no maps")
-        return torch.cat(maps).numpy()
+        return np.concatenate(maps)
 
     def regions(self, images: Images) -> np.ndarray:
         """Masks (N, S, S), bool, of what does not look healthy, at the size of training.

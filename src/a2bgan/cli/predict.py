@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from a2bgan.detection.decisions.calibration import Calibration
     from a2bgan.detection.exported_model import Exported
+    from a2bgan.detection.pick import Pick
     from a2bgan.detection.predict import Prediction
-    from a2bgan.detection.trained_model import Pick, Trained
+    from a2bgan.detection.trained_model import Trained
 
 PART_SIZE = 1000
 
@@ -178,13 +179,14 @@ def _open_model(
     path: Path, checkpoint: str, score: str | None, runtime: Runtime | None, half: bool
 ) -> "tuple[Trained | Exported, Calibration | None]":
     """Open a run's method, or an exported one, and its calibration."""
-    from a2bgan.detection.decisions.calibration import read_calibration, same_scores
     from a2bgan.detection.exported_model import SUFFIXES, load_exported, runtime_of
-    from a2bgan.detection.trained_model import load_trained, pick_of
-    from a2bgan.training.run_folder import RunFolder
 
     of_file = None if path.is_dir() else runtime_of(path)
     if of_file is None and runtime in (None, Runtime.TORCH):
+        from a2bgan.detection.decisions.calibration import read_calibration
+        from a2bgan.detection.trained_model import load_trained
+        from a2bgan.training.run_folder import RunFolder
+
         folder = RunFolder.open(path)
         trained = replace(load_trained(folder, checkpoint, score), half=half)
         return trained, read_calibration(folder)
@@ -197,6 +199,11 @@ def _open_model(
             raise InputError(f"{path}: a file for {of_file}, not for {runtime}")
         exported = load_exported(path, half=half)
     else:
+        from a2bgan.detection.decisions.calibration import read_calibration
+        from a2bgan.detection.pick import same_scores
+        from a2bgan.detection.trained_model import pick_of
+        from a2bgan.training.run_folder import RunFolder
+
         assert runtime is not None
         folder = RunFolder.open(path)
         file = path / f"model{SUFFIXES[runtime.value]}"
