@@ -45,7 +45,8 @@ from a2bgan.data.manifest import read_manifest
 from a2bgan.detection.audit.familiarity import GRID, Familiarity
 from a2bgan.detection.decisions.calibration import Calibration, drift, read_calibration
 from a2bgan.detection.decisions.selection import Candidate, read_candidates
-from a2bgan.detection.trained_model import Pick, read_pick
+from a2bgan.detection.pick import Pick
+from a2bgan.detection.trained_model import read_pick
 from a2bgan.errors import InputError
 from a2bgan.serving.reading_room.progress import training_progress
 from a2bgan.training.checkpoint import list_ready_checkpoints, read_position

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.detection.detect import in_batches
+from a2bgan.detection.detection import in_batches
 from a2bgan.detection.export import export
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.image_sets import RunImages, load_labelled
@@ -82,7 +82,7 @@ def main() -> None:
 
 def score(model: Model, images: np.ndarray) -> np.ndarray:
     batches = model.detect(in_batches(images, model.batch_size))
-    return np.concatenate([batch.scores.numpy() for batch in batches])
+    return np.concatenate([batch.scores for batch in batches])
 
 
 def timed(task: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:

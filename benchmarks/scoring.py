@@ -27,8 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from a2bgan.detection.export import export
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.inputs import Input, find_inputs
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.predict import Model, predict
-from a2bgan.detection.trained_model import Pick, Trained
+from a2bgan.detection.trained_model import Trained
 from a2bgan.report.score_tables import write_predictions
 from a2bgan.training.config import load_config
 from machine_peak import matmul_peak

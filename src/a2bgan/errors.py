@@ -5,6 +5,9 @@ from collections.abc import Sequence
 LONGEST = 4000
 """Characters of a message."""
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""Exceptions that damaged JSON leads to."""
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.

@@ -10,7 +10,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import center_of_mass
 from sklearn.metrics import roc_auc_score
 from typer.testing import Result
@@ -26,10 +25,10 @@ from a2bgan.data.open_data import open_data
 from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import load_image
 from a2bgan.data.volume_rows import expand_volumes
-from a2bgan.detection.detect import Detection
+from a2bgan.detection.detection import Detection
 from a2bgan.detection.inputs import find_inputs
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.predict import predict
-from a2bgan.detection.trained_model import Pick
 from a2bgan.report.score_tables import write_predictions
 
 CONFIG = DataConfig(size=32, slices=(0.2, 0.8), skip_empty=0.2)
@@ -127,9 +126,9 @@ class Brightness:
 
     def detect(self, batches: Iterable[np.ndarray]) -> Iterator[Detection]:
         for images in batches:
-            x = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1
+            x = images.astype(np.float32) / 127.5 - 1
             maps = ((x[:, 0] + 1) / 2) ** 4
-            yield Detection(x, maps.amax(dim=(1, 2)), None, maps)
+            yield Detection(x, maps.max(axis=(1, 2)), None, maps)
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])

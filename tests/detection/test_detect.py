@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from a2bgan.detection import detect as module
+from a2bgan.detection import detection
 from a2bgan.detection.detect import all_scores, detect
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
@@ -37,7 +37,7 @@ def test_bfloat16_is_used_for_the_score_that_is_asked_for_and_changes_it_little(
     method: Method, score: str
 ) -> None:
     exact, half = (
-        torch.cat([d.scores for d in detect(method, IMAGES, score, half=half)]).numpy()
+        np.concatenate([d.scores for d in detect(method, IMAGES, score, half=half)])
         for half in (False, True)
     )
     np.testing.assert_allclose(exact, all_scores(method, IMAGES)[score], rtol=1e-6)
@@ -61,7 +61,7 @@ def test_batches_side_by_side_are_judged_as_one_after_the_other(
     if preset == "fast":
         settings += SMALL_FEATURES
     one = load_config(preset, None, settings).build_method()
-    monkeypatch.setattr(module, "PIXELS_IN_CACHE", 32 * 32)
+    monkeypatch.setattr(detection, "PIXELS_IN_CACHE", 32 * 32)
     images = np.concatenate([IMAGES] * 6)
     modes = {name: network.training for name, network in one.networks.items()}
     before = torch.get_num_threads()

@@ -21,7 +21,8 @@ from a2bgan.detection.evaluate import at_threshold, evaluate, summarise, with_ev
 from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.measures.position import position_alone
 from a2bgan.detection.measures.regions import RegionAgreement
-from a2bgan.detection.trained_model import Pick, load_trained
+from a2bgan.detection.pick import Pick
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -79,7 +80,7 @@ def test_regions_are_measured_where_there_is_a_threshold_for_them(run: Path) -> 
 
     rows = [row for row in manifest.split("test") if row.label is not None]
     images = np.stack([load_image(row.path, config) for row in rows])
-    maps = np.concatenate([found.anomaly_map.numpy() for found in trained.detect_images(images)])
+    maps = np.concatenate([found.anomaly_map for found in trained.detect_images(images)])
     peaks = maps.max(axis=(1, 2))
     limit = float(np.median(peaks))
     metrics = evaluate(

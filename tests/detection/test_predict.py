@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import dicom_of, is_dicom, is_volume
 from a2bgan.data.open_data import open_data
-from a2bgan.detection.detect import Detection
+from a2bgan.detection.detection import Detection
 from a2bgan.detection.inputs import Input, find_inputs
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.predict import Prediction, predict
-from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError
 
 TOO_LONG = "x" * 300
@@ -134,8 +133,8 @@ def test_a_score_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
     class Odd(Unused):
         def detect(self, batches):
             for images in batches:
-                x = torch.from_numpy(images).float() / 255
-                yield Detection(x, torch.tensor([0.5, torch.nan, torch.inf]), None, None)
+                x = images.astype(np.float32) / 255
+                yield Detection(x, np.array([0.5, np.nan, np.inf]), None, None)
 
     found = list(predict(Odd(), find_inputs([tmp_path])))
     assert [p.score for p in found] == [0.5, None, None]
@@ -155,8 +154,8 @@ class Bright(Unused):
 
     def detect(self, batches):
         for images in batches:
-            maps = torch.from_numpy(images[:, 0]).float() / 255
-            yield Detection(2 * maps[:, None] - 1, maps.amax(dim=(1, 2)), None, maps)
+            maps = images[:, 0].astype(np.float32) / 255
+            yield Detection(2 * maps[:, None] - 1, maps.max(axis=(1, 2)), None, maps)
 
 
 def test_regions_are_in_pixels_of_the_original(
@@ -186,9 +185,9 @@ def test_regions_are_in_pixels_of_the_original(
 
 def test_an_image_of_a_batch_is_a_prediction_with_what_its_method_makes() -> None:
     item = Input("b", Path("b.png"), "")
-    x, twin = torch.full((2, 1, 4, 4), -1.0), torch.zeros(2, 1, 4, 4)
+    x, twin = np.full((2, 1, 4, 4), -1.0), np.zeros((2, 1, 4, 4))
     x[1] = 1
-    scores, maps = torch.tensor([0.25, 0.5]), torch.arange(32.0).reshape(2, 4, 4)
+    scores, maps = np.array([0.25, 0.5]), np.arange(32.0).reshape(2, 4, 4)
     found = Prediction.of(Detection(x, scores, twin, maps), 1, item)
     assert (found.input, found.score, found.error) == (item, 0.5, "")
     np.testing.assert_array_equal(found.image, np.ones((1, 4, 4)))

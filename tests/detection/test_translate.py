@@ -5,7 +5,8 @@ from PIL import Image
 from a2bgan.data.formats.originals import Original, read_original, write_original
 from a2bgan.data.formats.picture import Picture, ReadOptions
 from a2bgan.detection.inputs import Input
-from a2bgan.detection.trained_model import Pick, Trained
+from a2bgan.detection.pick import Pick
+from a2bgan.detection.trained_model import Trained
 from a2bgan.detection.translate import add_change, translate
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from a2bgan.detection.decisions.selection import Candidate
 from a2bgan.detection.patient_scores import PATIENT_SCORES
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 from a2bgan.report.charts import selection_chart
 
 PICK = Pick("step-00000002", "ema", "mean", "aucp", "top-k")

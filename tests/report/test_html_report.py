@@ -13,7 +13,8 @@ from a2bgan.data.open_data import open_data
 from a2bgan.detection.audit.score_audit import Dependence, ScoreAudit
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.examination import examine
-from a2bgan.detection.trained_model import Pick, load_trained
+from a2bgan.detection.pick import Pick
+from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report
 from a2bgan.report.html_report import write_report

@@ -10,8 +10,8 @@ from PIL import Image
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.contours import Region
 from a2bgan.detection.inputs import Input
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.predict import Prediction
-from a2bgan.detection.trained_model import Pick
 from a2bgan.report import score_tables
 from a2bgan.report.score_tables import write_predictions
 

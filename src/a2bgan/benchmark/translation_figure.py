@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from a2bgan.data.batches import to_intensities, to_unit_range
 from a2bgan.data.manifest import Manifest
+from a2bgan.data.unit_range import in_unit_range, to_intensities
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.measures.translation_quality import translations, twin_of
 from a2bgan.detection.trained_model import Trained
@@ -39,15 +39,17 @@ def write_translation_figure(
     loaded, drawn = load_rows([rows[i] for i in order[:count]], data)
     if not drawn:
         raise InputError("no test image to translate that can be read")
-    columns: list[Column] = [("input", [*to_intensities(to_unit_range(loaded.images))])]
+    columns: list[Column] = [("input", [*to_intensities(in_unit_range(loaded.images))])]
     for title, each in trained.items():
         images = load_rows(drawn, each.data)[0].images
-        made = [to_intensities(twin) for batch in translations(each, images) for twin in batch]
+        made = [
+            to_intensities(twin.numpy()) for batch in translations(each, images) for twin in batch
+        ]
         columns.append((title, made))
     if all(row.twin is not None for row in drawn):
         truth, known = load_rows([twin_of(row) for row in drawn], data)
         if len(known) == len(drawn):
-            columns.append(("truth", [*to_intensities(to_unit_range(truth.images))]))
+            columns.append(("truth", [*to_intensities(in_unit_range(truth.images))]))
     try:
         draw_columns(columns).savefig(path, dpi=_DPI)
     except OSError as error:

@@ -15,6 +15,7 @@ from a2bgan.cli import (
     listen,
     predict,
     report,
+    score_archive,
     select,
     serve,
     train,
@@ -59,6 +60,7 @@ app.command("select")(select.select)
 app.command("calibrate")(select.calibrate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("score-archive")(score_archive.score_archive)
 app.command("translate")(translate.translate)
 app.command("fid")(translate.fid)
 app.command("export")(export.export)

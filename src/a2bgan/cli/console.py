@@ -42,13 +42,20 @@ def say_next(*command: object) -> None:
 
 
 def list_failures(
-    failures: Sequence[tuple[str, str]], consequence: str, what: str = "image"
+    failures: Sequence[tuple[str, str]],
+    consequence: str,
+    what: str = "image",
+    count: int | None = None,
 ) -> None:
-    """Print a line for each (name, reason), and a count; both may come from a named tuple."""
+    """Print a line for each (name, reason), and a count; both may come from a named tuple.
+
+    count: of all failures, where ``failures`` are only the first of them.
+    """
+    count = len(failures) if count is None else count
     for name, reason in failures[:LISTED]:
         warn(reason, escape(printable(name)))
-    if len(failures) > LISTED:
-        note(f"... and {len(failures) - LISTED} more")
-    if failures:
-        noun = what if len(failures) == 1 else f"{what}s"
-        stderr.print(f"[yellow]{len(failures)} {noun} {consequence}[/]", soft_wrap=True)
+    if count > LISTED:
+        note(f"... and {count - LISTED} more")
+    if count:
+        noun = what if count == 1 else f"{what}s"
+        stderr.print(f"[yellow]{count} {noun} {consequence}[/]", soft_wrap=True)

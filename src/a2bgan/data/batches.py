@@ -5,6 +5,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from a2bgan.data.unit_range import in_unit_range
+
 
 class AugmentConfig(BaseModel):
     """Config section ``train.augment``: random changes to training images."""
@@ -64,14 +66,7 @@ class RandomBatches:
 
 def to_unit_range(images: np.ndarray) -> Tensor:
     """uint8 or uint16 images of any shape to float32 in [-1, 1]."""
-    top = np.iinfo(images.dtype).max
-    return torch.from_numpy(images.astype(np.float32)).div_(top / 2).sub_(1)
-
-
-def to_intensities(x: Tensor) -> np.ndarray:
-    """Float images in [-1, 1], on the CPU, to shares of the intensity range, in [0, 1]."""
-    intensities: np.ndarray = ((x + 1) / 2).numpy()
-    return intensities
+    return torch.from_numpy(in_unit_range(images))
 
 
 def to_grey_levels(x: Tensor) -> np.ndarray:

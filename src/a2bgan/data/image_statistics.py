@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import laplace
 
 from a2bgan.data.formats.kinds import image_suffix
 from a2bgan.data.formats.slice_names import volume_of
@@ -38,6 +37,8 @@ def pixel_statistics(image: np.ndarray) -> np.ndarray:
     the pixels lies there. Sharpness of corners: root mean square of the Laplacian there, over that
     of the whole image. The last two do not depend on exposure.
     """
+    from scipy.ndimage import laplace  # takes a while
+
     values = scaled(image)
     if image.dtype.kind == "f":
         values = values.astype(np.float64)  # differences may leave the range of single precision

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from threading import Lock
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
+from a2bgan.detection.detection import Detection, batch_size_for, in_batches
 from a2bgan.detection.scores import SCORES, check_score, map_scores
 from a2bgan.errors import InputError
 from a2bgan.files.ordered_work import in_order
@@ -24,40 +24,8 @@ T = TypeVar("T")
 _Batch = TypeVar("_Batch")
 _Result = TypeVar("_Result")
 
-PIXELS_AT_ONCE = 2**22
-"""Pixels of a batch on an accelerator."""
-
-PIXELS_IN_CACHE = 2**17
-"""Pixels of a batch on a CPU: so many as fit its cache, see docs/performance.md."""
-
 PIXELS_SIDE_BY_SIDE = 2**21
 """Pixels of all batches at once on the cores of a CPU; so many as fit the memory."""
-
-
-def batch_size_for(device: str, size: int) -> int:
-    """Best number of images of ``size`` pixels a side in a batch on a kind of device."""
-    return max(1, (PIXELS_IN_CACHE if device == "cpu" else PIXELS_AT_ONCE) // size**2)
-
-
-def in_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Split images (N, C, H, W) into batches of at most ``batch_size``."""
-    return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """Scores, maps and twins of a batch of n images, all on the CPU.
-
-    x: (n, C, H, W) in [-1, 1]; scores: (n,), higher is less healthy.
-    twin: (n, C, H, W) in [-1, 1], anomaly_map: (n, H, W), 0 or more, mask: (n, H, W) in [0, 1];
-    None where the method makes none.
-    """
-
-    x: Tensor
-    scores: Tensor
-    twin: Tensor | None
-    anomaly_map: Tensor | None
-    mask: Tensor | None = None
 
 
 def detect(
@@ -92,8 +60,9 @@ def detect_batches(
     check_score(score, method.facts)
     wanted = partial(score_of, score=score)
     for x, finding, scores in _found(method, batches, version, wanted, half=half):
-        pictures = map(_cpu, (finding.twin, finding.anomaly_map, finding.mask))
-        yield Detection(x.cpu(), scores.float().cpu(), *pictures)
+        found = (finding.twin, finding.anomaly_map, finding.mask)
+        parts = (None if part is None else _array(part) for part in found)
+        yield Detection(_array(x), _array(scores), *parts)
 
 
 def all_scores(
@@ -157,8 +126,8 @@ def _batches_for(method: Method, images: np.ndarray) -> Iterator[np.ndarray]:
     return in_batches(images, batch_size_for(method.device.type, images.shape[-1]))
 
 
-def _cpu(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.float().cpu()
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
 
 
 _sharing = Lock()

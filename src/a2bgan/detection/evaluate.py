@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache.images import Failure, StoredForm, load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
@@ -19,6 +19,7 @@ from a2bgan.data.formats.reading import read_mask
 from a2bgan.data.formats.slice_names import parse_slice
 from a2bgan.data.manifest import Manifest, Row, counted_as
 from a2bgan.data.preprocessing import preprocess_mask
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection import RATE
 from a2bgan.detection.audit.subgroups import subgroups
 from a2bgan.detection.audit.trivial_statistics import best_statistic
@@ -30,8 +31,9 @@ from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.measures.metrics import auprc, auroc, sensitivity_at_specificity
 from a2bgan.detection.measures.stored_mask import StoredMask
 from a2bgan.detection.patient_scores import by_patient
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.scores import SCORES, map_scores
-from a2bgan.detection.trained_model import Pick, Trained
+from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 
@@ -192,19 +194,20 @@ def _outputs(
     first = 0
     began, measuring = time.monotonic(), 0.0
     for batch in trained.detect_images(images):
-        scores.append(batch.scores.numpy())
+        scores.append(batch.scores)
         if map_score == trained.pick.score:
             of_map.append(scores[-1])
         elif map_score is not None and batch.anomaly_map is not None:
-            found = map_scores(batch.anomaly_map, batch.mask, (map_score,))
+            mask = None if batch.mask is None else torch.from_numpy(batch.mask)
+            found = map_scores(torch.from_numpy(batch.anomaly_map), mask, (map_score,))
             of_map.append(found[map_score].numpy())
         if batch.anomaly_map is not None:
-            peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
+            peaks.append(batch.anomaly_map.max(axis=(1, 2)))
             judged = time.monotonic()
             for k in np.flatnonzero(compared[first : first + len(batch.scores)]).tolist():
                 if localising is not None:
                     twin = None if batch.twin is None else to_intensities(batch.twin[k])
-                    localising.add(batch.anomaly_map[k].numpy(), images[first + k], twin)
+                    localising.add(batch.anomaly_map[k], images[first + k], twin)
             measuring += time.monotonic() - judged
         first += len(batch.scores)
     return _Outputs(

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.detection.decisions.calibration import Calibration
-from a2bgan.detection.detect import in_batches, score_of
+from a2bgan.detection.detect import score_of
+from a2bgan.detection.detection import in_batches
 from a2bgan.detection.exported_model import (
     INPUT,
     KEY,

@@ -6,6 +6,8 @@ of OpenVINO).
 """
 
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,17 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from a2bgan.data.batches import to_unit_range
 from a2bgan.data.config import DataConfig
+from a2bgan.data.unit_range import in_unit_range
 from a2bgan.detection.decisions.calibration import Calibration
-from a2bgan.detection.detect import Detection, batch_size_for
-from a2bgan.detection.trained_model import Pick
-from a2bgan.errors import InputError
+from a2bgan.detection.detection import Detection, batch_size_for
+from a2bgan.detection.pick import Pick
+from a2bgan.errors import UNREADABLE, InputError
 from a2bgan.files.ordered_work import in_order
-from a2bgan.training.checkpoint import UNREADABLE
 
 KEY = "a2bgan"
 
@@ -101,8 +101,8 @@ class Exported:
         """See `a2bgan.detection.predict.Model`; the next batch is scored meanwhile."""
 
         def score(images: np.ndarray) -> Detection:
-            x = to_unit_range(images)
-            found = {name: torch.from_numpy(v) for name, v in self.network(x.numpy()).items()}
+            x = in_unit_range(images)
+            found = self.network(x)
             return Detection(x, found["score"], found.get("twin"), found.get("map"))
 
         with ThreadPoolExecutor(1) as pool:  # the runtime's own threads share a batch
@@ -158,6 +158,14 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
+def _threads() -> int:
+    """Threads to compute with: what OMP_NUM_THREADS says, or one for each core that may be used."""
+    try:
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    except (KeyError, ValueError):
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def missing(package: str) -> str:
     """The message where a package of the extra ``export`` is not installed."""
     return f"{package} is not installed: pip install 'a2bgan[export]'"
@@ -169,7 +177,7 @@ def _open_onnx(file: Path) -> tuple[Network, str]:
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = _threads()
     providers = [name for name in wanted if name in ort.get_available_providers()]
     session = ort.InferenceSession(file, options, providers=providers)
     names = [output.name for output in session.get_outputs()]
@@ -189,7 +197,7 @@ def _open_openvino(file: Path, half: bool) -> tuple[Network, str]:
     precision = "bf16" if half else "f32"
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": _threads(),
     }
     compiled = core.compile_model(model, "CPU", settings)
     names = [output.get_any_name() for output in compiled.outputs]

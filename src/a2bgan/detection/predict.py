@@ -12,19 +12,19 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.slice_names import SliceName
 from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import to_original_grid
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection.decisions.calibration import intensities
 from a2bgan.detection.decisions.contours import Region, find_regions, place_mask, regions
-from a2bgan.detection.detect import Detection
+from a2bgan.detection.detection import Detection
 from a2bgan.detection.inputs import Input, load_input
 from a2bgan.detection.patient_scores import PATIENT_SCORES
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 from a2bgan.files.ordered_work import in_order
 
 NOT_FINITE = "no finite score"
@@ -94,7 +94,7 @@ class Prediction:
     ) -> Self:
         """The prediction for image ``k`` of a batch, with the mask of its regions but without the
         regions, which need the shape of the original."""
-        anomaly_map = None if batch.anomaly_map is None else batch.anomaly_map[k].numpy()
+        anomaly_map = None if batch.anomaly_map is None else batch.anomaly_map[k]
         mask = None
         if anomaly_map is not None and pixel_threshold is not None:
             mask = find_regions(anomaly_map, pixel_threshold)

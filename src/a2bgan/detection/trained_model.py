@@ -13,12 +13,13 @@ import torch
 from pydantic import BaseModel, Field, model_validator
 
 from a2bgan.data.config import DataConfig
-from a2bgan.detection.detect import Detection, batch_size_for, detect_batches, in_batches
-from a2bgan.detection.patient_scores import DEFAULT_RULE
+from a2bgan.detection.detect import detect_batches
+from a2bgan.detection.detection import Detection, batch_size_for, in_batches
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.scores import check_score
-from a2bgan.errors import InputError
+from a2bgan.errors import UNREADABLE, InputError
 from a2bgan.files.atomic import write_atomically
-from a2bgan.training.checkpoint import UNREADABLE, find_checkpoint, load_weights
+from a2bgan.training.checkpoint import find_checkpoint, load_weights
 from a2bgan.training.config import Config
 from a2bgan.training.methods.method import Method
 from a2bgan.training.run_folder import RunFolder
@@ -27,30 +28,6 @@ SELECTED = "selected"
 
 WEIGHTS = "weights_sha256"
 """Key of the selected weights' digest in ``selection.json``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """The checkpoint, the version of its weights and the score that a run is used with.
-
-    rule: by which it was picked, see `selection`.
-    patients: how images of a patient become one score, see `a2bgan.detection.patient_scores`.
-    map_score: the best score of the map; None where it is not known.
-    """
-
-    checkpoint: str
-    version: str
-    score: str
-    rule: str
-    patients: str = DEFAULT_RULE
-    map_score: str | None = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Pick":
-        """The reverse of `asdict`, as read from JSON. Raises TypeError."""
-        if not all(isinstance(value, str | None) for value in values.values()):
-            raise TypeError("a pick is texts")
-        return cls(**values)
 
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -133,7 +110,7 @@ class Trained:
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Scores (N,) float64 of preprocessed images (N, C, H, W), higher is less healthy."""
-        parts = [found.scores.numpy() for found in self.detect_images(images)]
+        parts = [found.scores for found in self.detect_images(images)]
         return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
 
 

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,6 +44,9 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(self, name: str, strides: Sequence[int], input_size: int) -> None:
+        import timm  # takes a while
+        from timm.models import get_pretrained_cfg
+
         super().__init__()
         self.name = name
         self.input_size = input_size
@@ -60,10 +61,9 @@ class Backbone(nn.Module):
             self._options: dict[str, Any] = {}
             if known.fixed_input_size:
                 self._options["img_size"] = input_size
-            # Without memory: which stages there are, and that they take images of this size.
+            # Without memory: which stages there are.
             with torch.device("meta"):
-                whole: Any = timm.create_model(name, features_only=True, **self._options).eval()
-                whole(torch.zeros(1, 3, input_size, input_size))
+                whole: Any = timm.create_model(name, features_only=True, **self._options)
             reductions = [stage["reduction"] for stage in whole.feature_info.info]
             self._isotropic = len(reductions) > 1 and len(set(reductions)) == 1
             self._indices = (
@@ -71,9 +71,9 @@ class Backbone(nn.Module):
                 if self._isotropic
                 else tuple(reductions.index(stride) for stride in strides)
             )
-            with torch.device("meta"):
-                maps = self._build().eval()(torch.zeros(1, 3, input_size, input_size))
-            features = self._build()
+            features = self._build().eval()
+            with torch.no_grad():
+                maps = features(torch.zeros(1, 3, input_size, input_size))
         except (RuntimeError, ValueError, AssertionError, AttributeError, TypeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(
@@ -114,6 +114,8 @@ class Backbone(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take a classifier's weights, by timm's names. Raises RuntimeError unless they all fit."""
+        import timm
+
         # The whole classifier first: timm forgives a feature network that finds no weights at all.
         timm.create_model(self.name, **_pretrained(weights), **self._options)
         with _without_warnings():
@@ -133,6 +135,8 @@ class Backbone(nn.Module):
         return [self._ordered(found).to(x.dtype) for found in self.features(x)]
 
     def _build(self, **weights: Any) -> nn.Module:
+        import timm
+
         if self._isotropic:
             model = timm.create_model(self.name, **weights, **self._options)
             return _Blocks(model, self._indices)

@@ -1,9 +1,12 @@
 """Blends of image and intermediate image (eqs. 1 and 2), and the difference of a twin."""
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def healthy_translation(x: Tensor, intermediate: Tensor, mask: Tensor) -> Tensor:
+def healthy_translation(x: "Tensor", intermediate: "Tensor", mask: "Tensor") -> "Tensor":
     """Equation 1: ``x' = b m + x (1 - m)``, the healthy twin.
 
     Shapes: ``x`` and ``intermediate`` (N, C, H, W) in [-1, 1], ``mask`` (N, 1, H, W) in [0, 1].
@@ -11,7 +14,7 @@ def healthy_translation(x: Tensor, intermediate: Tensor, mask: Tensor) -> Tensor
     return intermediate * mask + x * (1 - mask)
 
 
-def masked_reconstruction(x: Tensor, intermediate: Tensor, mask: Tensor) -> Tensor:
+def masked_reconstruction(x: "Tensor", intermediate: "Tensor", mask: "Tensor") -> "Tensor":
     """Equation 2: ``r = x m + b (1 - m)``, the input again, where the mask was right.
 
     Needs no second pass of the translator: this is how the paper has cycle consistency without
@@ -25,7 +28,7 @@ DIFFERENCE_SCALE = 0.3
 0.1 to 0.3 of the intensity range, and whatever differs more gets the same, brightest colour."""
 
 
-def difference_map(x: Tensor, twin: Tensor) -> Tensor:
+def difference_map(x: "Tensor", twin: "Tensor") -> "Tensor":
     """Mean over channels of ``|x - x'| / 2`` (paper, section 3.3).
 
     Args:

@@ -5,11 +5,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
-from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from a2bgan.errors import InputError
@@ -62,6 +60,8 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
 
 def has_pretrained(name: str) -> bool:
     """Whether weights of a timm network are on this machine without a file of one's own."""
+    import timm  # takes a while
+
     return timm.is_model(name) and bool(_packaged_file(name) or _cached_file(name))
 
 
@@ -70,6 +70,8 @@ def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
     They have timm's order, and one shape each. Raises ValueError if one of these is otherwise.
     """
+    import timm  # takes a while
+
     with torch.device("meta"):
         expected = timm.create_model(name).state_dict()
     if [t.shape for t in expected.values()] != [t.shape for t in weights.values()]:
@@ -95,6 +97,8 @@ def _packaged_file(name: str) -> Path | None:
 
 
 def _cached_file(name: str) -> Path | None:
+    from timm.models import get_pretrained_cfg  # takes a while
+
     known = get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:
         return None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.manifest import Row
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.examination import ScoredRows
@@ -124,7 +124,7 @@ def _pictures(trained: Trained, rows: Sequence[Row], pixel_threshold: float | No
             if batch.twin is not None:
                 panels.append(to_rgb(to_intensities(batch.twin[k])))
             if batch.anomaly_map is not None:
-                anomaly_map = batch.anomaly_map[k].numpy()
+                anomaly_map = batch.anomaly_map[k]
                 panels.append(paint_map(image, anomaly_map, trained.method.map_scale))
                 if pixel_threshold is not None:
                     panels = _outlined(panels, find_regions(anomaly_map, pixel_threshold))

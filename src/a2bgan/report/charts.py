@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from a2bgan.detection.decisions.selection import Candidate
 from a2bgan.detection.measures.roc import RocBand
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 
 INK = "#22313f"
 COLOURS = {

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from a2bgan.data.batches import to_intensities
 from a2bgan.data.cache.images import StoredForm
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import load_mask
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained
@@ -186,7 +186,7 @@ def _run_cases(
     for batch in trained.detect_images(loaded.images):
         assert batch.anomaly_map is not None
         for i in range(len(batch.x)):
-            anomaly_map, found = batch.anomaly_map[i].numpy(), None
+            anomaly_map, found = batch.anomaly_map[i], None
             if pixel_threshold is not None:
                 found = find_regions(anomaly_map, pixel_threshold)
             cases.append(

@@ -22,8 +22,8 @@ from a2bgan.detection.examination import Examination
 from a2bgan.detection.measures import conformal
 from a2bgan.detection.measures.roc import roc_band
 from a2bgan.detection.patient_scores import by_patient
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.summary import metric_warnings, separation
-from a2bgan.detection.trained_model import Pick
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import write_atomically
 from a2bgan.report import charts

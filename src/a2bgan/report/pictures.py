@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from skimage.measure import find_contours
 
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
@@ -100,6 +99,10 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     Returns:
         (n, 2) each: x and y in pixels, 0 at the edge of the image.
     """
+    if not mask.any():
+        return []
+    from skimage.measure import find_contours  # takes a while
+
     # A pixel of background around it closes the line of a region at the border.
     lines = find_contours(np.pad(mask.astype(np.float64), 1), 0.5)
     return [line[:, ::-1] - 0.5 for line in lines]

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from a2bgan.data.formats.kinds import KINDS, image_suffix
-
 LONGEST = 180
 """Bytes of a name that are kept; file systems allow 255, which suffixes and numbers share."""
 
@@ -34,6 +32,8 @@ def free_name(name: str, taken: dict[str, int]) -> str:
 
     taken: the names given so far, each with the last number that was added to it; gets the new one.
     """
+    from a2bgan.data.formats.kinds import KINDS, image_suffix  # numpy takes a while
+
     # Not `escaped`: a backslash separates folders on some systems.
     path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
     suffix = image_suffix(path)

@@ -13,13 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from a2bgan.data import bounds
-from a2bgan.errors import InputError
+from a2bgan.errors import UNREADABLE, InputError
 from a2bgan.files.atomic import sync
 from a2bgan.training.methods.method import Method
 
 PREFIX = "step-"
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""Exceptions that damaged JSON leads to."""
 
 STATES_KEPT = 2
 """Older checkpoints keep their weights and lose the optimiser state, which only --resume needs."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from a2bgan.models.evidence import (
@@ -161,6 +159,8 @@ def _fit_focal(
 
 def _fit_diffuse(b: NDArray[np.float64], a: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """Weights (2C,) and bias of a logistic model of images (N, 2C), A high."""
+    from sklearn.linear_model import LogisticRegression  # takes a while
+
     model = LogisticRegression(C=INVERSE_REGULARISATION, class_weight="balanced", max_iter=500)
     model.fit(np.concatenate([b, a]), np.repeat([0, 1], [len(b), len(a)]))
     return torch.from_numpy(model.coef_[0]).float(), torch.tensor(model.intercept_[0]).float()
@@ -173,6 +173,8 @@ def _weigh(
     patients_b: np.ndarray,
     patients_a: np.ndarray,
 ) -> None:
+    from sklearn.metrics import roc_auc_score  # takes a while
+
     labels = np.repeat([0, 1], [scores_b.shape[1], scores_a.shape[1]])
     found = [roc_auc_score(labels, np.r_[b, a]) for b, a in zip(scores_b, scores_a, strict=True)]
     n, m = len(np.unique(patients_b)), len(np.unique(patients_a))

@@ -16,7 +16,8 @@ from a2bgan.detection.decisions.calibration import (
 )
 from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.patient_scores import of_patient
-from a2bgan.detection.trained_model import Pick, Trained, read_selection, write_selection
+from a2bgan.detection.pick import Pick
+from a2bgan.detection.trained_model import Trained, read_selection, write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
@@ -188,7 +189,7 @@ def test_the_pixel_threshold_is_of_the_highest_map_value_of_each_image(tmp_path)
     images = np.random.default_rng(0).integers(0, 255, (42, 1, 32, 32), dtype=np.uint8)
     patients = np.array([f"p{k // 2}" for k in range(42)])  # 21 of them
     found = calibrate(trained, ImageSet(images, patients))
-    maps = np.concatenate([batch.anomaly_map.numpy() for batch in trained.detect_images(images)])
+    maps = np.concatenate([batch.anomaly_map for batch in trained.detect_images(images)])
     peaks = np.sort(maps.reshape(42, -1).max(1))
     assert len(set(peaks)) == 42
     assert found.pixel_threshold == peaks[-2]  # two of 43 are 4.7 %, three would be 7 %

@@ -7,7 +7,7 @@ from PIL import Image
 
 from a2bgan.detection.decisions.rule_comparison import RuleComparison, RulePick
 from a2bgan.detection.decisions.selection import Candidate
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 
 SCORES = ("mean", "smooth-max", "top-k", "mask-weighted", "discriminator", "evidence")
 

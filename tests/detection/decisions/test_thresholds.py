@@ -11,7 +11,7 @@ from a2bgan.detection.decisions.thresholds import (
     why_no_contours,
 )
 from a2bgan.detection.measures import conformal
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 
 
 @pytest.mark.parametrize("patients", [1, 2, 6, 12, 98])

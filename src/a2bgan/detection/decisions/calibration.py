@@ -3,24 +3,25 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
-from a2bgan.data.batches import to_intensities
+from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection import RATE
 from a2bgan.detection.audit.familiarity import Familiarity, drawn, learn_familiarity
-from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.measures import conformal
 from a2bgan.detection.patient_scores import by_patient, of_patient
-from a2bgan.detection.trained_model import Pick, Trained
-from a2bgan.errors import InputError
+from a2bgan.detection.pick import Pick, same_scores
+from a2bgan.errors import UNREADABLE, InputError
 from a2bgan.files.atomic import write_atomically
-from a2bgan.training.checkpoint import UNREADABLE
-from a2bgan.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from a2bgan.detection.image_sets import ImageSet
+    from a2bgan.detection.trained_model import Trained
+    from a2bgan.training.run_folder import RunFolder
 
 ARRAYS = ("patient_scores", "image_scores", "means", "deviations")
 
@@ -60,7 +61,7 @@ class Calibration:
     pixel_threshold: float | None = None
     familiarity: Familiarity | None = None
 
-    def write(self, run: RunFolder) -> None:
+    def write(self, run: "RunFolder") -> None:
         """Write ``calibration.json``, whole or as it was."""
         write_atomically(run.calibration_file, json.dumps(self.as_dict(), indent=2) + "\n")
 
@@ -121,12 +122,7 @@ class Calibration:
         )
 
 
-def same_scores(one: Pick, other: Pick) -> bool:
-    """Whether two picks have the same scores, by whatever rule they were picked."""
-    return replace(one, rule=other.rule, map_score=other.map_score) == other
-
-
-def read_calibration(run: RunFolder) -> Calibration | None:
+def read_calibration(run: "RunFolder") -> Calibration | None:
     """A run's calibration; None where there is none. Raises InputError if it is damaged."""
     try:
         return Calibration.from_dict(json.loads(run.calibration_file.read_text()))
@@ -138,13 +134,15 @@ def read_calibration(run: RunFolder) -> Calibration | None:
         ) from None
 
 
-def usable_calibration(run: RunFolder, pick: Pick) -> Calibration | None:
+def usable_calibration(run: "RunFolder", pick: Pick) -> Calibration | None:
     """A run's calibration if it holds for a pick, otherwise None. Raises InputError if damaged."""
     found = read_calibration(run)
     return found if found is not None and found.applies_to(pick) else None
 
 
-def calibrate(trained: Trained, healthy: ImageSet, learned: Sequence[ImageSet] = ()) -> Calibration:
+def calibrate(
+    trained: "Trained", healthy: "ImageSet", learned: "Sequence[ImageSet]" = ()
+) -> Calibration:
     """Score held-out healthy images, and describe the ``learned`` ones of both sets.
 
     Raises InputError if none are held out, or some score is not finite.
@@ -153,9 +151,9 @@ def calibrate(trained: Trained, healthy: ImageSet, learned: Sequence[ImageSet] =
         raise InputError("no healthy images were held out for calibration")
     found, peaks = [], list[NDArray[Any]]()
     for batch in trained.detect_images(healthy.images):
-        found.append((batch.scores.numpy(), *intensities(to_intensities(batch.x))))
+        found.append((batch.scores, *intensities(to_intensities(batch.x))))
         if batch.anomaly_map is not None:
-            peaks.append(batch.anomaly_map.amax(dim=(1, 2)).numpy())
+            peaks.append(batch.anomaly_map.max(axis=(1, 2)))
     scores, means, deviations = (
         np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)
     )
@@ -174,7 +172,7 @@ def calibrate(trained: Trained, healthy: ImageSet, learned: Sequence[ImageSet] =
     )
 
 
-def _familiarity(learned: Sequence[ImageSet]) -> Familiarity | None:
+def _familiarity(learned: "Sequence[ImageSet]") -> Familiarity | None:
     kept = [(part, drawn(len(part))) for part in learned if len(part)]
     if not kept:
         return None
@@ -221,6 +219,8 @@ def drift(
     found = _other_count(calibration, numbers)
     if len(people) < DRIFT_NEEDS:
         return found
+    from scipy.stats import ks_2samp  # takes a while
+
     tests = {
         "scores": (scores, calibration.image_scores, "more disease, or another scanner"),
         "brightness": (means, calibration.means, "another scanner, exposure or preparation"),

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import apply_hysteresis_threshold
-from skimage.measure import regionprops
 
 from a2bgan.detection.measures.regions import label_regions
 
@@ -53,6 +51,10 @@ def find_regions(
     """
     # In double precision: the threshold is a map value that must not be above itself.
     values = np.asarray(anomaly_map, dtype=np.float64)
+    if not (values > threshold).any():
+        return np.zeros(values.shape, dtype=bool)
+    from skimage.filters import apply_hysteresis_threshold  # takes a while
+
     found: NDArray[np.bool_] = apply_hysteresis_threshold(values, grow * threshold, threshold)
     return found
 
@@ -67,6 +69,10 @@ def regions(
     place: brings values to the grid that regions are described on, such as the original image's.
         Regions outside it, in the border that made the image square, are left out.
     """
+    if not mask.any():
+        return []
+    from skimage.measure import regionprops  # takes a while
+
     found = []
     for part in _parts(mask):
         placed = _placed(part, place)

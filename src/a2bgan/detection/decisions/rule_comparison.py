@@ -20,7 +20,7 @@ from a2bgan.detection.decisions.selection import (
 )
 from a2bgan.detection.image_sets import ImageSet, RunImages
 from a2bgan.detection.measures.fid import FeatureNetwork
-from a2bgan.detection.trained_model import Pick
+from a2bgan.detection.pick import Pick
 from a2bgan.training.run_folder import RunFolder
 
 _LINES = {"ema": "-", "raw": "--"}

@@ -19,12 +19,12 @@ from a2bgan.detection.measures.delong import auroc_with_error
 from a2bgan.detection.measures.fid import FeatureNetwork, HealthyFeatures, require_enough
 from a2bgan.detection.measures.prevalence import DiseasedShare, estimate_diseased_share
 from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.scores import SCORES
-from a2bgan.detection.trained_model import Pick, Trained, default_pick, on_device
-from a2bgan.errors import InputError
+from a2bgan.detection.trained_model import Trained, default_pick, on_device
+from a2bgan.errors import UNREADABLE, InputError
 from a2bgan.files.atomic import write_atomically
 from a2bgan.training.checkpoint import (
-    UNREADABLE,
     Position,
     find_checkpoint,
     list_ready_checkpoints,

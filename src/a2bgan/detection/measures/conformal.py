@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
 
 
 def p_values(calibration: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
@@ -46,6 +45,8 @@ def worst_rate(patients: int, rate: float, confidence: float = 0.95) -> float:
 
     Over calibration sets the rate is at most Beta distributed (Vovk 2012).
     """
+    from scipy.stats import beta  # takes a while
+
     allowed = flagged_ranks(patients, rate)
     return float(beta.ppf(confidence, allowed, patients + 1 - allowed)) if allowed >= 1 else 0.0
 

@@ -22,7 +22,7 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.reading import read_image
 from a2bgan.data.preprocessing import load_image
-from a2bgan.detection.detect import in_batches
+from a2bgan.detection.detection import in_batches
 from a2bgan.detection.inputs import Input
 from a2bgan.errors import InputError
 from a2bgan.models.backbone import Backbone

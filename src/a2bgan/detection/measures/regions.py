@@ -4,7 +4,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 # Images of a stack never touch.
 _SAME_IMAGE_8_CONNECTED = np.zeros((3, 3, 3), dtype=bool)
@@ -16,6 +15,8 @@ def label_regions(masks: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
     Returns (N, H, W) integers, 0 outside and 1 to n in the regions, and n.
     """
+    from scipy import ndimage  # takes a while
+
     regions, count = ndimage.label(masks, structure=_SAME_IMAGE_8_CONNECTED)
     return regions, int(count)
 

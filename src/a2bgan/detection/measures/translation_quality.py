@@ -53,7 +53,7 @@ def translations(trained: Trained, images: np.ndarray) -> Iterator[Tensor]:
     trained.require_translations()
     for found in detect(trained.method, images, "mean", trained.pick.version):
         assert found.twin is not None
-        yield found.twin
+        yield torch.from_numpy(found.twin)
 
 
 def translated_test(trained: Trained, manifest: Manifest) -> Iterator[Tensor]:

@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from a2bgan.models.blend import DIFFERENCE_SCALE
@@ -16,6 +15,9 @@ from a2bgan.models.inference import inference
 from a2bgan.training import losses
 from a2bgan.training.methods.sections import MethodConfig
 from a2bgan.training.training_sets import TrainingSets
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Task = Literal["detection", "translation"]
 
@@ -168,7 +170,7 @@ class Method(ABC):
     def require(self) -> None:  # noqa: B027 (most need nothing)
         """Raises InputError if something `prepare` needs (pretrained weights) is not there."""
 
-    def prepare(self, fabric: Fabric) -> None:
+    def prepare(self, fabric: "Fabric") -> None:
         """Put the networks on the device, ready to learn; called once before training.
 
         Raises InputError if something it needs (pretrained weights) is not there.
@@ -266,7 +268,7 @@ class StepMethod(Method):
             network.to(memory_format=self.memory_format)
         self.wrapped: dict[str, Any] = dict(self.networks)
 
-    def prepare(self, fabric: Fabric) -> None:
+    def prepare(self, fabric: "Fabric") -> None:
         super().prepare(fabric)
         self.fabric = fabric
         for name, network in self.networks.items():
