@@ -143,7 +143,7 @@ def predict(
             out,
             calibration=calibration,
             rate=fpr,
-            pictures=pictures is not False,
+            pictures=None if pictures is False else model.data,
             vmax=scale,
         )
         if results is not None:

@@ -70,6 +70,7 @@ class Prediction:
     mask: (H, W) bool, the pixels of the map in regions; None without a threshold or a map.
     regions: in pixels of the original image, by its name or by the names of slices that have any.
     pixel_area: of such a pixel in mm2, where there are regions and it is known.
+    slice_shown: of a volume, the slice that image, twin, map and mask are of.
     """
 
     input: Input
@@ -85,6 +86,12 @@ class Prediction:
     regions: Mapping[str, Sequence[Region]] | None = None
     pixel_area: float | None = None
     volume_mask: np.ndarray | None = None
+    slice_shown: Input | None = None
+
+    @property
+    def shown(self) -> Input:
+        """What image, twin, map and mask are of: the input, or a slice of it."""
+        return self.slice_shown or self.input
 
     @classmethod
     def of(
@@ -271,4 +278,5 @@ def predict_volume(
         regions=None if volume_mask is None else in_slices,
         pixel_area=pixel_side(volume, axis) ** 2,
         volume_mask=volume_mask,
+        slice_shown=best.input,
     )
