@@ -1,8 +1,8 @@
 """An image at its own size, as a screen shows it: in the room, in pictures and in the report."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,29 @@ class Film:
         shares = (np.arange(top + 1) - low) / max(high - low, 1e-12)
         table = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
         return Image.fromarray(table[self.levels])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Everything but the levels, as JSON can hold it."""
+        found = asdict(replace(self, levels=np.empty(0)))
+        del found["levels"]
+        return {**found, "levels_shape": self.levels.shape, "bytes": self.levels.itemsize}
+
+    @property
+    def content(self) -> bytes:
+        """The levels, row by row, little-endian."""
+        return self.levels.astype(self.levels.dtype.newbyteorder("<"), copy=False).tobytes()
+
+    @classmethod
+    def from_parts(cls, about: dict[str, Any], content: bytes) -> Self:
+        """The film of `about` and `content`."""
+        known = dict(about)
+        shape, size = known.pop("levels_shape"), known.pop("bytes")
+        levels = np.frombuffer(content, f"<u{size}").reshape(shape)
+        known["place"] = Placement(*map(tuple, known["place"]))
+        for name in ("window", "shape"):
+            known[name] = tuple(known[name])
+        return cls(levels, **known)
 
 
 def read_film(path: Path, config: DataConfig, longest: int = LONGEST) -> Film:
