@@ -2,9 +2,9 @@ import base64
 from dataclasses import replace
 
 from a2bgan.detection.decisions.selection import Candidate
+from a2bgan.detection.measures.roc import roc_band
 from a2bgan.detection.patient_scores import PATIENT_SCORES
 from a2bgan.detection.trained_model import Pick
-from a2bgan.detection.measures.roc import roc_band
 from a2bgan.report.charts import Point, roc_chart, selection_chart
 
 PICK = Pick("step-00000002", "ema", "mean", "aucp", "top-k")
