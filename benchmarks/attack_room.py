@@ -65,7 +65,7 @@ async def read(found: Readers, port: int, number: int, until: float) -> None:
                     "127.0.0.1", port, local_addr=address
                 )
             for _ in range(5):
-                path = rng.choice(("cases?limit=20", "cases/1/pixels", "cases/2/thumbnail"))
+                path = rng.choice(("cases?limit=20", "cases/1/picture", "cases/2/thumbnail"))
                 async with asyncio.timeout(PATIENCE):
                     writer.write(f"GET /api/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                     head = await reader.readuntil(b"\r\n\r\n")

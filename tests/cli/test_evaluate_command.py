@@ -39,7 +39,7 @@ def test_evaluate_warns_of_a_map_that_only_knows_the_usual_place(
     assert ["where the map points", "map", "position alone"] in lines
     for name, words in (("within_image_auroc", "AUROC of pixels within an image"),
                         ("pixel_auroc", "AUROC of pixels")):  # fmt: skip
-        shown = [f"{where[name]:.4f}" for where in (metrics, metrics["position_alone"])]
+        shown = [f"{where[name]:.2f}" for where in (metrics, metrics["position_alone"])]
         assert [words, *shown] in lines
     assert "pixel_auroc" not in result.output and "{" not in result.output
     sentence = "warning: the map does not point at lesions better than a guess of the usual place"

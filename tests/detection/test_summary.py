@@ -24,7 +24,7 @@ def test_measures_become_one_sentence():
     )
     measures |= {"sensitivity": 0.25, "specificity": 0.9, "counted_as": "patients"}
     assert summary_sentence(measures).endswith(
-        "; the threshold flags 25% of the abnormal and 10% of the normal patients"
+        "; the threshold flags 25\u00a0% of the abnormal and 10\u00a0% of the normal patients"
     )
     assert summary_sentence({"auroc": None}) is None
 
@@ -32,5 +32,5 @@ def test_measures_become_one_sentence():
 def test_a_trivial_statistic_that_does_as_well_is_a_warning():
     measures = {"auroc": 0.8, "trivial_auroc": 0.8, "trivial_statistic": "sharpness"}
     (warning,) = metric_warnings(measures)
-    assert warning.startswith("sharpness alone separates them as well (AUROC 0.800)")
+    assert warning.startswith("sharpness alone separates them as well (AUROC 0.80)")
     assert metric_warnings(measures | {"trivial_auroc": 0.79}) == []

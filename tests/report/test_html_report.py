@@ -1,12 +1,17 @@
+import base64
 import csv
+import io
 import re
 import shutil
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.holdout import Holdout
 from a2bgan.data.manifest import Manifest
 from a2bgan.data.open_data import open_data
@@ -17,7 +22,10 @@ from a2bgan.detection.pick import Pick
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.report import html_report
+from a2bgan.report.case_names import CaseNames
+from a2bgan.report.case_pictures import CasePages
 from a2bgan.report.html_report import write_report
+from a2bgan.report.pdf import require_pdf
 from a2bgan.training.config import load_config
 from a2bgan.training.run_folder import RunFolder
 
@@ -30,19 +38,25 @@ class References(HTMLParser):
         self.found: list[str] = []
         self.headings: list[str] = []
         self.open: list[str] = []
+        self.places: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
         if tag == "script":
             self.found.append("script")
         self.found += [value for name, value in attrs if name in ("src", "href")]
+        self.places |= {value for name, value in attrs if name == "id"}
         if tag not in ("meta", "img"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] == "h2":
+        if self.open and self.open[-1] in ("h2", "h3"):
             self.headings.append(data)
 
 
@@ -56,11 +70,24 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     parser = References()
     parser.feed(page)
     assert parser.open == []
-    assert all(reference.startswith("data:image/") for reference in parser.found)
-    assert len(parser.found) > 10
+    anchors = {reference[1:] for reference in parser.found if reference.startswith("#")}
+    assert anchors <= parser.places
+    others = [reference for reference in parser.found if not reference.startswith("#")]
+    assert all(reference.startswith("data:image/") for reference in others)
+    assert len(others) > 10
     assert "url(" not in page
     assert "@import" not in page
-    wanted = {"Scores", "Threshold", "Most anomalous", "Where", "Selection", "Training", "Limits"}
+    wanted = {"Is this model good?", "What does the threshold do?", "What does the score follow?"}
+    wanted |= {
+        "Cases",
+        "Test images by name",
+        "Threshold",
+        "Most anomalous",
+        "Where",
+        "Selection",
+        "Training",
+        "Limits",
+    }
     wanted.add("Shortcuts")
     assert "is learned less well or not at all" in page
     assert "1 held-out healthy patient is too few for a rate of 0.05" in page
@@ -80,7 +107,7 @@ def test_where_shows_the_map_beside_position_alone_and_warns(run, tmp_path, monk
         write_report(examine(RunFolder.open(run)), tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
         where = page.partition("<h2>Where</h2>")[2].partition("<h2>")[0]
-        cells = f'<td class="number">{of_map:.4f}</td><td class="number">0.7500</td>'
+        cells = f'<td class="number">{of_map:.2f}</td><td class="number">0.75</td>'
         assert f'<th scope="row">AUROC of pixels within an image</th>{cells}' in where
         assert f'<p class="warning">{sentence}' in page or not warned
         assert (sentence in page) == warned
@@ -98,9 +125,14 @@ def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page, tmp_path):
     held_out = Holdout.read(RunFolder.open(run).holdout_file)
     shown = [*manifest.split("test"), *held_out.rows(manifest, "healthy", "calibration")]
     assert sorted(key.values()) == sorted(row.patient_id for row in shown)
-    shown = re.findall(r"<figcaption>(patient \d+): score", text)
-    assert shown
+    shown = re.findall(r"<strong>(patient \d+)</strong></a> · ", text)
+    assert len(shown) == len(set(shown)) > 3
     assert set(shown) <= set(key)
+    listed = re.findall(r"<tr><td>(?:<a href=\"#([a-z0-9-]+)\">)?(patient \d+)", text)
+    assert len(listed) == len(manifest.split("test"))
+    numbers = [int(name.split()[1]) for _, name in listed]
+    assert numbers == sorted(numbers)
+    assert {name for anchor, name in listed if anchor} <= set(shown)
 
 
 def test_settings_that_are_files_are_shown_by_name(run, tmp_path):
@@ -199,12 +231,67 @@ def test_a_place_that_cannot_be_written(run, tmp_path):
         write_report(examine(RunFolder.open(run)), tmp_path / "no" / "report.html")
 
 
-@pytest.mark.parametrize(("rate", "said"), [(0.005, "0.5%"), (0.025, "2.5%"), (0.07, "7%")])
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.005, "0.5"), (0.025, "2.5"), (0.07, "7")])
 def test_rates_are_said_as_they_are(rate, said):
     scores = np.linspace(0, 1, 999)
-    for count, words in ((999, f"at most {said} of healthy"), (5, f"at a rate of {said}: too few")):
+    words = {999: f"at most {said}{NBSP}% of healthy", 5: f"at a rate of {said}{NBSP}%: too few"}
+    for count, wanted in words.items():
         few = [scores[:count]] * 4
         pick = Pick("step-00000001", "ema", "mean", "aucp")
         calibration = Calibration(pick, *few, np.arange(count))
-        _, second = html_report._summary({}, {}, calibration, rate)
-        assert words in second
+        (sentence,) = html_report._threshold_sentences(calibration, rate)
+        assert wanted in sentence
+
+
+def test_the_title_says_what_it_is_and_the_films_are_there(page, run):
+    folder = RunFolder.open(run)
+    title = page.partition("<h1>")[2].partition("</h1>")[0]
+    assert title.startswith(f"Report on {run.name}: ")
+    assert title.endswith(f"trained on {folder.manifest().root.name}")
+    assert re.search(r"Written on \d{4}-\d\d-\d\d by a2bgan", page)
+    # A film is in the page once, with the size of its file, however often it is shown.
+    row = folder.manifest().split("test")[0]
+    height, width = read_picture(row.path, folder.config().data.read_options).values.shape[:2]
+    films = re.findall(r'<image id="(film-[a-z0-9-]+)" href="(data:[^"]*)" width="(\d+)"', page)
+    assert {size for _, _, size in films} == {str(width)}
+    assert len({uri for _, uri, _ in films}) == len(films)
+    for name, uri, _ in films:
+        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as film:
+            assert film.size == (width, height)
+        assert page.count(f'<use href="#{name}"') == 2
+    assert "labelled abnormal · score" in page and "labelled normal · score" in page
+
+
+def test_large_films_keep_their_size(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    manifest = RunFolder.open(run).manifest()
+    data = shutil.copytree(manifest.root, tmp_path / "data")
+    for row in manifest.split("test"):
+        with Image.open(row.path) as image:
+            image.resize((640, 640)).save(data / row.name)
+    source = RunFolder(copy).manifest_source_file
+    source.write_text(source.read_text().replace(str(manifest.root), str(data)))
+    found = examine(RunFolder.open(copy))
+    names = CaseNames(found.test.rows, show_ids=False)
+    pages = CasePages(found.trained, None, names, 0.05)
+    (sight,) = pages._sights(found.test.rows[:1])
+    assert (sight.width, sight.height, sight.note) == (640, 640, "640 × 640")
+    assert sight.film.startswith("data:image/jpeg;base64,")
+    assert (sight.anomaly_map.width, sight.anomaly_map.height) == (640, 640)
+
+
+def test_a_report_can_be_a_pdf(run, tmp_path):
+    pytest.importorskip("weasyprint")
+    write_report(examine(RunFolder.open(run)), tmp_path / "report.pdf")
+    content = (tmp_path / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert len(content) > 50_000
+
+
+def test_without_weasyprint_one_line_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(InputError, match=r"pip install 'a2bgan\[pdf\]'"):
+        require_pdf()

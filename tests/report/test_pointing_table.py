@@ -12,9 +12,9 @@ def test_measures_of_the_map_stand_beside_those_of_position_alone() -> None:
         "position_alone": {"pixel_auroc": 0.84, "hit_rate": None},
     }
     assert pointing_table(metrics) == [
-        ("AUROC of pixels", "0.8000 (sd 0.0100)", "0.8400"),
-        ("hit rate: highest pixel in a lesion", "0.2500", "not defined here"),
-        ("AUROC between images at the same place", "0.7500 (0.7000 to 0.8000)", "0.5000"),
+        ("AUROC of pixels", "0.80 (sd 0.01)", "0.84"),
+        ("hit rate: highest pixel in a lesion", "0.25", "not defined here"),
+        ("AUROC between images at the same place", "0.75 (0.70 to 0.80)", "0.50"),
     ]
 
 

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.data.config import DataConfig
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.contours import Region
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.predict import Prediction
-from a2bgan.report import score_tables
+from a2bgan.report import picture_files, score_tables
+from a2bgan.report.case_facts import case_facts
 from a2bgan.report.score_tables import write_predictions
 
+CONFIG = DataConfig(size=32)
 PICK = Pick("step-00000001", "ema", "mean", "aucp")
 
 
@@ -45,7 +48,7 @@ def test_flags_are_those_of_the_patient(tmp_path):
         prediction("b/3.png", "cyd", 0.3),
     ]
     scale = calibration(np.linspace(0.01, 0.95, 39))
-    written = write_predictions(given, tmp_path, calibration=scale, rate=0.05)
+    written = write_predictions(given, tmp_path, calibration=scale, rate=0.05, pictures=CONFIG)
     assert (written.scored, written.patients, written.flagged) == (3, 2, 1)
     assert written.failures == [("a/2.png", "empty file")]
     found = rows(tmp_path)
@@ -59,8 +62,29 @@ def test_flags_are_those_of_the_patient(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_headings_have_the_p_value_of_the_patient(tmp_path, monkeypatch):
+    given = [
+        prediction("a/1.png", "ann", 0.2),
+        prediction("b/1.png", "ann", 0.99),
+        prediction("b/3.png", "cyd", 0.3),
+    ]
+    scale = calibration(np.linspace(0.01, 0.95, 39))
+    lines = []
+    monkeypatch.setattr(
+        picture_files, "draw_heading", lambda canvas, heading, unit: lines.append(heading)
+    )
+    write_predictions(given, tmp_path, calibration=scale, rate=0.05, pictures=CONFIG)
+    # Painted with the p-value of the image alone, and corrected where another image is worse.
+    flagged = "p 0.025 · flagged (threshold 0.925 at 5\N{NO-BREAK SPACE}%)"
+    assert lines == [["1.png, patient ann", f"score 0.200 · {flagged}"]]
+    monkeypatch.undo()
+    assert case_facts(0.99, 0.025, scale, 0.05) == ["score 0.990", *flagged.split(" · ")]
+    assert case_facts(0.99) == ["score 0.990", "no threshold"]
+    assert "too few" in case_facts(0.99, 0.3, calibration([0.1, 0.2]), 0.05)[-1]
+
+
 def test_without_a_calibration_nothing_is_flagged(tmp_path):
-    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path)
     (row,) = rows(tmp_path)
     assert (row["score"], row["p_value"], row["flagged"]) == ("0.200000", "", "")
     assert (written.flagged, written.drift) == (0, [])
@@ -69,7 +93,7 @@ def test_without_a_calibration_nothing_is_flagged(tmp_path):
 def test_drift_is_told(tmp_path):
     given = [prediction(f"{'x' * i}.png", "", 0.3 + 0.01 * i) for i in range(1, 31)]
     scale = calibration(np.linspace(0.3, 0.6, 60), mean=0.2)
-    written = write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    written = write_predictions(given, tmp_path, calibration=scale)
     assert any(sentence.startswith("brightness") for sentence in written.drift)
 
 
@@ -83,7 +107,7 @@ def test_images_of_unknown_patients_are_told_apart_by_place_not_by_name(tmp_path
         )
     ]
     scale = calibration(np.linspace(0.01, 0.95, 39))
-    written = write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    written = write_predictions(given, tmp_path, calibration=scale)
     assert (written.patients, written.flagged) == (3, 1)
     assert [row["flagged"] for row in rows(tmp_path)] == ["0", "1", "0"]
     assert {row["patient_id"] for row in rows(tmp_path)} == {""}
@@ -97,7 +121,7 @@ def test_names_that_are_not_utf8_are_written_escaped(tmp_path):
         prediction(name, "", None),
     ]
     scale = calibration(np.linspace(0.01, 0.95, 39))
-    written = write_predictions(given, tmp_path, calibration=scale)
+    written = write_predictions(given, tmp_path, calibration=scale, pictures=CONFIG)
     assert written.failures == [(r"b\udce4d.png", "empty file")]
     found = rows(tmp_path)
     assert [row["path"] for row in found] == [
@@ -112,14 +136,14 @@ def test_names_that_are_not_utf8_are_written_escaped(tmp_path):
 @pytest.mark.parametrize("scale", [None, calibration(np.linspace(0.01, 0.95, 39))])
 def test_no_name_and_no_patient_is_a_formula(tmp_path, scale):
     given = [prediction("=1+1.png", "@ann", 0.2), prediction("-2.png", "+bob", None)]
-    write_predictions(given, tmp_path, calibration=scale, pictures=False)
+    write_predictions(given, tmp_path, calibration=scale)
     found = [(row["path"], row["patient_id"]) for row in rows(tmp_path)]
     assert found == [("'=1+1.png", "'@ann"), ("'-2.png", "'+bob")]
 
 
 def test_without_files_there_are_no_names_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(score_tables, "free_name", None)
-    write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    write_predictions([prediction("1.png", "", 0.2)], tmp_path)
     assert len(rows(tmp_path)) == 1
 
 
@@ -144,7 +168,9 @@ def test_regions_are_counted_measured_and_listed(tmp_path):
         outlined("c.png", []),
         prediction("d.png", "", None),
     ]
-    written = write_predictions(given, tmp_path, calibration=calibration([0.1] * 30))
+    written = write_predictions(
+        given, tmp_path, calibration=calibration([0.1] * 30), pictures=CONFIG
+    )
     assert written.outlined == 2
     found = rows(tmp_path)
     assert [row["n_regions"] for row in found] == ["2", "1", "0", ""]
@@ -165,9 +191,9 @@ def test_regions_are_counted_measured_and_listed(tmp_path):
 
 def test_without_a_threshold_no_regions_are_looked_for_and_none_of_before_stay(tmp_path):
     region = Region((0, 0, 3, 3), 9, 0.0225, (1.0, 1.0), 0.5)
-    write_predictions([outlined("a.png", [region])], tmp_path, pictures=False)
+    write_predictions([outlined("a.png", [region])], tmp_path)
     assert len(region_rows(tmp_path)) == 1
-    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path, pictures=False)
+    written = write_predictions([prediction("1.png", "", 0.2)], tmp_path)
     assert written.outlined is None
     (row,) = rows(tmp_path)
     assert (row["n_regions"], row["area"]) == ("", "")

@@ -109,7 +109,7 @@ def predict(
         out,
         calibration=calibration,
         rate=fpr,
-        pictures=pictures,
+        pictures=model.data if pictures else None,
         vmax=scale,
     )
     if results is not None:

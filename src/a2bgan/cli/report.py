@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def report(
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
+        Path | None,
+        typer.Option(help="File to write, .html or .pdf.", show_default="RUN/report.html"),
     ] = None,
     data: Annotated[
         str | None,
@@ -56,14 +57,17 @@ def report(
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
-    """Write one self-contained HTML file about a run, for people to read."""
+    """Write one self-contained file about a run, HTML or PDF, for people to read."""
     from a2bgan.detection.examination import examine
     from a2bgan.report.html_report import write_report
+    from a2bgan.report.pdf import require_pdf
     from a2bgan.training.run_folder import RunFolder
 
     target = run / "report.html" if out is None else out
     folder = RunFolder.open(run)
     require_place(target)
+    if target.suffix.lower() == ".pdf":
+        require_pdf()
     if not folder.manifest_source_file.exists():
         raise InputError(
             f"{run}: trained on arrays, and a report shows what was learned from; measure it with "

@@ -1,6 +1,7 @@
 """Preprocess images of any size and depth to the fixed-size arrays that networks see."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -117,6 +118,25 @@ def preprocess_mask(mask: np.ndarray, config: DataConfig) -> np.ndarray:
     return placed
 
 
+class Placement(NamedTuple):
+    """Where a preprocessed picture (size, size) lies in its original.
+
+    box: of the original, the part that was kept; content: of the picture, the part that is not
+    black by "pad". Each (x0, y0, x1, y1) in pixels; x1 and y1 are the first outside.
+    """
+
+    box: tuple[int, int, int, int]
+    content: tuple[int, int, int, int]
+
+
+def placement(height: int, width: int, config: DataConfig) -> Placement:
+    """Where `preprocess` puts an image of this height and width."""
+    x0, y0, x1, y1 = _region_box(height, width, config)
+    rows, columns = _resized_shape(y1 - y0, x1 - x0, config)
+    top, left = (config.size - rows) // 2, (config.size - columns) // 2
+    return Placement((x0, y0, x1, y1), (left, top, left + columns, top + rows))
+
+
 def to_original_grid(
     anomaly_map: np.ndarray, height: int, width: int, config: DataConfig
 ) -> np.ndarray:
@@ -124,13 +144,12 @@ def to_original_grid(
 
     Returns float32, interpolated; 0 where the image was cropped.
     """
+    (x0, y0, x1, y1), (left, top, right, bottom) = placement(height, width, config)
     placed = np.zeros((height, width), dtype=np.float32)
-    region = _region(placed, config)  # a view: which pixels of the image the map is of
-    rows, columns = _resized_shape(region.shape[0], region.shape[1], config)
-    top, left = (config.size - rows) // 2, (config.size - columns) // 2
-    content = anomaly_map[top : top + rows, left : left + columns].astype(np.float32)
-    picture = Image.fromarray(np.ascontiguousarray(content))
-    region[...] = picture.resize((region.shape[1], region.shape[0]), Image.Resampling.BILINEAR)
+    content = np.ascontiguousarray(anomaly_map[top:bottom, left:right], dtype=np.float32)
+    size = (x1 - x0, y1 - y0)
+    resized = Image.fromarray(content).resize(size, Image.Resampling.BILINEAR)
+    placed[y0:y1, x0:x1] = np.asarray(resized)
     return placed
 
 
@@ -159,14 +178,17 @@ def _reduce_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 def _region(image: np.ndarray, config: DataConfig) -> np.ndarray:
     """The part of the picture that is kept: a view, below the cropped top, square for "crop"."""
-    removed = min(round(config.crop_top * image.shape[0]), image.shape[0] - 1)
-    image = image[removed:]
+    x0, y0, x1, y1 = _region_box(image.shape[0], image.shape[1], config)
+    return image[y0:y1, x0:x1]
+
+
+def _region_box(height: int, width: int, config: DataConfig) -> tuple[int, int, int, int]:
+    removed = min(round(config.crop_top * height), height - 1)
     if config.square != "crop":
-        return image
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+        return 0, removed, width, height
+    side = min(height - removed, width)
+    top, left = removed + (height - removed - side) // 2, (width - side) // 2
+    return left, top, left + side, top + side
 
 
 def _visible(height: int, width: int, config: DataConfig) -> np.ndarray:

@@ -71,6 +71,7 @@ class Prediction:
     regions: in pixels of the original image, by its name or by the names of slices that have any.
     pixel_area: of such a pixel in mm2, where there are regions and it is known.
     shape: height and width of the original image, or of the slice that stands for a volume.
+    slice_shown: of a volume, the slice that image, twin, map and mask are of.
     """
 
     input: Input
@@ -87,6 +88,12 @@ class Prediction:
     pixel_area: float | None = None
     volume_mask: np.ndarray | None = None
     shape: tuple[int, int] | None = None
+    slice_shown: Input | None = None
+
+    @property
+    def shown(self) -> Input:
+        """What image, twin, map and mask are of: the input, or a slice of it."""
+        return self.slice_shown or self.input
 
     @classmethod
     def of(
@@ -277,4 +284,5 @@ def predict_volume(
         regions=None if volume_mask is None else in_slices,
         pixel_area=pixel_side(volume, axis) ** 2,
         volume_mask=volume_mask,
+        slice_shown=best.input,
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from a2bgan.detection.measures.position import position_warning
+from a2bgan.rounding import measure_text, percent
 
 CLEAR = 0.7
 """Lower end of an AUROC's interval from which separation is beyond doubt."""
@@ -28,8 +29,8 @@ def summary_sentence(metrics: Mapping[str, Any]) -> str | None:
     sentence = f"normal and abnormal images: the score {found}"
     if "sensitivity" in metrics and "specificity" in metrics:
         sentence += (
-            f"; the threshold flags {metrics['sensitivity']:.0%} of the abnormal and "
-            f"{1 - metrics['specificity']:.0%} of the normal {metrics['counted_as']}"
+            f"; the threshold flags {percent(metrics['sensitivity'])} of the abnormal and "
+            f"{percent(1 - metrics['specificity'])} of the normal {metrics['counted_as']}"
         )
     return sentence
 
@@ -41,7 +42,7 @@ def metric_warnings(metrics: Mapping[str, Any]) -> list[str]:
     trivial = metrics.get("trivial_auroc")
     if trivial is not None and metrics.get("auroc") is not None and trivial >= metrics["auroc"]:
         found.append(
-            f"{metrics['trivial_statistic']} alone separates them as well (AUROC {trivial:.3f}): "
-            "the score may have learned nothing else"
+            f"{metrics['trivial_statistic']} alone separates them as well (AUROC "
+            f"{measure_text(trivial)}): the score may have learned nothing else"
         )
     return found

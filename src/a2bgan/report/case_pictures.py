@@ -1,148 +1,256 @@
 """The cases of a report: test images with the highest and lowest scores, as pictures."""
 
-import math
+import base64
+import io
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from a2bgan.data.manifest import Row
+from a2bgan.data.preprocessing import Placement
 from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.examination import ScoredRows
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained
+from a2bgan.report.case_facts import case_facts, slice_text
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.pictures import PANEL, draw_outlines, paint_map, pixels_uri, to_pil, to_rgb
+from a2bgan.report.film import Film, film_of
+from a2bgan.report.pictures import (
+    MAP_NAME,
+    map_layer,
+    picture_uri,
+    region_lines,
+    to_pil,
+    to_rgb,
+)
+from a2bgan.rounding import p_text, score_text
 
 CASES = 6
 """Images in each group of cases."""
 
+LISTED = 1000
+"""Test images in the list of all; of more, those with the highest scores."""
+
+LOSSLESS = 512 * 512
+"""Films with more pixels are JPEG in the file, or it would be too large to send."""
+
+LABELS = {0: "normal", 1: "abnormal", None: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A picture (a `data:` URI) and its place in a panel, in pixels of the film."""
+
+    uri: str
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a case looks like: the film, and what the method made of it, as layers over it.
+
+    note: the film's size in words. lines: SVG paths around regions.
+    """
+
+    film: str
+    width: int
+    height: int
+    note: str
+    twin: Layer | None
+    anomaly_map: Layer | None
+    lines: Sequence[str]
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image, its name and its numbers, as texts.
+    """An image with its name and numbers, as texts.
 
-    image: a `data:` URI, of the input and what the method made of it side by side.
+    anchor: its place in the page. sight: None where the page shows it already.
     """
 
     name: str
+    anchor: str
+    facts: Sequence[str]
+    sight: Sight | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line in the list of all test images; anchor: "" where no picture is shown."""
+
+    name: str
+    anchor: str
+    label: str
     score: str
     p_value: str
-    image: str
+    flagged: str
 
 
-def case_groups(
-    trained: Trained, test: ScoredRows, calibration: Calibration | None, names: CaseNames
-) -> Iterator[tuple[str, str, list[Case]]]:
-    """Titles, notes and cases: the extremes, and the worst mistakes as far as there are labels."""
-    rows, scores = test.rows, test.scores
-    if not rows:
-        return
-    order = np.argsort(-scores, kind="stable")
-    labels = np.array([-1 if row.label is None else row.label for row in rows])
-    pixel_threshold = None if calibration is None else calibration.pixel_threshold
-    shown = ["Input"]
-    if pixel_threshold is not None:
-        shown = ["Input with a line around what lies above the threshold of the map"]
-    if trained.method.facts.makes_twin:
-        shown.append("healthy twin")
-    if trained.method.facts.makes_map:
-        shown.append("what is not healthy over the input, all on one scale")
-    scale = f" {', '.join(shown)}." if len(shown) > 1 else ""
-    groups: list[tuple[str, str, Sequence[int]]] = [
-        ("Most anomalous", f"The highest scores.{scale}", order[:CASES].tolist()),
-        ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
-        (
-            "Worst mistakes: normal, but high scores",
-            "Test images labelled normal with the highest scores.",
-            [i for i in order.tolist() if labels[i] == 0][:CASES],
-        ),
-        (
-            "Worst mistakes: abnormal, but low scores",
-            "Test images labelled abnormal with the lowest scores.",
-            [i for i in order[::-1].tolist() if labels[i] == 1][:CASES],
-        ),
-    ]
-    for title, note, chosen in groups:
-        if chosen:
-            yield title, note, _cases(trained, test, chosen, calibration, names)
+@dataclass
+class CasePages:
+    """Makes the cases of one report; each is shown once.
 
+    rate: of healthy patients flagged.
+    """
 
-def threshold_cases(
-    trained: Trained, healthy: ScoredRows, calibration: Calibration | None, names: CaseNames
-) -> Iterator[tuple[str, str, list[Case]]]:
-    """Title, note and cases of the healthy calibration images that the threshold rests on."""
-    if calibration is None or not healthy.rows:
-        return
-    chosen = np.argsort(-healthy.scores, kind="stable")[:CASES].tolist()
-    note = (
-        "Healthy images that nothing was learned from, with the highest scores: they set the "
-        "threshold. One that is not healthy makes it too high."
-    )
-    cases = _cases(trained, healthy, chosen, None, names, calibration.pixel_threshold)
-    yield "Behind the threshold", note, cases
+    trained: Trained
+    calibration: Calibration | None
+    names: CaseNames
+    rate: float
+    _anchors: dict[str, str] = field(default_factory=dict)
 
+    def groups(self, test: ScoredRows) -> Iterator[tuple[str, str, list[Case]]]:
+        """Titles, notes and cases: the extremes, and the worst mistakes as far as there are
+        labels."""
+        if not test.rows:
+            return
+        order = np.argsort(-test.scores, kind="stable")
+        labels = np.array([-1 if row.label is None else row.label for row in test.rows])
+        groups: list[tuple[str, str, Sequence[int]]] = [
+            ("Most anomalous", f"The highest scores. {self._panels()}", order[:CASES].tolist()),
+            ("Least anomalous", "The lowest scores.", order[::-1][:CASES].tolist()),
+            (
+                "Worst mistakes: normal, but high scores",
+                "Test images labelled normal with the highest scores.",
+                [i for i in order.tolist() if labels[i] == 0][:CASES],
+            ),
+            (
+                "Worst mistakes: abnormal, but low scores",
+                "Test images labelled abnormal with the lowest scores.",
+                [i for i in order[::-1].tolist() if labels[i] == 1][:CASES],
+            ),
+        ]
+        for title, note, chosen in groups:
+            if chosen:
+                yield title, note, self._cases(test, chosen, self._p_values(test))
 
-def _cases(
-    trained: Trained,
-    scored: ScoredRows,
-    chosen: Sequence[int],
-    calibration: Calibration | None,
-    names: CaseNames,
-    pixel_threshold: float | None = None,
-) -> list[Case]:
-    """Some of the rows as cases, with p-values where there is a calibration."""
-    rows, scores = scored.rows, scored.scores
-    p_values = None
-    if calibration is not None:
-        pixel_threshold = calibration.pixel_threshold
-        p_values = calibration.p_values([row.patient_id for row in rows], scores)
-    pictures = _pictures(trained, [rows[i] for i in chosen], pixel_threshold)
-    return [
-        Case(
-            names[rows[i]],
-            f"{scores[i]:.5f}",
-            "" if p_values is None else f"{p_values[i]:.3f}",
-            picture,
+    def behind_threshold(self, healthy: ScoredRows) -> Iterator[tuple[str, str, list[Case]]]:
+        """Title, note and cases of the healthy calibration images that the threshold rests on."""
+        if self.calibration is None or not healthy.rows:
+            return
+        chosen = np.argsort(-healthy.scores, kind="stable")[:CASES].tolist()
+        note = (
+            "Healthy images that nothing was learned from, with the highest scores: they set the "
+            "threshold. One that is not healthy makes it too high."
         )
-        for i, picture in zip(chosen, pictures, strict=True)
-    ]
+        yield "Behind the threshold", note, self._cases(healthy, chosen, None)
+
+    def listed(self, test: ScoredRows) -> list[Listed]:
+        """All test images by name, with a link to the picture where one is shown; `groups` comes
+        before."""
+        p_values = self._p_values(test)
+        chosen = np.argsort(-test.scores, kind="stable")[:LISTED].tolist()
+        found = []
+        for i in chosen:
+            row, p = test.rows[i], None if p_values is None else float(p_values[i])
+            flagged = "" if p is None else "flagged" if p <= self.rate else "no"
+            found.append(
+                Listed(
+                    self.names[row],
+                    self._anchors.get(row.name, ""),
+                    LABELS[row.label],
+                    score_text(float(test.scores[i])),
+                    "" if p is None else p_text(p),
+                    flagged,
+                )
+            )
+        return sorted(found, key=lambda line: _natural(line.name))
+
+    def _panels(self) -> str:
+        """What the panels of a case are, from left to right."""
+        facts = self.trained.method.facts
+        shown = ["Input at its own size"]
+        if self.calibration is not None and self.calibration.pixel_threshold is not None:
+            shown = [f"{shown[0]}, with a line around what lies above the threshold of the map"]
+        if facts.makes_twin:
+            shown.append("healthy twin")
+        if facts.makes_map:
+            shown.append(f"{MAP_NAME.lower()} over the input, all on one scale")
+        size = self.trained.data.size
+        enlarged = f" The network sees {size} × {size}: what it made is enlarged."
+        return f"{'; '.join(shown)}.{enlarged if len(shown) > 1 else ''}"
+
+    def _p_values(self, scored: ScoredRows) -> NDArray[np.float64] | None:
+        if self.calibration is None:
+            return None
+        return self.calibration.p_values([r.patient_id for r in scored.rows], scored.scores)
+
+    def _cases(
+        self, scored: ScoredRows, chosen: Sequence[int], p_values: NDArray[np.float64] | None
+    ) -> list[Case]:
+        new = [i for i in chosen if scored.rows[i].name not in self._anchors]
+        for i in new:
+            name = self.names[scored.rows[i]]
+            anchor = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "case"
+            taken = set(self._anchors.values())
+            free = [anchor, *(f"{anchor}-{k}" for k in range(2, len(taken) + 3))]
+            self._anchors[scored.rows[i].name] = next(a for a in free if a not in taken)
+        sights = dict(zip(new, self._sights([scored.rows[i] for i in new]), strict=True))
+        found = []
+        for i in chosen:
+            row, facts = scored.rows[i], [f"score {score_text(float(scored.scores[i]))}"]
+            if p_values is not None:
+                p = float(p_values[i])
+                facts = case_facts(float(scored.scores[i]), p, self.calibration, self.rate)
+            known = [LABELS[row.label] and f"labelled {LABELS[row.label]}", slice_text(row.name)]
+            every = [text for text in (*known, *facts) if text]
+            found.append(Case(self.names[row], self._anchors[row.name], every, sights.get(i)))
+        return found
+
+    def _sights(self, rows: Sequence[Row]) -> list[Sight]:
+        calibration, config = self.calibration, self.trained.data
+        threshold = None if calibration is None else calibration.pixel_threshold
+        loaded, read = load_rows(rows, config)
+        found: list[Sight] = []
+        for batch in self.trained.detect_images(loaded.images):
+            for k, x in enumerate(batch.x):
+                film = film_of(read[len(found)].path, to_intensities(x), config)
+                twin = anomaly_map = None
+                lines: list[str] = []
+                if batch.twin is not None:
+                    twin = _layer(to_pil(to_rgb(to_intensities(batch.twin[k]))), film.place)
+                if batch.anomaly_map is not None:
+                    values = batch.anomaly_map[k]
+                    picture = map_layer(values, self.trained.method.map_scale)
+                    anomaly_map = _layer(picture, film.place)
+                    if threshold is not None:
+                        regions = region_lines(find_regions(values, threshold), film.place)
+                        lines = [_path(line) for line in regions]
+                height, width = film.levels.shape[:2]
+                found.append(
+                    Sight(_film_uri(film), width, height, film.size, twin, anomaly_map, lines)
+                )
+        return found
 
 
-def _pictures(trained: Trained, rows: Sequence[Row], pixel_threshold: float | None) -> list[str]:
-    """Input, healthy twin and anomaly map of each row, side by side, as far as there are any; the
-    input with the contours of its regions."""
-    loaded, _ = load_rows(rows, trained.data)
-    found = []
-    for batch in trained.detect_images(loaded.images):
-        for k, x in enumerate(batch.x):
-            image = to_intensities(x)
-            panels = [to_rgb(image)]
-            if batch.twin is not None:
-                panels.append(to_rgb(to_intensities(batch.twin[k])))
-            if batch.anomaly_map is not None:
-                anomaly_map = batch.anomaly_map[k]
-                panels.append(paint_map(image, anomaly_map, trained.method.map_scale))
-                if pixel_threshold is not None:
-                    panels = _outlined(panels, find_regions(anomaly_map, pixel_threshold))
-            gap = np.ones((len(panels[0]), max(1, len(panels[0]) // 32), 3))
-            row = [part for panel in panels for part in (gap, panel)][1:]
-            found.append(pixels_uri(np.concatenate(row, 1)))
-    return found
+def _layer(picture: Image.Image, place: Placement) -> Layer:
+    x0, y0, x1, y1 = place.box
+    return Layer(picture_uri(picture.crop(place.content)), x0, y0, x1 - x0, y1 - y0)
 
 
-def _outlined(
-    panels: list[NDArray[np.float64]], mask: NDArray[np.bool_]
-) -> list[NDArray[np.float64]]:
-    """Panels (H, W, 3) in [0, 1], enlarged, the first with the contours of a mask (H, W); as they
-    are where the mask is empty."""
-    if not mask.any():
-        return panels
-    factor = math.ceil(PANEL / len(mask))  # or a line would be as wide as a pixel
-    first, *others = (panel.repeat(factor, 0).repeat(factor, 1) for panel in panels)
-    picture = to_pil(first)
-    draw_outlines(picture, mask, factor)
-    return [np.asarray(picture) / 255, *others]
+def _path(line: NDArray[np.float64]) -> str:
+    return "M" + " ".join(f"{x:.1f},{y:.1f}" for x, y in line.tolist()) + "Z"
+
+
+def _film_uri(film: Film) -> str:
+    picture = film.picture()
+    if picture.width * picture.height <= LOSSLESS:
+        return picture_uri(picture)
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts "patient 2" before "patient 10"."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)]

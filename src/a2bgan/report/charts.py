@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from a2bgan.detection.decisions.selection import Candidate
 from a2bgan.detection.measures.roc import RocBand
 from a2bgan.detection.pick import Pick
+from a2bgan.rounding import measure_text
 
 INK = "#22313f"
 COLOURS = {
@@ -25,16 +27,35 @@ COLOURS = {
 _MOST_POINTS = 1000  # of a curve over training; more only make the file larger
 
 
-def roc_chart(band: RocBand, auroc: float, interval: Sequence[float] | None) -> str:
-    """The ROC curve with its band."""
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A threshold on a ROC curve, and its name."""
+
+    false_positive_rate: float
+    sensitivity: float
+    name: str
+
+
+def roc_chart(
+    band: RocBand, auroc: float, interval: Sequence[float] | None, point: Point | None = None
+) -> str:
+    """The ROC curve with its band, and the operating point where there is one."""
     figure, axes = _figure(4.2, 4.0)
     axes.fill_between(
         band.false_positive_rate, band.low, band.high, color="#3a7d8c", alpha=0.2, linewidth=0
     )
     axes.step(band.false_positive_rate, band.sensitivity, color="#3a7d8c", where="post")
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, linestyle=":")
-    span = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    axes.text(0.97, 0.05, f"AUROC {auroc:.3f}{span}", ha="right", fontsize=9)
+    span = ""
+    if interval is not None:
+        span = f" ({measure_text(interval[0])} to {measure_text(interval[1])})"
+    axes.text(0.97, 0.05, f"AUROC {measure_text(auroc)}{span}", ha="right", fontsize=9)
+    if point is not None:
+        place = (point.false_positive_rate, point.sensitivity)
+        axes.plot(*place, "o", color="#b3472f", markersize=7, zorder=5, clip_on=False)
+        axes.annotate(
+            point.name, place, (9, -4), textcoords="offset points", fontsize=9, color="#b3472f"
+        )  # fmt: skip
     axes.set(
         xlim=(-0.01, 1.01), ylim=(-0.01, 1.01),
         xlabel="false-positive rate (1 - specificity)", ylabel="sensitivity",

@@ -38,7 +38,10 @@ from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.decisions.contours import Place, place_mask
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
+from a2bgan.report.case_facts import slice_text
+from a2bgan.report.film import film_of
 from a2bgan.report.pictures import draw_triptych
+from a2bgan.rounding import score_text
 
 MARK = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
 CAPTURE_SERIES, MAP_SERIES, REGION_SERIES = 9801, 9802, 9803
@@ -176,14 +179,15 @@ class DicomObjects:
     ) -> Dataset:
         assert prediction.image is not None and prediction.score is not None
         source = sources[0]
+        film = film_of(prediction.shown.path, prediction.image, self._config)
+        facts = [slice_text(prediction.shown.path), f"score {score_text(prediction.score)}"]
         picture = draw_triptych(
-            prediction.image,
+            film,
             prediction.twin,
             prediction.anomaly_map,
             prediction.mask,
-            score=prediction.score,
+            heading=[MARK, " · ".join(filter(None, facts))],
             vmax=self._vmax,
-            title=MARK,
         )
         capture = SCImage.from_ref_dataset(
             ref_dataset=source,

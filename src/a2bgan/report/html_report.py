@@ -1,7 +1,8 @@
-"""One self-contained HTML file about a run that people without the software can read."""
+"""One self-contained file about a run that people without the software can read, HTML or PDF."""
 
 import io
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,24 @@ from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.summary import metric_warnings, separation
 from a2bgan.errors import InputError
-from a2bgan.files.atomic import write_atomically
+from a2bgan.files.atomic import atomic_file
 from a2bgan.report import charts
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.case_pictures import case_groups, threshold_cases
+from a2bgan.report.case_pictures import LISTED, CasePages
 from a2bgan.report.figure import write_run_figure
-from a2bgan.report.pictures import MAP_NAME, colour_bar, map_unit, pixels_uri, png_uri
+from a2bgan.report.pdf import pdf_of
+from a2bgan.report.pictures import (
+    CONTOUR,
+    MAP_NAME,
+    colour_bar,
+    map_unit,
+    picture_uri,
+    png_uri,
+    to_pil,
+)
 from a2bgan.report.pointing_table import pointing_table
 from a2bgan.report.written_names import escaped
+from a2bgan.rounding import measure_text, percent, score_text
 
 RATES = (0.01, 0.05, 0.1)
 
@@ -45,35 +56,45 @@ def write_report(
     Nothing in the file refers to another file or to the network, and paths are never shown.
 
     Args:
-        out: HTML file to write.
+        out: file to write: PDF where its name ends with ``.pdf``, HTML otherwise.
         rate: false-alarm rate whose threshold is drawn.
         show_ids: show patients as in the manifest. Otherwise they have pseudonyms, whose key is
             written beside (``report-key.csv`` for ``report.html``), readable by its owner alone.
 
-    Raises InputError if there is nothing to report on, or ``out`` cannot be written.
+    Raises InputError if there is nothing to report on, ``out`` cannot be written, or no PDF can be
+    made here.
     """
     trained, tested, calibration = found.trained, found.evaluation, found.calibration
     facts, metrics = trained.method.facts, {} if tested is None else tested.metrics
     names = CaseNames([*found.shown.split("test"), *found.calibration_images.rows], show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
+    pages = CasePages(trained, calibration, names, rate)
     context = {
         "version": version("a2bgan"),
         "method": facts.title,
+        "run": escaped(found.run.path.resolve().name),
+        "data_name": escaped(found.own.root.resolve().name),
+        "shown_name": escaped(found.shown.root.resolve().name),
+        "date": f"{datetime.now().astimezone():%Y-%m-%d}",
         "doubts": found.selection.get(KEY, []),
         "leaks": found.leaks,
-        "summary": _summary(found.selection, metrics, calibration, rate),
+        "answers": _answers(found, rate),
         "warnings": _warnings(found, rate),
         "metrics": _metrics_table(metrics),
-        "roc": None if tested is None else _roc(tested),
+        "roc": None if tested is None else _roc(tested, calibration, rate),
         "histogram": _histogram(found, rate),
         "thresholds": _threshold_table(calibration, tested),
         "observed": tested is not None,
         "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
         "case_groups": [
-            *case_groups(trained, found.test, calibration, names),
-            *threshold_cases(trained, found.calibration_images, calibration, names),
+            *pages.groups(found.test),
+            *pages.behind_threshold(found.calibration_images),
         ],
-        "colour_scale": pixels_uri(np.rot90(colour_bar(), -1)),
+        "listed": pages.listed(found.test),
+        "unlisted": max(0, len(found.test.rows) - LISTED),
+        "rate": percent(rate),
+        "contour": CONTOUR,
+        "colour_scale": picture_uri(to_pil(np.rot90(colour_bar(), -1))),
         "vmax": f"{trained.method.map_scale:.3g}",
         "makes_map": facts.makes_map,
         "map_name": MAP_NAME,
@@ -104,39 +125,43 @@ def write_report(
         loader=PackageLoader("a2bgan.report"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["sentence"] = lambda text: f"{text[0].upper()}{text[1:]}."
+    page = environment.get_template("report.html.j2").render(context)
+    content = pdf_of(page) if out.suffix.lower() == ".pdf" else page.encode()
     try:
         if not show_ids:
             names.write_key(key)
-        write_atomically(out, environment.get_template("report.html.j2").render(context))
+        with atomic_file(out) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
 
 
-def _percent(rate: float) -> str:
-    """A rate with all its digits: 0.005 is 0.5%, not 0%."""
-    return f"{100 * rate:g}%"
+def _answers(found: Examination, rate: float) -> list[tuple[str, list[str]]]:
+    """The questions of the first page and sentences that answer them."""
+    metrics = {} if found.evaluation is None else found.evaluation.metrics
+    threshold = _threshold_sentences(found.calibration, rate)
+    if found.calibration is not None and found.evaluation is not None:
+        threshold += _flagged_sentences(found.calibration, found.evaluation, rate)
+    return [
+        ("Is this model good?", _quality_sentences(found.selection, metrics)),
+        ("What does the threshold do?", threshold),
+        ("What does the score follow?", _following_sentences(found, metrics)),
+    ]
 
 
-def _summary(
-    selection: Mapping[str, Any], m: Mapping[str, Any], calibration: Calibration | None, rate: float
-) -> list[str]:
-    """Two sentences, on how well scores separate test images (measures ``m``), and on the mixed set
-    and the threshold."""
+def _quality_sentences(selection: Mapping[str, Any], m: Mapping[str, Any]) -> list[str]:
+    """How well scores separate test images (measures ``m``), and what the mixed set is made of."""
     if m.get("auroc") is not None:
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
-        first += f"{separation(m['auroc'], m['auroc_ci'])}: AUROC {m['auroc']:.3f}"
+        first += f"{separation(m['auroc'], m['auroc_ci'])}: AUROC {measure_text(m['auroc'])}"
         if m["auroc_ci"] is not None:
-            first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
+            low, high = map(measure_text, m["auroc_ci"])
+            first += f" (95 % interval {low} to {high})"
         first += "."
-        if "sensitivity" in m and "specificity" in m:
-            first += (
-                f" At a rate of {_percent(RATE)}, {m['sensitivity']:.0%} of the abnormal and "
-                f"{1 - m['specificity']:.0%} of the normal {m['counted_as']} are flagged."
-            )
     elif "aucp" in selection:
         first = (
-            f"No labelled test images of both kinds; held-out mixed images score above held-out "
-            f"healthy ones with an AUCp of {selection['aucp']:.3f} "
+            "No labelled test images of both kinds; held-out mixed images score above held-out "
+            f"healthy ones with an AUCp of {measure_text(selection['aucp'])} "
             f"(standard error {shown_error(selection)})."
         )
     else:
@@ -144,23 +169,77 @@ def _summary(
             "No labelled test images of both kinds and none held out to select by: how well scores "
             "separate healthy from diseased was not measured."
         )
-    second = ""
-    if "diseased_share" in selection:
-        low, high = selection["diseased_share_ci"]
-        second += (
-            f"About {selection['diseased_share']:.0%} of the mixed set seem diseased "
-            f"(95 % interval {low:.0%} to {high:.0%})"
+    if "diseased_share" not in selection:
+        return [first]
+    low, high = map(percent, selection["diseased_share_ci"])
+    share = percent(selection["diseased_share"])
+    return [
+        first,
+        f"About {share} of the mixed set seem diseased (95 % interval {low} to {high}).",
+    ]
+
+
+def _threshold_sentences(calibration: Calibration | None, rate: float) -> list[str]:
+    """What the threshold at a rate promises."""
+    if calibration is None:
+        return ["There is none: nobody is flagged."]
+    healthy = calibration.patient_scores
+    limit = conformal.threshold(healthy, rate)
+    if not np.isfinite(limit):
+        few = f"Patients cannot be flagged at a rate of {percent(rate)}: too few healthy were held"
+        return [f"{few} out."]
+    return [
+        f"Patients with a score above {score_text(limit)} are flagged, at most {percent(rate)} of "
+        f"healthy ones like the {len(healthy)} held out."
+    ]
+
+
+def _flagged_sentences(calibration: Calibration, tested: Evaluation, rate: float) -> list[str]:
+    """How many of the labelled test patients are flagged at a rate."""
+    normal, abnormal = _flags(calibration, tested, rate)
+    shares = [
+        f"{percent(float(np.mean(flags)))} of {len(flags)} {name}"
+        for name, flags in (("abnormal", abnormal), ("normal", normal))
+        if flags
+    ]
+    return [f"Of the test patients it flags {' and '.join(shares)}."]
+
+
+def _flags(calibration: Calibration, tested: Evaluation, rate: float) -> tuple[list[bool], ...]:
+    """Whether each normal test patient is flagged at a rate, and whether each abnormal one is."""
+    people = [row.patient_id for row in tested.rows]
+    p_of = dict(zip(people, calibration.p_values(people, tested.scores), strict=True))
+    label_of = by_patient(people, tested.labels)  # abnormal when an image is
+    return tuple(
+        [bool(p_of[who] <= rate) for who, label in label_of.items() if label == wanted]
+        for wanted in (0, 1)
+    )
+
+
+def _following_sentences(found: Examination, m: Mapping[str, Any]) -> list[str]:
+    """What the score follows among the healthy, and what else separates the test images."""
+    audit = found.score_audit
+    if audit is None:
+        sentences = [
+            "Not known: there are fewer than 20 healthy patients that nothing was learned from, or "
+            "all score the same."
+        ]
+    elif following := [d.statistic for d in audit.dependences if d.follows]:
+        sentences = [
+            f"Among {audit.patients} healthy patients it follows the {', the '.join(following)} of "
+            "their files: false alarms come from there."
+        ]
+    else:
+        sentences = [
+            f"Among {audit.patients} healthy patients it follows none of "
+            f"{len(audit.dependences)} trivial statistics, such as brightness and sharpness."
+        ]
+    if m.get("trivial_auroc") is not None:
+        sentences.append(
+            f"The trivial statistic that separates the test images best is {m['trivial_statistic']}"
+            f": alone it has an AUROC of {measure_text(m['trivial_auroc'])}."
         )
-    if calibration is not None:
-        second += "; patients" if second else "Patients"
-        limit = conformal.threshold(calibration.patient_scores, rate)
-        if np.isfinite(limit):
-            second += f" with a score above {limit:.5f} are flagged, at most {_percent(rate)} of"
-            second += f" healthy ones like the {len(calibration.patient_scores)} held out"
-        else:
-            second += f" cannot be flagged at a rate of {_percent(rate)}: too few healthy were"
-            second += " held out"
-    return [first, second + "."] if second else [first]
+    return sentences
 
 
 def _warnings(found: Examination, rate: float) -> list[str]:
@@ -199,15 +278,22 @@ def _metrics_table(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, name in names.items():
         value = metrics.get(key)
         if value is not None:
-            table.append((name, f"{value:.4f}" if isinstance(value, float) else str(value)))
+            table.append((name, measure_text(value) if isinstance(value, float) else str(value)))
     return table
 
 
-def _roc(tested: Evaluation) -> str | None:
+def _roc(tested: Evaluation, calibration: Calibration | None, rate: float) -> str | None:
     band = roc_band(tested.labels, tested.scores, tested.patients)
     if band is None:
         return None
-    return charts.roc_chart(band, tested.metrics["auroc"], tested.metrics["auroc_ci"])
+    point = None
+    if calibration is not None:
+        limit = conformal.threshold(calibration.patient_scores, rate)
+        normal, abnormal = (
+            float((tested.scores[tested.labels == k] > limit).mean()) for k in (0, 1)
+        )
+        point = charts.Point(normal, abnormal, f"threshold at {percent(rate)}")
+    return charts.roc_chart(band, tested.metrics["auroc"], tested.metrics["auroc_ci"], point)
 
 
 def _histogram(found: Examination, rate: float) -> str:
@@ -233,27 +319,18 @@ def _threshold_table(
     if calibration is None:
         return []
     reference = calibration.patient_scores
-    observed: dict[int, dict[str, float]] = {}
-    if tested is not None:
-        people = [row.patient_id for row in tested.rows]
-        p_values = calibration.p_values(people, tested.scores)
-        label_of = by_patient(people, tested.labels)  # abnormal when an image is
-        for label in (0, 1):
-            observed[label] = {
-                who: p for who, p in zip(people, p_values, strict=True) if label_of[who] == label
-            }
     table = []
     for rate in RATES:
         limit = conformal.threshold(reference, rate)
-        cells = [_percent(rate)]
+        cells = [percent(rate)]
         if np.isfinite(limit):
             worst = conformal.worst_rate(len(reference), rate)
-            cells += [f"{limit:.5f}", _percent(rate), f"{worst:.1%}"]
+            cells += [score_text(limit), percent(rate), percent(worst)]
         else:
             cells += ["none", "0 %, nothing is flagged", "0 %"]
-        for of_patient in observed.values():
-            flagged = [p <= rate for p in of_patient.values()]
-            cells.append(f"{np.mean(flagged):.1%} of {len(flagged)}" if flagged else "none there")
+        for flags in () if tested is None else _flags(calibration, tested, rate):
+            share = percent(float(np.mean(flags))) if flags else ""
+            cells.append(f"{share} of {len(flags)}" if flags else "none there")
         table.append(tuple(cells))
     return table
 
@@ -283,7 +360,7 @@ def _selection_table(selection: Mapping[str, Any], pick: Pick) -> list[tuple[str
         table.append(("FID", f"{selection['fid']:.2f}, {selection['features']}"))
     if "diseased_share" in selection:
         low, high = selection["diseased_share_ci"]
-        share = f"{selection['diseased_share']:.0%} (95 % {low:.0%} to {high:.0%})"
+        share = f"{percent(selection['diseased_share'])} (95 % {percent(low)} to {percent(high)})"
         table.append(("estimated share of diseased in the mixed set", share))
     return table
 

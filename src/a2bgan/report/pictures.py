@@ -1,13 +1,15 @@
 """One picture per image: the input, its healthy twin, and the anomaly map painted over the input.
 
-All pictures of a run share one scale, 0 to `vmax`, so that the same colour is the same anomaly in
-each of them. With a twin the map is the difference, or what counts of it, as a share of the
-intensity range.
+The input has all pixels of its file (see `a2bgan.report.film`); twin and map, which are smaller,
+are enlarged to its size. All pictures of a run share one scale, 0 to `vmax`, so that the same
+colour is the same anomaly in each of them. With a twin the map is the difference, or what counts of
+it, as a share of the intensity range.
 """
 
 import base64
 import io
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from a2bgan.data.preprocessing import Placement
+from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
+from a2bgan.report.film import Film
 
 _DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen on a dark background
 OPAQUE_FROM = 0.5
@@ -33,10 +38,14 @@ CONTOUR = "#ffd400"
 PANEL = 320
 """Least height of a panel in pixels; smaller images are enlarged by a whole factor."""
 
-_HIGHEST = 384  # pixels of a picture in a page
+FINEST = 1024
+"""Longest side of the grid that lines around regions follow; on larger films they are enlarged."""
+
+# Pixels, for panels of up to _PLAIN pixels; larger ones have them in proportion.
+_PLAIN = 512
 _MARGIN = 16
-_HEADER = 44
-_CAPTION = 30
+_LINE = 28  # of the heading
+_CAPTION = 46
 _BAR_WIDTH = 18
 _BAR_ROOM = 100  # colour bar with its numbers and title
 _INK = (32, 32, 32)
@@ -62,8 +71,7 @@ def paint_map(
     Raises:
         InputError: `vmax` is out of range.
     """
-    if not 0 < vmax < math.inf:
-        raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
+    _check_scale(vmax)
     level = np.clip(anomaly_map / vmax, 0, 1)
     opacity = np.clip(level / OPAQUE_FROM, 0, 1)[..., None]
     painted: NDArray[np.float64] = opacity * map_colours(level) + (1 - opacity) * to_rgb(image)
@@ -93,6 +101,15 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
+def map_layer(anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE) -> Image.Image:
+    """The colours of `paint_map` alone, RGBA, to be laid over the input. Raises InputError."""
+    _check_scale(vmax)
+    level = np.rint(255 * np.clip(anomaly_map / vmax, 0, 1)).astype(np.uint8)
+    shares = np.arange(256) / 255
+    table = np.column_stack([map_colours(shares), np.clip(shares / OPAQUE_FROM, 0, 1)])
+    return Image.fromarray(np.rint(255 * table).astype(np.uint8)[level])
+
+
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     """Closed lines around the regions of a mask (H, W), along the edges of their pixels.
 
@@ -108,67 +125,133 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return [line[:, ::-1] - 0.5 for line in lines]
 
 
-def draw_outlines(panel: Image.Image, mask: NDArray[np.bool_], factor: int) -> None:
-    """Draw a thin line around the regions of a mask (H, W) into its image, enlarged by a factor."""
-    draw = ImageDraw.Draw(panel)
-    width = max(1, round(panel.height / PANEL * 2))
-    for line in outlines(mask):
-        draw.line([(x * factor, y * factor) for x, y in line.tolist()], CONTOUR, width)
+def region_lines(mask: NDArray[np.bool_], place: Placement) -> list[NDArray[np.float64]]:
+    """`outlines` of a mask (S, S) on a film where it has this place, in pixels of the film."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = place
+    width, height = x1 - x0, y1 - y0
+    scale = min(1.0, FINEST / max(width, height))
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+
+    def enlarged(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        content = np.ascontiguousarray(values[top:bottom, left:right])
+        return np.asarray(Image.fromarray(content).resize(size, Image.Resampling.BILINEAR))
+
+    lines = outlines(place_mask(mask, enlarged))
+    return [line * (width / size[0], height / size[1]) + (x0, y0) for line in lines]
 
 
 def draw_triptych(
-    image: NDArray[Any],
+    film: Film,
     twin: NDArray[Any] | None,
     anomaly_map: NDArray[Any] | None,
     mask: NDArray[np.bool_] | None = None,
     *,
-    score: float,
+    heading: Sequence[str],
     vmax: float = DIFFERENCE_SCALE,
-    title: str = "",
 ) -> Image.Image:
     """Draw input, healthy twin and anomaly map over the input side by side, with a colour bar.
 
-    The picture names no file and no patient unless `title` does.
+    The picture names no file and no patient unless the heading does.
 
     Args:
-        image: (C, H, W) in [0, 1], C is 1 or 3.
-        twin: its healthy twin, of the same shape and range; None leaves the panel out.
-        anomaly_map: (H, W), 0 or more; None leaves the panel out.
-        mask: (H, W), regions whose contours are drawn over the input.
-        score: the image's anomaly score, written in the heading.
+        film: the input.
+        twin: its healthy twin, (C, S, S) in [0, 1]; None leaves the panel out.
+        anomaly_map: (S, S), 0 or more; None leaves the panel out.
+        mask: (S, S), regions whose contours are drawn over the input.
+        heading: lines written above; the first is larger.
         vmax: top of the scale, above 0; give all pictures of a run the same.
-        title: text put before the score.
 
     Raises:
         InputError: `vmax` is out of range.
     """
-    panels = {"Input": to_rgb(image)}
+    picture = film.picture()
+    factor = math.ceil(PANEL / picture.height)
+    size = (factor * picture.width, factor * picture.height)
+    own = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    panels = {("Input", film.size): own}
     if twin is not None:
-        panels["Healthy twin"] = to_rgb(twin)
+        panel = Image.new("RGB", size)
+        _paste(panel, to_pil(to_rgb(twin)), film.place, factor)
+        panels["Healthy twin", _enlarged(twin, film)] = panel
     if anomaly_map is not None:
-        panels[MAP_NAME] = paint_map(image, anomaly_map, vmax)
-    factor = math.ceil(PANEL / image.shape[1])
-    height, width = (side * factor for side in image.shape[1:])
-    bar_left = len(panels) * (width + _MARGIN) + _MARGIN
-    bar_room = 0 if anomaly_map is None else _BAR_ROOM
-    heading = f"{title}   score {score:.4f}" if title else f"Score {score:.4f}"
-    heading_width = math.ceil(_font(18).getlength(heading)) + 2 * _MARGIN
-    canvas = Image.new(
-        "RGB", (max(bar_left + bar_room, heading_width), _HEADER + height + _CAPTION), "white"
-    )
-    draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _HEADER / 2), heading, _INK, _font(18), anchor="lm")
-    for position, (caption, pixels) in enumerate(panels.items()):
-        left = _MARGIN + position * (width + _MARGIN)
-        panel = to_pil(pixels).resize((width, height), Image.Resampling.NEAREST)
-        if mask is not None and position == 0:
-            draw_outlines(panel, mask, factor)
-        canvas.paste(panel, (left, _HEADER))
-        middle = (left + width / 2, _HEADER + height + _CAPTION / 2)
-        draw.text(middle, caption, _INK, _font(15), anchor="mm")
+        panel = own.copy()
+        _paste(panel, map_layer(anomaly_map, vmax), film.place, factor)
+        panels[MAP_NAME, _enlarged(anomaly_map, film)] = panel
+    if mask is not None:
+        own = panels["Input", film.size] = own.copy()
+        draw, width = ImageDraw.Draw(own), max(2, round(max(size) / 400))
+        for line in region_lines(mask, film.place):
+            draw.line([(x * factor, y * factor) for x, y in line.tolist()], CONTOUR, width)
+    canvas, (left, top) = _page(panels, heading, page_unit(film), anomaly_map is not None)
     if anomaly_map is not None:
-        _draw_colour_bar(canvas, bar_left, _HEADER, height, vmax, map_unit(twin is not None))
+        title = map_unit(twin is not None)
+        _draw_colour_bar(canvas, left, top, size[1], vmax, title, page_unit(film))
     return canvas
+
+
+def _page(
+    panels: dict[tuple[str, str], Image.Image], heading: Sequence[str], unit: float, with_bar: bool
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Panels of one size side by side with names and sizes below, under a heading, and the upper
+    left corner of the room for a colour bar."""
+    width, height = next(iter(panels.values())).size
+    margin, caption = (round(unit * side) for side in (_MARGIN, _CAPTION))
+    header = heading_height(len(heading), unit)
+    lefts = [margin]
+    for _, note in panels:
+        room = max(width, math.ceil(_font(12, unit).getlength(note)))
+        lefts.append(lefts[-1] + room + margin)
+    bar_room = round(unit * _BAR_ROOM) if with_bar else 0
+    widths = [_font(18, unit).getlength(text) for text in heading]
+    whole = max(lefts[-1] + bar_room, math.ceil(max(widths, default=0)) + 2 * margin)
+    canvas = Image.new("RGB", (whole, header + height + caption), "white")
+    draw_heading(canvas, heading, unit)
+    draw = ImageDraw.Draw(canvas)
+    for left, ((name, note), panel) in zip(lefts, panels.items(), strict=False):
+        canvas.paste(panel, (left, header))
+        below = header + height
+        draw.text((left, below + 0.3 * caption), name, _INK, _font(15, unit), anchor="lm")
+        draw.text((left, below + 0.75 * caption), note, _FAINT_INK, _font(12, unit), anchor="lm")
+    return canvas, (lefts[-2] + width + margin, header)
+
+
+def page_unit(film: Film) -> float:
+    """How much larger texts and margins are around a large film, so that they can be read where the
+    whole picture is on a screen."""
+    return max(1.0, float(film.levels.shape[0] / _PLAIN))
+
+
+def heading_height(lines: int, unit: float) -> int:
+    """Pixels of a heading of so many lines."""
+    return round(unit * (_MARGIN + _LINE * lines))
+
+
+def draw_heading(canvas: Image.Image, heading: Sequence[str], unit: float) -> None:
+    """Write the lines of a heading, over whatever heading was there."""
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, 0, canvas.width, heading_height(len(heading), unit) - 1), "white")
+    for number, text in enumerate(heading):
+        font, ink = (_font(18, unit), _INK) if number == 0 else (_font(15, unit), _FAINT_INK)
+        y = unit * (_MARGIN / 2 + _LINE * (number + 0.5))
+        draw.text((unit * _MARGIN, y), text, ink, font, anchor="lm")
+
+
+def _paste(panel: Image.Image, layer: Image.Image, place: Placement, factor: int) -> None:
+    """Lay a picture (S, S) over a film that was enlarged by a factor, at its place."""
+    x0, y0, x1, y1 = (factor * edge for edge in place.box)
+    size = (x1 - x0, y1 - y0)
+    left, top, right, bottom = place.content
+    same = (right - left, bottom - top) == tuple(side // factor for side in size)
+    content = layer.crop(place.content)
+    how = Image.Resampling.NEAREST if same else Image.Resampling.BILINEAR
+    content = content.resize(size, how)
+    panel.paste(content, (x0, y0), content if content.mode == "RGBA" else None)
+
+
+def _enlarged(picture: NDArray[Any], film: Film) -> str:
+    """Size of a network's picture (..., S, S), and whether it was enlarged to the film."""
+    size = f"{picture.shape[-1]} × {picture.shape[-2]}"
+    return f"{size}, enlarged" if max(picture.shape[-2:]) < max(film.levels.shape) else size
 
 
 def map_unit(with_twin: bool) -> str:
@@ -177,21 +260,28 @@ def map_unit(with_twin: bool) -> str:
 
 
 def _draw_colour_bar(
-    canvas: Image.Image, left: int, top: int, height: int, vmax: float, unit: str
+    canvas: Image.Image, left: int, top: int, height: int, vmax: float, title: str, unit: float
 ) -> None:
     """Draw the bar with its scale into the room right of the panels."""
     draw = ImageDraw.Draw(canvas)
-    bar = to_pil(colour_bar(vmax)).resize((_BAR_WIDTH, height), Image.Resampling.BILINEAR)
+    width = round(unit * _BAR_WIDTH)
+    bar = to_pil(colour_bar(vmax)).resize((width, height), Image.Resampling.BILINEAR)
     canvas.paste(bar, (left, top))
     for share, text in ((0.0, "0"), (0.5, f"{vmax / 2:.3g}"), (1.0, f"≥ {vmax:.3g}")):
         y = top + (1 - share) * (height - 1)
         anchor = {0.0: "lb", 0.5: "lm", 1.0: "lt"}[share]
-        draw.text((left + _BAR_WIDTH + 6, y), text, _INK, _font(13), anchor=anchor)
-    _, _, width, line = (int(side) for side in _font(12).getbbox(unit))
-    label = Image.new("RGB", (width, line + 4), "white")
-    ImageDraw.Draw(label).text((0, 0), unit, _FAINT_INK, _font(12))
+        draw.text((left + width + 6 * unit, y), text, _INK, _font(13, unit), anchor=anchor)
+    _, _, length, line = (int(side) for side in _font(12, unit).getbbox(title))
+    label = Image.new("RGB", (length, line + 4), "white")
+    ImageDraw.Draw(label).text((0, 0), title, _FAINT_INK, _font(12, unit))
     label = label.rotate(90, expand=True)
-    canvas.paste(label, (left + _BAR_ROOM - _MARGIN - label.width, top + (height - width) // 2))
+    right = left + round(unit * (_BAR_ROOM - _MARGIN))
+    canvas.paste(label, (right - label.width, top + (height - length) // 2))
+
+
+def _check_scale(vmax: float) -> None:
+    if not 0 < vmax < math.inf:
+        raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
 
 
 def to_pil(pixels: NDArray[np.float64]) -> Image.Image:
@@ -204,17 +294,15 @@ def png_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def pixels_uri(pixels: NDArray[np.float64]) -> str:
-    """Pixels (H, W, 3) in [0, 1] as `png_uri`, for the browser to enlarge."""
-    picture = to_pil(np.clip(pixels, 0, 1))
-    if picture.height > _HIGHEST:
-        picture.thumbnail((picture.width, _HIGHEST))
+def picture_uri(picture: Image.Image) -> str:
+    """A picture as `png_uri`."""
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
     return png_uri(file.getvalue())
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int, unit: float = 1.0) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it, so that pictures look alike on every machine."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    return ImageFont.truetype(file, round(size * unit))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from a2bgan.rounding import measure_text
+
 POINTING = {
     "pixel_auroc": "AUROC of pixels",
     "pixel_ap": "average precision of pixels",
@@ -34,11 +36,11 @@ def pointing_table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _shown(metrics: Mapping[str, Any], name: str) -> str:
     shown = _number(metrics[name])
     if (interval := metrics.get(f"{name}_ci")) is not None:
-        shown += f" ({interval[0]:.4f} to {interval[1]:.4f})"
+        shown += f" ({measure_text(interval[0])} to {measure_text(interval[1])})"
     if (spread := metrics.get(f"{name}_sd")) is not None:
-        shown += f" (sd {spread:.4f})"
+        shown += f" (sd {measure_text(spread)})"
     return shown
 
 
 def _number(value: float | None) -> str:
-    return "not defined here" if value is None else f"{value:.4f}"
+    return "not defined here" if value is None else measure_text(value)

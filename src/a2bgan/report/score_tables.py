@@ -1,23 +1,21 @@
 """Files of `predict`: tables of scores and regions, and a picture of each image."""
 
 import csv
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.decisions.calibration import Calibration, drift, intensities
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 from a2bgan.models.blend import DIFFERENCE_SCALE
-from a2bgan.report.pictures import draw_triptych
+from a2bgan.report.picture_files import PictureFiles
 from a2bgan.report.written_names import escaped, free_name, no_formula
 
 COLUMNS = (
@@ -78,30 +76,37 @@ def write_predictions(
     *,
     calibration: Calibration | None = None,
     rate: float = 0.05,
-    pictures: bool = True,
+    pictures: DataConfig | None = None,
     vmax: float = DIFFERENCE_SCALE,
 ) -> Written:
     """Write ``scores.csv`` (a row per input, failed ones with their error), ``regions.csv`` (a row
     per region) and ``pictures/``; of volumes ``NAME_anomaly.nii.gz`` and ``NAME_regions.nii.gz``
     too, the map and the mask of all regions in the volume's own voxels.
 
-    Each picture shows the input with the contours of its regions, the healthy twin, and the anomaly
-    map over the input, on the scale 0 to ``vmax``. Boxes in ``regions.csv`` are in pixels of the
-    original image, or of the slice that ``path`` names; x1 and y1 are the first outside.
+    Each picture shows the input with all pixels of its file and the contours of its regions, the
+    healthy twin, and the anomaly map over the input, on the scale 0 to ``vmax``; its heading has
+    the file's name, score, p-value, flag and threshold. Boxes in ``regions.csv`` are in pixels of
+    the original image, or of the slice that ``path`` names; x1 and y1 are the first outside.
     ``area_mm2`` is empty where the file does not give the size of its pixels. Rows are written as
     they come and, with a calibration, those of ``scores.csv`` once more at the end with ``p_value``
-    and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient.
+    and ``flagged`` (1 where p <= ``rate``), which depend on all images of a patient; so are the
+    headings that this changes.
+
+    pictures: how the images were preprocessed, to place twin and map; None writes no pictures.
 
     Raises InputError if ``out`` cannot be written.
     """
     rows: list[_Scored | tuple[str, str, str]] = []
     taken = dict[str, int]()
     try:
-        (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        painter = None
+        if pictures is not None:
+            painter = PictureFiles(out, pictures, vmax, calibration, rate)
         with (
             (out / "scores.csv").open("w", newline="", encoding="utf-8") as file,
             (out / "regions.csv").open("w", newline="", encoding="utf-8") as regions_file,
-            _Painters() as painters,
+            nullcontext() if painter is None else painter,
         ):
             table, regions_table = csv.writer(file), csv.writer(regions_file)
             table.writerow(COLUMNS)
@@ -112,17 +117,16 @@ def write_predictions(
                     rows.append((shown, patient, escaped(p.error)))
                 else:
                     name = picture = ""
-                    if pictures or p.volume_map is not None:
+                    if painter is not None or p.volume_map is not None:
                         name = free_name(p.input.name, taken)
-                    if pictures:
-                        picture = f"pictures/{name}.png"
-                        painters.paint(out / picture, p, vmax)
                     for kind, values in (("anomaly", p.volume_map), ("regions", p.volume_mask)):
                         if values is not None:
                             _write_volume(out / f"{name}_{kind}.nii.gz", p, values)
                     images = p.slices
                     if images is None:
                         images = np.vstack([[p.score], *intensities(p.image[None])])
+                    if painter is not None:
+                        picture = painter.paint(name, p, images[0])
                     rows.append(
                         _Scored(
                             shown, patient, p.input.person, p.score, images, picture,
@@ -152,6 +156,8 @@ def write_predictions(
                 table = csv.writer(file)
                 table.writerow(COLUMNS)
                 table.writerows(_cells(row, p_of.get(id(row)), rate) for row in rows)
+            if painter is not None:
+                painter.correct({row.picture: p_of[id(row)] for row in scored})
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     looked_for = [row.regions for row in scored if row.regions is not None]
@@ -167,34 +173,6 @@ def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | 
     """Whether an image (C, H, W) in [0, 1] is unlike all of training; None if unknown."""
     found = None if calibration is None else calibration.unfamiliar(image[None])
     return None if found is None else bool(found[0])
-
-
-class _Painters:
-    """Threads that write pictures, of which a bounded number waits; raises their errors later, at
-    the end at the latest."""
-
-    def __enter__(self) -> "_Painters":
-        self._threads = os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads)
-        self._waiting: deque[Future[None]] = deque()
-        return self
-
-    def paint(self, path: Path, p: Prediction, vmax: float) -> None:
-        if len(self._waiting) >= 4 * self._threads:
-            self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(_paint, path, p, vmax))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-        if kind is None:
-            for future in self._waiting:
-                future.result()
-
-
-def _paint(path: Path, p: Prediction, vmax: float) -> None:
-    assert p.image is not None and p.score is not None
-    picture = draw_triptych(p.image, p.twin, p.anomaly_map, p.mask, score=p.score, vmax=vmax)
-    picture.save(path, format="PNG", compress_level=1)  # a third of the time, a tenth larger
 
 
 def _write_volume(path: Path, p: Prediction, values: np.ndarray) -> None:

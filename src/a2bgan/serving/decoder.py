@@ -1,9 +1,11 @@
 """Read uploaded files in a process of their own, which may crash, hang or run out of memory."""
 
+import json
 import multiprocessing
 import os
 import resource
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,6 +16,7 @@ import numpy as np
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.preprocessing import load_image
+from a2bgan.report.film import Film, read_film
 
 MOST_MEMORY = 4 * 2**30
 """Address space of the process in bytes, where the system keeps to such limits."""
@@ -23,7 +26,7 @@ SECONDS_TO_START = 60.0
 
 
 class Decoder:
-    """Reads and preprocesses one file at a time, each within a limit of seconds."""
+    """Reads one file at a time, as a network or as a screen wants it, within a limit of seconds."""
 
     def __init__(self, config: DataConfig, seconds: float) -> None:
         self.config = config
@@ -34,9 +37,24 @@ class Decoder:
 
     def load(self, path: Path) -> np.ndarray:
         """(C, S, S), uint8 or uint16, as `load_image` gives it. Raises ImageError."""
+        answer = self._answer(_IMAGE, path)
+        dtype = np.uint8 if self.config.depth == 8 else np.uint16
+        shape = (self.config.channels, self.config.size, self.config.size)
+        return np.frombuffer(answer, dtype).reshape(shape)
+
+    def film(self, path: Path) -> Film:
+        """The image at its own size, as `read_film` gives it. Raises ImageError."""
+        about, _, content = self._answer(_FILM, path).partition(b"\n")
+        return Film.from_parts(json.loads(about), content)
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _answer(self, wanted: bytes, path: Path) -> bytes:
         with self._lock:
             try:
-                answer = self._ask(path)
+                answer = self._ask(wanted + os.fsencode(path))
             except BaseException:
                 # What is said later would be taken for the answer to the next file.
                 self._end()
@@ -44,18 +62,12 @@ class Decoder:
         if answer[:1] in (b"!", b"?"):
             kind = ImageError if answer[:1] == b"!" else PassingImageError
             raise kind(answer[1:].decode())
-        dtype = np.uint8 if self.config.depth == 8 else np.uint16
-        shape = (self.config.channels, self.config.size, self.config.size)
-        return np.frombuffer(answer, dtype, offset=1).reshape(shape)
+        return answer[1:]
 
-    def close(self) -> None:
-        with self._lock:
-            self._end()
-
-    def _ask(self, path: Path) -> bytes:
+    def _ask(self, question: bytes) -> bytes:
         connection = self._start()
         try:
-            connection.send_bytes(os.fsencode(path))
+            connection.send_bytes(question)
             if not connection.poll(self.seconds):
                 raise ImageError(f"not read within {self.seconds:g} seconds")
             return connection.recv_bytes()
@@ -93,9 +105,21 @@ class Decoder:
         self._process = self._connection = None
 
 
+def _film(path: Path, config: DataConfig) -> bytes:
+    film = read_film(path, config)
+    return json.dumps(film.about).encode() + b"\n" + film.content
+
+
+_IMAGE, _FILM = b"i", b"f"
+_WORK: dict[bytes, Callable[[Path, DataConfig], bytes]] = {
+    _IMAGE: lambda path, config: load_image(path, config).tobytes(),
+    _FILM: _film,
+}
+
+
 def _work(connection: Connection, config_text: str) -> None:
-    """Answer each path with its pixels, or with "!" and the reason, "?" where that may pass; bytes
-    only, no pickles."""
+    """Answer what is wanted of each path with its pixels, or with "!" and the reason, "?" where
+    that may pass; bytes only, no pickles."""
     config = DataConfig.model_validate_json(config_text)
     # Decoders complain of damaged files in the file's own words, some from C.
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -108,9 +132,10 @@ def _work(connection: Connection, config_text: str) -> None:
     connection.send_bytes(b"ready")
     with suppress(EOFError, KeyboardInterrupt):
         while True:
-            path = Path(os.fsdecode(connection.recv_bytes()))
+            question = connection.recv_bytes()
+            path = Path(os.fsdecode(question[1:]))
             try:
-                connection.send_bytes(b"." + load_image(path, config).tobytes())
+                connection.send_bytes(b"." + _WORK[question[:1]](path, config))
             except PassingImageError as error:
                 connection.send_bytes(b"?" + str(error).encode())
             except ImageError as error:

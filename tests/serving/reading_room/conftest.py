@@ -1,11 +1,14 @@
 """A room of generated cases, with every kind of row there is."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from a2bgan.detection.decisions.calibration import Calibration
@@ -43,8 +46,24 @@ def make_cases(folder: Path, count: int, pictures: Pictures) -> Cases:
 
 
 @pytest.fixture
+def unpacked() -> Callable[[bytes], tuple[dict[str, Any], NDArray[np.uint16], NDArray[Any]]]:
+    """A function that returns what `packed_picture` was given: the text, the planes (P, S, S), and
+    the levels of the film."""
+
+    def unpack(content: bytes) -> tuple[dict[str, Any], NDArray[np.uint16], NDArray[Any]]:
+        length = int.from_bytes(content[:4], "little")
+        about = json.loads(content[4 : 4 + length])
+        shape, size = about["film"]["levels_shape"], about["film"]["bytes"]
+        end = len(content) - size * int(np.prod(shape))
+        planes = np.frombuffer(content[4 + length : end], "<u2").reshape(-1, SIZE, SIZE)
+        return about, planes, np.frombuffer(content[end:], f"<u{size}").reshape(shape)
+
+    return unpack
+
+
+@pytest.fixture
 def pictures() -> Pictures:
-    return Pictures(SIZE, 1, True, True, 0.3, "Difference")
+    return Pictures(SIZE, 1, True, True, 0.3)
 
 
 @pytest.fixture

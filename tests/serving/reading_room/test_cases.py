@@ -35,7 +35,9 @@ def test_cases_are_the_test_images_with_the_scores_of_the_detector(run, phantoms
     np.testing.assert_allclose([c.score for c in cases.cases], detector.score(paths), rtol=1e-5)
     size = cases.pictures.size
     for k in (0, len(rows) - 1):
-        planes = np.frombuffer(cases.pixels(k), "<u2").reshape(3, size, size) / 65535
+        planes = cases.planes(k) / 65535
+        assert planes.shape == (3, size, size)
+        assert cases.file(k) == rows[k].path
         np.testing.assert_allclose(planes[1], detector.translate(paths[k])[0, 0], atol=1e-4)
         found = planes[2] * cases.cases[k].peak
         np.testing.assert_allclose(found, detector.difference(paths[k])[0], atol=1e-4)
@@ -138,6 +140,7 @@ def test_a_series_in_a_folder_is_one_case_where_the_run_is_of_volumes(run, tmp_p
 
     (case,) = opened().cases
     assert case.name == "ward" and case.score is not None and case.digest
+    assert case.slice.startswith("#axial-")
     write_dicom(file, VOXELS[0], **PLACE, ImagePositionPatient=[0, 0, 10])
     (changed,) = opened().cases
     assert changed.digest not in ("", case.digest) and changed.score != case.score

@@ -20,8 +20,7 @@ PRIVATE = [
     ("GET", "/api/cases"),
     ("GET", "/api/cases/0"),
     ("GET", "/api/cases/0/thumbnail"),
-    ("GET", "/api/cases/0/pixels"),
-    ("GET", "/api/cases/0/contours"),
+    ("GET", "/api/cases/0/picture"),
     ("PUT", "/api/cases/0/verdict"),
     ("GET", "/api/verdicts.csv"),
     ("POST", "/api/uploads?suffix=.png"),
@@ -210,9 +209,9 @@ def test_rebound_names_and_other_sites_get_nothing(client):
         "/static/..%2fapp.py",
         "/static//etc/passwd",
         "/static/room.css/../../app.py",
-        "/api/cases/..%2f..%2fconfig.yaml/pixels",
-        "/api/cases/-1/pixels",
-        "/api/cases/40/pixels",
+        "/api/cases/..%2f..%2fconfig.yaml/picture",
+        "/api/cases/-1/picture",
+        "/api/cases/40/picture",
     ],
 )
 def test_no_path_leads_out(client, path):
@@ -247,11 +246,11 @@ def test_errors_show_no_trace_and_repeat_nothing(client, room, logged, monkeypat
         raise RuntimeError("patient-7 at /secret/path")
 
     monkeypatch.setattr(room.cases, "pixels", broken)
-    answer = client.get("/api/cases/3/pixels")
+    answer = client.get("/api/cases/3/picture")
     assert answer.status_code == 500
     assert "patient" not in answer.text
     assert "Traceback" not in answer.text
-    assert logged == ["GET /api/cases/{number}/pixels: RuntimeError"]
+    assert logged == ["GET /api/cases/{number}/picture: RuntimeError"]
     for bad in ({"answer": "patient-9"}, {"note": ["patient-9"]}, {"other": "patient-9"}):
         answer = client.put("/api/cases/3/verdict", json=bad)
         assert answer.status_code == 422

@@ -1,6 +1,6 @@
 """The interface, asked as a browser does."""
 
-import base64
+import asyncio
 import csv
 import io
 import json
@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 from skimage.draw import polygon
@@ -18,6 +19,8 @@ from a2bgan.detection.audit.familiarity import learn_familiarity
 from a2bgan.detector import Detector
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.app import make_app
+from a2bgan.serving.reading_room.cases import find_cases, open_cases
+from a2bgan.serving.reading_room.films import SentPictures
 from a2bgan.serving.reading_room.verdicts import Verdicts
 
 
@@ -75,17 +78,71 @@ def test_the_room_says_what_the_slider_needs(client):
         assert point["worst"] >= point["rate"]
 
 
-def test_pixels_are_what_was_stored(client, room):
-    planes = np.frombuffer(client.get("/api/cases/5/pixels").content, "<u2").reshape(3, 32, 32)
-    np.testing.assert_array_equal(planes, np.load(room.folder / "cases/planes.npy")[5])
+def test_a_picture_without_its_file_is_what_the_network_saw_and_says_so(client, room, unpacked):
+    about, planes, levels = unpacked(client.get("/api/cases/5/picture").content)
+    stored = np.load(room.folder / "cases/planes.npy")[5]
+    np.testing.assert_array_equal(planes, stored)
+    np.testing.assert_array_equal(levels, stored[0])
+    film = about["film"]
+    assert film["size"] == "32 × 32, as the network sees it (the file is no longer there)"
+    assert film["place"] == [[0, 0, 32, 32], [0, 0, 32, 32]]
+    assert not film["enlarged"]
+    assert about["peak"] == room.cases.cases[5].peak
     picture = Image.open(io.BytesIO(client.get("/api/cases/5/thumbnail").content))
     np.testing.assert_array_equal(np.asarray(picture), planes[0] >> 8)
-    assert client.get("/api/cases/39/pixels").status_code == 404
+    assert client.get("/api/cases/39/picture").status_code == 404
 
 
-def test_contours_are_those_that_predict_draws(room, client):
+def test_a_picture_has_the_pixels_and_the_depth_of_its_file(room, tmp_path, unpacked):
+    pixels = np.random.default_rng(0).integers(0, 4096, (300, 200)).astype(np.uint16)
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for k in range(2):
+        Image.fromarray(pixels + k).save(folder / f"{k}.tif")
+    inputs = find_cases(room.run, str(folder))
+    cases = open_cases(room.folder, room.trained, inputs)
+    app = make_app(replace(room, cases=cases), Access("127.0.0.1", 8080))
+    with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+        answer = client.get("/api/cases/1/picture")
+        about, _, levels = unpacked(answer.content)
+        np.testing.assert_array_equal(levels, pixels + 1)
+        film = about["film"]
+        assert (film["size"], film["offset"], film["step"]) == ("200 × 300", 0, 1)
+        assert film["place"] == [[0, 50, 200, 250], [0, 0, 32, 32]]
+        assert film["window"] == pytest.approx(np.percentile(pixels[50:250] + 1, (0.5, 99.5)))
+        assert str(tmp_path).encode() not in answer.content
+        # Another file in its place is not what was scored.
+        Image.fromarray(pixels[:100]).save(folder / "1.tif")
+        about, planes, levels = unpacked(client.get("/api/cases/1/picture").content)
+        assert "the file has changed since it was scored" in about["film"]["size"]
+        np.testing.assert_array_equal(levels, planes[0])
+
+
+def test_pictures_on_their_way_share_a_bounded_memory():
+    async def fill() -> list[int]:
+        sent = SentPictures(most=100, wait=0.05)
+        first = await sent.when_there_is_room(bytes(80))
+        assert first.body == bytes(80)
+        codes = []
+        try:
+            await sent.answer(lambda: bytes(30))
+        except HTTPException as error:
+            codes.append(error.status_code)
+        messages = []
+
+        async def send(message):
+            messages.append(message)
+
+        await first({"type": "http"}, None, send)
+        codes.append((await sent.answer(lambda: bytes(300))).status_code)  # alone it may be larger
+        return codes
+
+    assert asyncio.run(fill()) == [503, 200]
+
+
+def test_contours_are_those_that_predict_draws(room, client, unpacked):
     assert client.get("/api/room").json()["contour"] is None
-    assert client.get("/api/cases/5/contours").json() == []
+    assert unpacked(client.get("/api/cases/5/picture").content)[0]["contours"] == []
     peak = room.cases.cases[5].peak
     planes = np.load(room.folder / "cases/planes.npy")[5]
     smooth = gaussian_filter(planes[2].astype(np.float64), 3)
@@ -96,14 +153,15 @@ def test_contours_are_those_that_predict_draws(room, client):
     app = make_app(replace(room, calibration=calibration), Access("127.0.0.1", 8080))
     with TestClient(app, base_url="http://127.0.0.1:8080") as client:
         assert client.get("/api/room").json()["contour"] == {"rate": 0.05, "colour": "#ffd400"}
-        lines = client.get("/api/cases/5/contours").json()
-        assert client.get("/api/cases/6/contours").json() == []
-        assert client.get("/api/cases/39/contours").status_code == 404
+        lines, none = (
+            unpacked(client.get(f"/api/cases/{k}/picture").content)[0]["contours"] for k in (5, 6)
+        )
+        assert none == []
     # Inside of the lines are the pixels of the regions, counted another way.
     drawn = np.zeros((32, 32), dtype=bool)
     for line in lines:
         assert line[0] == line[-1]
-        rows, columns = polygon([32 * y - 0.5 for _, y in line], [32 * x - 0.5 for x, _ in line])
+        rows, columns = polygon([y - 0.5 for _, y in line], [x - 0.5 for x, _ in line])
         inside = (rows >= 0) & (rows < 32) & (columns >= 0) & (columns < 32)
         drawn[rows[inside], columns[inside]] ^= True
     values = planes[2] / 65535 * peak
@@ -162,13 +220,15 @@ def test_a_full_disk_is_said_and_nothing_is_pretended(client, room):
     assert client.get(f"/api/cases/{number}").json()["answer"] is None
 
 
-def test_a_dropped_file_is_scored_like_any_other(client, run, make_texture, tmp_path):
+def test_a_dropped_file_is_scored_like_any_other(client, run, make_texture, tmp_path, unpacked):
     image = make_texture(3)
     (tmp_path / "image.png").write_bytes(png(image))
-    found = client.post("/api/uploads?suffix=.png", content=png(image)).json()
+    answer = client.post("/api/uploads?suffix=.png", content=png(image))
+    found, planes, levels = unpacked(answer.content)
+    np.testing.assert_array_equal(levels, image)
     detector = Detector.load(run)
     assert found["score"] == pytest.approx(detector.score(tmp_path / "image.png")[0], rel=1e-5)
-    planes = np.frombuffer(base64.b64decode(found["planes"]), "<u2").reshape(3, 32, 32) / 65535
+    planes = planes / 65535
     twin = detector.translate(tmp_path / "image.png")[0, 0]
     np.testing.assert_allclose(planes[1], twin, atol=1e-4)
     difference = detector.difference(tmp_path / "image.png")[0]

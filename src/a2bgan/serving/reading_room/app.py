@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from a2bgan.serving.reading_room.access import Access
 from a2bgan.serving.reading_room.case_routes import case_routes
+from a2bgan.serving.reading_room.films import Films, SentPictures
 from a2bgan.serving.reading_room.gate import Gate
 from a2bgan.serving.reading_room.room import Room
 from a2bgan.serving.reading_room.run_routes import run_routes
@@ -36,12 +37,13 @@ def make_app(
 ) -> Gate:
     """The ASGI application of a room, behind its gate."""
     limits = limits or Limits()
-    uploads = Uploads(room, limits)
+    uploads, films, sent = Uploads(room, limits), Films(room, limits.seconds), SentPictures()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         uploads.close()
+        films.close()
 
     app = FastAPI(
         title="a2bgan reading room",
@@ -52,8 +54,8 @@ def make_app(
         lifespan=lifespan,
     )
     _quiet_errors(app)
-    app.include_router(case_routes(room, limits))
-    app.include_router(upload_routes(uploads))
+    app.include_router(case_routes(room, limits, films, sent))
+    app.include_router(upload_routes(uploads, sent))
     app.include_router(run_routes(room))
     app.mount("/static", StaticFiles(directory=STATIC))
 

@@ -1,4 +1,4 @@
-"""Requests about the cases: the worklist, their pictures and contours, verdicts."""
+"""Requests about the cases: the worklist, their pictures, verdicts."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -7,11 +7,13 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from a2bgan.data.config import DataConfig
 from a2bgan.detection import RATE
 from a2bgan.detection.audit.reliability import read_weaknesses
 from a2bgan.detection.decisions.thresholds import outlier_warning
 from a2bgan.report.pictures import CONTOUR, OPAQUE_FROM, map_colours
 from a2bgan.serving.reading_room.cases import Cases
+from a2bgan.serving.reading_room.films import Films, SentPictures
 from a2bgan.serving.reading_room.operating_points import operating_points, p_values
 from a2bgan.serving.reading_room.room import Room
 from a2bgan.serving.reading_room.uploads import SUFFIXES, Limits
@@ -19,6 +21,7 @@ from a2bgan.serving.reading_room.verdicts import Answer
 from a2bgan.serving.reading_room.worklist import Show, Sort, Worklist
 
 PAGE = 100
+PICTURE = "/api/cases/{number}/picture"
 
 Number = Annotated[int, Field(ge=0, le=10**9)]
 Rate = Annotated[float | None, Query(ge=0, le=1)]
@@ -32,7 +35,7 @@ class Reading(BaseModel):
     note: str = Field(default="", max_length=2000)
 
 
-def case_routes(room: Room, limits: Limits) -> APIRouter:
+def case_routes(room: Room, limits: Limits, films: Films, sent: SentPictures) -> APIRouter:
     """The router of a room's cases. limits: of uploads, which the page is told."""
     routes = APIRouter()
     cases = [] if room.cases is None else room.cases.cases
@@ -68,6 +71,7 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
             "score": None if trained is None else trained.pick.score,
             "cases": len(cases),
             "pictures": None if room.cases is None else asdict(room.cases.pictures),
+            "levels": None if trained is None else _changed_levels(trained.data),
             "contour": None if room.contour_threshold is None else contour,
             "rate": room.rate,
             "points": [asdict(point) for point in points],
@@ -104,17 +108,11 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
     def thumbnail(number: Number) -> Response:
         return Response(pictures(number).thumbnail(number), media_type="image/png")
 
-    @routes.get("/api/cases/{number}/pixels", responses={404: {}}, response_class=Response)
-    def pixels(number: Number) -> Response:
-        """Input, twin and map: little-endian uint16 planes, as `pictures` of the room says."""
-        content = pictures(number).pixels(number)
-        return Response(content, media_type="application/octet-stream")
-
-    @routes.get("/api/cases/{number}/contours", responses={404: {}})
-    def contours(number: Number) -> list[Any]:
-        """Closed lines around the regions: of each the x and y of its points, as shares of the
-        side of the picture."""
-        return room.contours(pictures(number).anomaly_map(number))
+    @routes.get(PICTURE, responses={404: {}, 503: {}}, response_class=Response)
+    async def picture(number: Number) -> Response:
+        """The film, and what the method made of it; see `packed_picture`."""
+        pictures(number)
+        return await sent.answer(lambda: films.picture(number))
 
     @routes.put("/api/cases/{number}/verdict", responses={404: {}, 409: {}, 507: {}})
     def read_case(number: Number, body: Reading) -> dict[str, Any]:
@@ -138,3 +136,9 @@ def case_routes(room: Room, limits: Limits) -> APIRouter:
         )
 
     return routes
+
+
+def _changed_levels(data: DataConfig) -> str:
+    """How preprocessing changes grey levels beyond a window, in words; "" where it does not."""
+    changes = {"equal histogram": data.equalize, "standardised": data.standardize}
+    return ", ".join(name for name, used in {"CLAHE": data.clahe, **changes}.items() if used)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from a2bgan.data.formats.picture import ImageError
 from a2bgan.data.formats.slice_names import fragment_of, volume_of
 from a2bgan.data.open_data import open_data
 from a2bgan.data.tag_filter import TagFilter
@@ -30,10 +31,9 @@ from a2bgan.detection.predict import Prediction, predict
 from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_folder
-from a2bgan.report.pictures import MAP_NAME
 from a2bgan.training.run_folder import RunFolder
 
-FORMAT = 2
+FORMAT = 3
 THUMBNAIL = 64
 """Longest side of a thumbnail in pixels."""
 
@@ -53,7 +53,6 @@ class Pictures:
     twin: bool
     map: bool
     map_scale: float
-    map_name: str
 
     @property
     def planes(self) -> int:
@@ -68,6 +67,7 @@ class Case:
     place, "" where that cannot be read.
     score: None where the image could not be scored; error says why.
     peak: the map value that the highest level of the map's plane stands for.
+    slice: the end of the name of a volume's slice that is shown, "" for other images.
     """
 
     name: str
@@ -76,12 +76,17 @@ class Case:
     score: float | None
     error: str
     peak: float
+    slice: str = ""
 
 
 class Cases:
-    """The scored cases in a folder. Raises InputError if it is damaged."""
+    """The scored cases in a folder, and the files that they are of, which it does not name.
 
-    def __init__(self, folder: Path) -> None:
+    inputs: of the cases, in their order. Raises InputError if the folder is damaged.
+    """
+
+    def __init__(self, folder: Path, inputs: Sequence[Input] = ()) -> None:
+        self._files = [(i.path, _state(Path(volume_of(i.path)))) for i in inputs]
         try:
             text = json.loads((folder / "cases.json").read_text("utf-8"))
             self.pictures = Pictures(**text["pictures"])
@@ -96,9 +101,9 @@ class Cases:
     def __len__(self) -> int:
         return len(self.cases)
 
-    def pixels(self, number: int) -> bytes:
-        """Planes of a case, little-endian uint16 (P, S, S)."""
-        return bytes(self._planes[number].astype("<u2").tobytes())
+    def planes(self, number: int) -> NDArray[np.uint16]:
+        """Planes of a case, (P, S, S)."""
+        return np.array(self._planes[number])
 
     def image(self, number: int) -> NDArray[np.uint16]:
         """The input of a case, (C, S, S)."""
@@ -110,6 +115,17 @@ class Cases:
             return None
         levels: NDArray[np.float64] = self._planes[number, -1] / _TOP
         return levels * self.cases[number].peak
+
+    def file(self, number: int) -> Path:
+        """The file of a case or, of a volume, the slice that is shown. Raises ImageError where it
+        has gone, or is not the one that was scored."""
+        path, state = self._files[number] if self._files else (Path(), None)
+        now = _state(Path(volume_of(path)))
+        if state is None or now is None:
+            raise ImageError("the file is no longer there")
+        if now != state:
+            raise ImageError("the file has changed since it was scored")
+        return path if fragment_of(path) else Path(f"{path}{self.cases[number].slice}")
 
     def thumbnail(self, number: int) -> bytes:
         """PNG of the input, at most `THUMBNAIL` pixels a side."""
@@ -162,10 +178,10 @@ def open_cases(
         facts, data = trained.method.facts, trained.config.data
         pictures = Pictures(
             data.size, data.channels, facts.makes_twin, facts.makes_map,
-            float(trained.map_scale), MAP_NAME,
+            float(trained.map_scale),
         )  # fmt: skip
         write_cases(folder, pictures, len(inputs), _read(trained, pictures, inputs, watch))
-    return Cases(folder)
+    return Cases(folder, inputs)
 
 
 def write_cases(
@@ -236,7 +252,8 @@ def _read(
         if file not in digests:
             digests[file] = _digest(Path(file))
         digest = digests[file] and digests[file] + fragment_of(p.input.path)
-        yield Case(name, p.input.patient_id, digest, p.score, p.error, peak), pixels
+        shown = fragment_of(p.shown.path)
+        yield Case(name, p.input.patient_id, digest, p.score, p.error, peak, shown), pixels
         if watch is not None:
             watch(done)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from a2bgan.data.preprocessing import Placement
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import Trained
-from a2bgan.report.pictures import outlines
+from a2bgan.report.pictures import region_lines
 from a2bgan.serving.reading_room.cases import Cases
 from a2bgan.serving.reading_room.verdicts import Verdicts
 from a2bgan.training.run_folder import RunFolder
@@ -41,11 +42,10 @@ class Room:
             return None
         return None if self.calibration is None else self.calibration.pixel_threshold
 
-    def contours(self, anomaly_map: NDArray[np.float64] | None) -> list[Line]:
+    def contours(self, anomaly_map: NDArray[np.float64] | None, place: Placement) -> list[Line]:
         """Closed lines around the regions of a map (S, S), as `predict` draws them: of each the x
-        and y of its points, as shares of the side."""
+        and y of its points, in pixels of the film where the map has this place."""
         if self.contour_threshold is None or anomaly_map is None:
             return []
-        side = len(anomaly_map)
         mask = find_regions(anomaly_map, self.contour_threshold)
-        return [(line / side).round(5).tolist() for line in outlines(mask)]
+        return [line.round(2).tolist() for line in region_lines(mask, place)]

@@ -1,6 +1,5 @@
 """Files that are dropped in: scored, shown, forgotten."""
 
-import base64
 import tempfile
 import threading
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from a2bgan.data.formats.kinds import KINDS, is_volume
@@ -20,6 +19,7 @@ from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import Prediction
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.reading_room.cases import planes_of
+from a2bgan.serving.reading_room.films import SentPictures, packed_picture
 from a2bgan.serving.reading_room.room import Room
 from a2bgan.serving.reading_room.verdicts import DiskFullError
 
@@ -77,18 +77,18 @@ class Uploads:
                 self._at_work[client] -= 1
                 self._at_work += Counter()  # forgets those without any
 
-    def score(self, file: Path) -> dict[str, Any]:
+    def score(self, file: Path) -> bytes:
         """Score an image.
 
-        Returns ``score`` (None where it is not finite), ``p_value`` (None without a calibration or
-        a score), ``unfamiliar``, whether it looks like none of training, ``planes``, (P, S, S)
-        little-endian uint16 in base64, and ``peak``, see `planes_of`, and ``contours``, see `Room`.
-        Raises HTTPException (422) if the file cannot be read.
+        Returns its `packed_picture` with ``score`` (None where it is not finite), ``p_value`` (None
+        without a calibration or a score), and ``unfamiliar``, whether it looks like none of
+        training. Raises HTTPException (422) if the file cannot be read.
         """
         trained = self._room.trained
         assert trained is not None and self._decoder is not None
         try:
             image = self._decoder.load(file)
+            film = self._decoder.film(file)
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
         with self._judging:
@@ -99,24 +99,25 @@ class Uploads:
         p = None
         if self._room.calibration is not None and np.isfinite(score):
             p = float(self._room.calibration.p_values([""], np.array([score]))[0])
-        return {
+        about = {
             "score": score if np.isfinite(score) else None,
             "p_value": p,
             "unfamiliar": self._room.calibration is not None
             and bool(self._room.calibration.unfamiliar(image[np.newaxis])),
-            "planes": base64.b64encode(planes.astype("<u2").tobytes()).decode(),
             "peak": peak,
-            "contours": self._room.contours(prediction.anomaly_map),
+            "contours": self._room.contours(prediction.anomaly_map, film.place),
         }
+        return packed_picture(film, planes, about)
 
 
-def upload_routes(uploads: Uploads) -> APIRouter:
+def upload_routes(uploads: Uploads, sent: SentPictures) -> APIRouter:
     """The router of uploads."""
     routes = APIRouter()
 
     @routes.post(
         UPLOAD,
-        responses={409: {}, 413: {}, 415: {}, 422: {}, 429: {}},
+        response_class=Response,
+        responses={409: {}, 413: {}, 415: {}, 422: {}, 429: {}, 503: {}},
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -138,6 +139,7 @@ def upload_routes(uploads: Uploads) -> APIRouter:
                         target.write(chunk)
             except OSError:
                 raise DiskFullError from None
-            return await run_in_threadpool(uploads.score, file)
+            content = await run_in_threadpool(uploads.score, file)
+        return await sent.when_there_is_room(content)
 
     return routes

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from a2bgan.data.formats.slice_names import volume_of
+from a2bgan.report.case_facts import slice_text
 from a2bgan.serving.reading_room.cases import Case
 from a2bgan.serving.reading_room.operating_points import flagged
 from a2bgan.serving.reading_room.room import Room
@@ -54,6 +56,7 @@ class Worklist:
         return {
             "number": number,
             "name": case.name,
+            "slice": slice_text(f"{volume_of(case.name)}{case.slice}"),
             "patient": "" if case.patient == case.name else case.patient,
             "score": case.score,
             "p_value": None if np.isnan(p) else p,

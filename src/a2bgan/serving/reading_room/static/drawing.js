@@ -1,8 +1,34 @@
-// From 16-bit planes to pictures. No state; (size * size) pixels in, RGBA out.
+// From levels and planes to pictures: pixels in, RGBA out. No state.
 
 const TOP = 65535;
 
-/** Windowed grey or colour planes; `channels` planes from `first` on. Window in shares of the range. */
+/**
+ * A film in a window, which is in shares of the film's own: centre 0.5 and width 1 are what the
+ * network sees.
+ */
+export function windowedFilm({ levels, bytes, offset, step, width, height, channels, window: own }, { centre, width: wide }, invert) {
+  const [black, white] = own;
+  const low = (black + (centre - wide / 2) * (white - black) - offset) / step;
+  const scale = 255 / Math.max((wide * (white - black)) / step, 1e-9);
+  const table = new Uint8ClampedArray(bytes === 1 ? 256 : TOP + 1);
+  for (let level = 0; level < table.length; level++) {
+    const grey = (level - low) * scale;
+    table[level] = invert ? 255 - grey : grey;
+  }
+  const count = width * height;
+  const out = new Uint32Array(count); // one number a pixel is four times as fast as four
+  if (channels === 3) {
+    for (let k = 0; k < count; k++) {
+      out[k] = 0xff000000 | (table[levels[3 * k + 2]] << 16) | (table[levels[3 * k + 1]] << 8) | table[levels[3 * k]];
+    }
+  } else {
+    const greys = Uint32Array.from(table, (grey) => 0xff000000 | (grey * 0x010101));
+    for (let k = 0; k < count; k++) out[k] = greys[levels[k]];
+  }
+  return new ImageData(new Uint8ClampedArray(out.buffer), width, height);
+}
+
+/** The network's grey or colour planes in a window; `channels` planes from `first` on. */
 export function windowed(planes, first, channels, size, { centre, width }, invert) {
   const count = size * size;
   const low = (centre - width / 2) * TOP;
@@ -38,4 +64,10 @@ export function coloured(planes, plane, size, peak, scale, from, colours, opaque
 /** The value of a plane at a pixel, in [0, 1]. */
 export function valueAt(planes, plane, size, x, y) {
   return planes[(plane * size + y) * size + x] / TOP;
+}
+
+/** The file's values of a film at a pixel, one or three. */
+export function filmValues({ levels, offset, step, width, channels }, x, y) {
+  const at = (y * width + x) * channels;
+  return Array.from(levels.subarray(at, at + channels), (level) => offset + step * level);
 }

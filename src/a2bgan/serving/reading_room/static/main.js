@@ -1,21 +1,23 @@
 // Puts the parts together: worklist, viewer, verdicts, dropped files, keys.
 
 import { explain, listen } from "./keys.js";
+import { pText, percent, scoreText } from "./rounding.js";
 import * as server from "./server.js";
 import { Training } from "./training.js";
 import { Viewer } from "./viewer.js";
 import { Worklist } from "./worklist.js";
 
 const $ = (id) => document.getElementById(id);
-const KEPT_PIXELS = 8;
-const SWITCHES = ["invert", "smooth", "wipe", "contour"]; // buttons and settings of the viewer
+const KEPT_PICTURES = 4;
+const SLOW = 200; // milliseconds until a picture that has not come takes the one before away
+const SWITCHES = ["invert", "wipe", "contour"]; // buttons and settings of the viewer
 
 let room;
 let worklist;
 let viewer;
 let shown = null; // the case in the viewer; a dropped file has no `number`
 let dirty = false; // the note was changed and is not saved
-const kept = new Map(); // pixels and contours of the last cases by number
+const kept = new Map(); // pictures of the last cases by number
 const training = new Training({ state: $("training-state"), bar: $("training-bar"), charts: $("charts") }, say);
 
 // Messages
@@ -30,11 +32,12 @@ function say(error) {
 
 // Cases
 
-async function picture(number) {
+function picture(number) {
   if (!kept.has(number)) {
-    const contours = room.contour ? server.contours(number) : [];
-    kept.set(number, await Promise.all([server.pixels(number), contours]));
-    if (kept.size > KEPT_PIXELS) kept.delete(kept.keys().next().value);
+    const coming = server.picture(number);
+    coming.catch(() => kept.delete(number));
+    kept.set(number, coming);
+    if (kept.size > KEPT_PICTURES) kept.delete(kept.keys().next().value);
   }
   return kept.get(number);
 }
@@ -48,30 +51,26 @@ async function open(found) {
     viewer?.clear();
     return;
   }
+  const slow = setTimeout(() => shown === found && viewer.clear(), SLOW);
   try {
-    const [planes, contours] = await picture(found.number);
+    const read = await (found.picture ?? picture(found.number));
+    clearTimeout(slow);
     if (shown !== found) return;
-    viewer.show(planes, found.peak, contours);
+    viewer.show(read);
     const next = worklist.cases[worklist.cases.findIndex((c) => c.number === found.number) + 1];
     if (next && next.score !== null) picture(next.number).catch(() => {});
   } catch (error) {
+    clearTimeout(slow);
+    if (shown === found) viewer.clear();
     say(error);
   }
 }
 
 function describe() {
-  const { name, patient, score, p_value: p, error, answer, note, number, dropped, unfamiliar } = shown;
+  const { name, answer, note, dropped } = shown;
   $("case-name").textContent = name.split("/").pop();
   $("case-name").title = name;
-  const facts = [];
-  if (number !== undefined) facts.push(`case ${number + 1}`);
-  if (patient) facts.push(`patient ${patient}`);
-  if (score !== null) facts.push(`score ${score.toPrecision(4)}`);
-  if (p !== null && p !== undefined) facts.push(`p ${p.toFixed(3)}`);
-  if (error) facts.push(error);
-  if (unfamiliar) facts.push("unlike all images that were learned from: the score means nothing");
-  if (dropped) facts.push("dropped here, not kept");
-  $("case-facts").textContent = facts.join("  ·  ");
+  describeFacts();
   for (const button of document.querySelectorAll("[data-answer]")) {
     button.setAttribute("aria-pressed", button.dataset.answer === answer);
     button.disabled = Boolean(dropped);
@@ -81,6 +80,21 @@ function describe() {
   $("saved").textContent = "";
   dirty = false;
   fitNote();
+}
+
+function describeFacts() {
+  const { patient, slice, score, p_value: p, error, number, dropped, unfamiliar } = shown;
+  const facts = [];
+  if (number !== undefined) facts.push(`case ${number + 1}`);
+  if (patient) facts.push(`patient ${patient}`);
+  if (slice) facts.push(slice);
+  if (score !== null) facts.push(`score ${scoreText(score)}`);
+  if (p !== null && p !== undefined) facts.push(`p ${pText(p)}`, worklist.flagText(p));
+  else if (score !== null) facts.push("no threshold");
+  if (error) facts.push(error);
+  if (unfamiliar) facts.push("unlike all images that were learned from: the score means nothing");
+  if (dropped) facts.push("dropped here, not kept");
+  $("case-facts").textContent = facts.join("  ·  ");
 }
 
 // Verdicts
@@ -134,13 +148,11 @@ async function score(files) {
       if (file.size > room.upload_bytes) throw new Error(`too large: at most ${room.upload_bytes / 2 ** 20} MiB`);
       await saveNote();
       $("case-facts").textContent = "scoring…";
-      const { planes, ...found } = await server.upload(file, room.suffixes);
-      worklist.chosen = null;
-      shown = { ...found, name: file.name, patient: "", error: "", answer: null, dropped: true };
-      $("cases").dataset.shown = "viewer";
+      const picture = await server.upload(file, room.suffixes);
+      const { score: value, p_value, unfamiliar } = picture;
+      const found = { score: value, p_value, unfamiliar, picture, name: file.name };
       showView("cases");
-      describe();
-      viewer.show(planes, found.peak, found.contours);
+      worklist.drop({ ...found, patient: "", slice: "", error: "", answer: null, note: "", dropped: true });
     } catch (error) {
       if (shown) describe();
       else $("case-facts").textContent = "";
@@ -177,7 +189,6 @@ async function writeReport() {
 
 function showSettings() {
   const { pictures } = room;
-  const percent = (value) => `${Math.round(100 * value)} %`;
   $("blend").value = 100 * viewer.blend;
   $("opacity").value = 100 * viewer.opacity;
   $("threshold").value = 100 * viewer.threshold;
@@ -190,8 +201,7 @@ function showSettings() {
   for (const button of $("layouts").children) {
     button.setAttribute("aria-pressed", button.dataset.layout === viewer.layout);
   }
-  const { centre, width } = viewer.window;
-  $("panes").dataset.window = `W ${width.toFixed(2)}  L ${centre.toFixed(2)}  ${viewer.view.zoom.toFixed(1)}×`;
+  $("panes").dataset.window = viewer.status;
 }
 
 function change(name, by, from = viewer[name]) {
@@ -203,7 +213,6 @@ function bindViewer() {
   document.body.classList.toggle("no-twin", !pictures.twin);
   document.body.classList.toggle("no-map", !pictures.map);
   document.body.classList.toggle("no-contour", !room.contour);
-  for (const label of document.querySelectorAll(".map-name")) label.textContent = pictures.map_name;
   viewer = new Viewer($("panes"), room, showSettings);
   const layouts = [["all", "All"], ...viewer.panes.map((pane) => [pane.kind, pane.canvas.ariaLabel])];
   $("layouts").replaceChildren(
@@ -225,6 +234,7 @@ function bindViewer() {
   $("tool-window").addEventListener("click", () => viewer.set("tool", "window"));
   $("tool-pan").addEventListener("click", () => viewer.set("tool", "pan"));
   $("reset").addEventListener("click", () => viewer.reset());
+  $("pixels").addEventListener("click", () => viewer.zoomToPixels());
   $("zoom-in").addEventListener("click", () => viewer.zoomBy(1.25));
   $("zoom-out").addEventListener("click", () => viewer.zoomBy(0.8));
   viewer.arrange(matchMedia("(max-width: 760px)").matches ? "input" : "all");
@@ -280,7 +290,7 @@ function actions() {
     higher: v(() => viewer.moveWindow(0, 0.05)),
     reset: v(() => viewer.reset()),
     invert: v(() => viewer.set("invert", !viewer.invert)),
-    smooth: v(() => viewer.set("smooth", !viewer.smooth)),
+    pixels: v(() => viewer.zoomToPixels()),
     tool: v(() => viewer.set("tool", viewer.tool === "pan" ? "window" : "pan")),
     twin: if_(twin, () => viewer.set("blend", viewer.blend < 0.5 ? 1 : 0)),
     blendMore: if_(twin, () => change("blend", 0.1)),
@@ -363,6 +373,7 @@ async function start() {
     room, open, say,
   );
   if (room.pictures) bindViewer();
+  $("point-slider").addEventListener("input", () => shown && describeFacts());
   bind();
   showView(room.pictures ? "cases" : "training");
   await worklist.load(0);

@@ -42,11 +42,21 @@ export async function oneCase(number, rate) {
   return (await ask(`api/cases/${number}?rate=${rate}`)).json();
 }
 
-export async function pixels(number) {
-  return new Uint16Array(await (await ask(`api/cases/${number}/pixels`)).arrayBuffer());
+/** The film of a case and what the method made of it, see `unpacked`. */
+export async function picture(number) {
+  return unpacked(await (await ask(`api/cases/${number}/picture`)).arrayBuffer());
 }
 
-export const contours = async (number) => (await ask(`api/cases/${number}/contours`)).json();
+// The length of a text, the text, planes, and the levels of the film; see films.py.
+function unpacked(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const { film, ...about } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  const [height, width, channels = 1] = film.levels_shape;
+  const end = buffer.byteLength - height * width * channels * film.bytes;
+  const planes = new Uint16Array(buffer, 4 + length, (end - 4 - length) / 2);
+  const levels = film.bytes === 1 ? new Uint8Array(buffer, end) : new Uint16Array(buffer, end);
+  return { ...about, planes, film: { ...film, height, width, channels, levels } };
+}
 
 export async function putVerdict(number, answer, note) {
   const options = { method: "PUT", ...asJson({ answer, note }) };
@@ -59,7 +69,6 @@ export async function upload(file, suffixes) {
   const suffix = suffixes.filter((s) => name.endsWith(s)).sort((a, b) => b.length - a.length)[0];
   if (!suffix) throw new Error(`no image; one of ${suffixes.join(", ")}; "a2bgan predict" scores volumes`);
   const options = { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } };
-  const found = await (await ask(`api/uploads?suffix=${encodeURIComponent(suffix)}`, options)).json();
-  const bytes = Uint8Array.from(atob(found.planes), (character) => character.charCodeAt(0));
-  return { ...found, planes: new Uint16Array(bytes.buffer) };
+  const answer = await ask(`api/uploads?suffix=${encodeURIComponent(suffix)}`, options);
+  return unpacked(await answer.arrayBuffer());
 }

@@ -1,8 +1,11 @@
 // The list of cases: a page of it at a time, as the server sorts and filters it.
 
+import { windowed } from "./drawing.js";
+import { percent, scoreText } from "./rounding.js";
 import * as server from "./server.js";
 
 export const PAGE = 100;
+const DROPPED = "dropped"; // in place of the place and number of a file that was dropped
 
 export class Worklist {
   /** parts: the elements by name. room: what the server says. open: called with a case. fail: with an Error. */
@@ -15,6 +18,7 @@ export class Worklist {
     this.total = 0;
     this.offset = 0;
     this.chosen = null;
+    this.dropped = null; // the file that was scored last; it has no number, and is not kept
     this.points = room.points;
     this.start = this.points.findLastIndex((point) => point.rate <= room.rate + 1e-9);
     this.at = Math.max(this.start, 0);
@@ -35,7 +39,7 @@ export class Worklist {
     parts.later.addEventListener("click", () => this.turn(1));
     parts.list.addEventListener("click", (event) => {
       const row = event.target.closest("li");
-      if (row) this.choose(Number(row.dataset.place));
+      if (row) this.choose(row.dataset.place === DROPPED ? DROPPED : Number(row.dataset.place));
     });
     parts.point.hidden = !this.points.length;
     parts.noPoint.hidden = this.points.length > 0 || !room.cases;
@@ -74,18 +78,34 @@ export class Worklist {
     return true;
   }
 
+  /** Put a dropped file above the others, and choose it. */
+  drop(found) {
+    this.dropped = found;
+    this.#fill();
+    this.choose(DROPPED);
+  }
+
+  /** Whether a p-value is flagged where the slider is, and the threshold there. */
+  flagText(p) {
+    const { threshold } = this.points[this.at] ?? {};
+    if (threshold == null) return "not flagged (no score is)";
+    const flag = p <= this.rate + 1e-9 ? "flagged" : "not flagged";
+    return `${flag} (threshold ${scoreText(threshold)} at ${percent(this.#shownRate())})`;
+  }
+
   /** Choose the case at a place of this page. */
   choose(place) {
-    const found = this.cases[place];
+    const found = place === DROPPED ? this.dropped : this.cases[place];
     if (!found) return;
-    this.chosen = found.number;
+    this.chosen = found.number ?? DROPPED;
     this.#mark();
     this.open(found);
   }
 
   async step(by) {
     const place = this.cases.findIndex((found) => found.number === this.chosen) + by;
-    if (place >= 0 && place < this.cases.length) this.choose(place);
+    if (this.chosen === DROPPED) this.choose(0);
+    else if (place >= 0 && place < this.cases.length) this.choose(place);
     else if (this.chosen === null) this.choose(0);
     else if (await this.turn(by)) this.choose(by > 0 ? 0 : this.cases.length - 1);
   }
@@ -102,7 +122,7 @@ export class Worklist {
     if (place < 0) return;
     const { flagged, changed: side } = this.cases[place];
     this.cases[place] = { ...changed, flagged, changed: side };
-    const old = this.parts.list.children[place];
+    const old = this.parts.list.querySelector(`[data-place="${place}"]`);
     old.replaceWith(this.#row(this.cases[place], place));
     this.#mark();
   }
@@ -110,21 +130,27 @@ export class Worklist {
   #sayPoint() {
     const point = this.points[this.at];
     if (!point) return;
-    const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
-    this.parts.rate.textContent = point.rate ? `at most ${percent(point.rate)}` : "none";
-    const limit = point.threshold === null ? "No score is flagged." : `Score above ${point.threshold.toPrecision(4)}.`;
+    const rate = percent(this.#shownRate());
+    this.parts.rate.textContent = point.rate ? `at most ${rate}` : "none";
+    const limit = point.threshold === null ? "No score is flagged." : `Score above ${scoreText(point.threshold)}.`;
     const moved = Math.abs(point.flagged - (this.points[this.start]?.flagged ?? 0));
     const sides = moved ? `, ${moved} changed side` : "";
     const worst = point.rate
       ? ` With this calibration up to ${percent(point.worst)} of the healthy (95\u00a0% confidence).`
       : "";
     this.parts.text.textContent = `${limit} ${point.flagged} of ${this.room.cases} cases flagged${sides}.${worst}`;
-    this.parts.slider.setAttribute("aria-valuetext", `${percent(point.rate)} of healthy patients flagged`);
+    this.parts.slider.setAttribute("aria-valuetext", `${rate} of healthy patients flagged`);
+  }
+
+  /** The rate of the slider's place; where it starts, as it was asked for. */
+  #shownRate() {
+    return this.at === this.start ? this.room.rate : this.points[this.at].rate;
   }
 
   #fill() {
     const { list, range, earlier, later } = this.parts;
-    list.replaceChildren(...this.cases.map((found, place) => this.#row(found, place)));
+    const rows = this.cases.map((found, place) => this.#row(found, place));
+    list.replaceChildren(...(this.dropped ? [this.#row(this.dropped, DROPPED)] : []), ...rows);
     const last = this.offset + this.cases.length;
     range.textContent = this.total ? `${this.offset + 1}–${last} of ${this.total}` : this.#nothing();
     earlier.disabled = this.offset === 0;
@@ -140,7 +166,7 @@ export class Worklist {
     const { list } = this.parts;
     list.removeAttribute("aria-activedescendant");
     for (const row of list.children) {
-      const chosen = Number(row.dataset.number) === this.chosen;
+      const chosen = row.dataset.number === String(this.chosen);
       row.setAttribute("aria-selected", chosen);
       if (chosen) {
         list.setAttribute("aria-activedescendant", row.id);
@@ -149,24 +175,36 @@ export class Worklist {
     }
   }
 
+  #thumbnail({ picture: { planes } }) {
+    const { size, channels } = this.room.pictures;
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = size;
+    const picture = windowed(planes, 0, channels, size, { centre: 0.5, width: 1 }, false);
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+    return canvas;
+  }
+
   #row(found, place) {
     const row = document.createElement("li");
-    row.id = `case-${found.number}`;
+    const number = found.number ?? DROPPED;
+    row.id = `case-${number}`;
     row.dataset.place = place;
-    row.dataset.number = found.number;
+    row.dataset.number = number;
     row.setAttribute("role", "option");
-    row.classList.toggle("flagged", found.flagged);
-    const picture = document.createElement(found.score === null ? "span" : "img");
+    row.classList.toggle("flagged", Boolean(found.flagged));
+    const drawn = place === DROPPED ? this.#thumbnail(found) : null;
+    const picture = drawn ?? document.createElement(found.score === null ? "span" : "img");
     picture.className = "thumbnail";
-    if (found.score !== null) {
+    if (!drawn && found.score !== null) {
       picture.loading = "lazy";
       picture.alt = "";
       picture.src = `api/cases/${found.number}/thumbnail`;
     }
     const name = text("span", "name", found.name.split("/").pop());
     name.title = found.name;
-    const under = text("span", "dim under", found.patient ? `${found.number + 1} · ${found.patient}` : `${found.number + 1}`);
-    const score = text("span", "score", found.score === null ? found.error : found.score.toPrecision(4));
+    const where = place === DROPPED ? "dropped here, not kept" : `${number + 1}`;
+    const under = text("span", "dim under", [where, found.patient, found.slice].filter(Boolean).join(" · "));
+    const score = text("span", "score", found.score === null ? found.error : scoreText(found.score));
     const bar = document.createElement("span");
     bar.className = "bar";
     if (found.score !== null) {

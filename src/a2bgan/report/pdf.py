@@ -1,0 +1,31 @@
+"""A report as PDF, by WeasyPrint."""
+
+from a2bgan.errors import InputError
+
+
+def require_pdf() -> None:
+    """Raise InputError where no PDF can be made here, before minutes are spent on a report."""
+    try:
+        import weasyprint  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError(
+            "a PDF needs WeasyPrint; install it: pip install 'a2bgan[pdf]', or give --out a name "
+            "that ends with .html"
+        ) from None
+    except OSError:
+        raise InputError(
+            "a PDF needs the system's library Pango, which WeasyPrint does not find; install it "
+            "(Debian and Ubuntu: apt install libpangoft2-1.0-0), or give --out a name that ends "
+            "with .html"
+        ) from None
+
+
+def pdf_of(page: str) -> bytes:
+    """A page that needs nothing else as PDF; nothing is fetched. Raises InputError."""
+    require_pdf()
+    from weasyprint import HTML
+    from weasyprint.urls import URLFetcher
+
+    fetcher = URLFetcher(allowed_protocols=("data",))
+    content: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf()
+    return content
