@@ -10,7 +10,7 @@ from a2bgan.cli.console import stdout
 
 
 class Form(StrEnum):
-    """How settings are printed."""
+    """Format in which settings are printed."""
 
     TEXT = "text"
     YAML = "yaml"

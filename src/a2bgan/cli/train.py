@@ -127,7 +127,7 @@ def _refuse_profile(config: "Config") -> None:
 
 
 def _leads() -> bool:
-    """Whether this process prints and decides for all that train together.
+    """True in the process that prints and decides for all that train together.
 
     Lightning Fabric starts the others with the same command line and a LOCAL_RANK; torchrun starts
     all of them, with a RANK, SLURM with a SLURM_PROCID.
@@ -136,7 +136,7 @@ def _leads() -> bool:
 
 
 def _alone(settings: "TrainConfig") -> bool:
-    """Whether the settings ask for one process on one machine."""
+    """True where the settings ask for one process on one machine."""
     return settings.nodes == 1 and settings.devices in (1, "1")
 
 
@@ -335,7 +335,7 @@ def _shown(averages: "Mapping[str, float]") -> dict[str, float]:
 
 
 def _outlook(settings: "TrainConfig", report: "Report") -> str:
-    """How long the rest of a training takes, or how many steps its minutes allow.
+    """Say how long the rest of a training takes, or how many steps its minutes allow.
 
     By the steps so far, which are often a quarter off; no time of checkpoints is counted.
     """

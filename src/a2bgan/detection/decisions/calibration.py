@@ -104,11 +104,11 @@ class Calibration:
         )
 
     def applies_to(self, pick: Pick) -> bool:
-        """Whether these are scores of the same checkpoint, weights and kind."""
+        """True for scores of the same checkpoint, weights and kind."""
         return same_scores(self.pick, pick)
 
     def unfamiliar(self, images: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Whether images (N, C, H, W) are unlike all of training; None where that is not known."""
+        """True for each image of (N, C, H, W) unlike all of training; None if unknown."""
         return None if self.familiarity is None else self.familiarity.unfamiliar(images)
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,7 +122,7 @@ class Calibration:
 
 
 def same_scores(one: Pick, other: Pick) -> bool:
-    """Whether two picks have the same scores, by whatever rule they were picked."""
+    """True for two picks with the same scores, by whatever rule they were picked."""
     return replace(one, rule=other.rule, map_score=other.map_score) == other
 
 

@@ -205,7 +205,7 @@ class Method(ABC):
 
     @property
     def no_better_than_chance(self) -> bool:
-        """Whether A and B were separated no better than by chance, on left-out patients."""
+        """True where A and B were separated no better than by chance, on left-out patients."""
         return self.evidence is not None and self.evidence.no_better_than_chance
 
     @property
