@@ -11,7 +11,6 @@ object whose sender was told "success" must still be delivered, with the same by
 Prints a table and writes it to docs/results/attack-kills.md.
 """
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -20,6 +19,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from a2bgan.files.markdown import table_head, table_row
+from result_page import script_parser, write_page
 
 KILLED = 137
 EVENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
@@ -37,10 +39,7 @@ COUNTS = ("--size", "32", "--healthy", "60", "--mixed-normal", "20", "--mixed-ab
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/attack-kills.md"))
+    parser = script_parser(__doc__, "docs/results/attack-kills.md")
     out = parser.parse_args().out
     # Before processes are forked, which then need not; with one thread, because others are lost.
     import torch
@@ -54,15 +53,19 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         rows = attack(Path(folder))
-    text = "# attack-kills\n\n`python benchmarks/attack_kills.py`\n\n"
-    text += "Each command, killed before each thing that it does to files, and run again.\n\n"
-    text += (
-        "| command | kills | same bytes after going on | same bytes from the beginning | other |\n"
-    )
-    text += "| --- | --- | --- | --- | --- |\n"
-    text += "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
-    print(text)
-    out.write_text(text)
+    head = ("command", "kills", "same bytes after going on", "same bytes from the beginning")
+    lines = [
+        "# attack-kills",
+        "",
+        "`python benchmarks/attack_kills.py`",
+        "",
+        "Each command, killed before each thing that it does to files, and run again.",
+        "",
+        *table_head((*head, "other")),
+        *map(table_row, rows),
+    ]
+    print(*lines, sep="\n")
+    write_page(out, lines)
     if any(row[-1] for row in rows):
         raise SystemExit(1)
 

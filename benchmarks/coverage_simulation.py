@@ -6,7 +6,6 @@ Draws scores from known distributions, so that the truth is known, and counts. P
 writes it to docs/results/coverage-simulation.md.
 """
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +16,13 @@ from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.measures.delong import compare_aurocs
 from a2bgan.detection.measures.prevalence import estimate_diseased_share
+from result_page import script_parser, write_page
 
 REPEATS = 500
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    script_parser(__doc__).parse_args()
     lines = [
         "# Statistics",
         "",
@@ -41,7 +39,7 @@ def main() -> None:
             counted = f"{hits / repeats:.3f} ({low:.3f}-{high:.3f})"
             lines.append(f"| {what} | {setting} | {promised} | {counted} |")
             print(lines[-1], flush=True)
-    Path("docs/results/coverage-simulation.md").write_text("\n".join(lines) + "\n")
+    write_page(Path("docs/results/coverage-simulation.md"), lines)
 
 
 Row = tuple[str, str, str, int, int]

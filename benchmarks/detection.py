@@ -19,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.run_folder import RunFolder
 from own_command import a2bgan
+from result_page import script_parser, write_page
 
 RULES = ("aucp", "fid", "last")
 MEASURES = (
@@ -30,9 +32,7 @@ MEASURES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--data", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--variant", action="append", required=True)
@@ -41,7 +41,6 @@ def main() -> None:
     parser.add_argument("--reach", type=float, help="AUROC whose first checkpoint is reported")
     parser.add_argument("--compare", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     if args.reach is not None and not args.compare:
         parser.error("--reach asks every checkpoint, which --no-compare leaves out")
@@ -105,7 +104,7 @@ def row(name: str, seed: int, result: dict, reach: float | None) -> str:
     cells.append(f"{log[-1]['step']} / {log[-1]['seconds']:.0f}")
     if reach is not None:
         cells.append(first_reaching(result, reach))
-    return "| " + " | ".join(cells) + " |"
+    return table_row(cells)
 
 
 def with_interval(value: float, interval: list[float], digits: int = 4) -> str:
@@ -139,7 +138,7 @@ def summary(name: str, results: list[dict], first: list[dict], bars: int) -> str
             away = np.subtract(values, [r["metrics"][measure] for r in first])
             shown += f"; {np.mean(away):+.4f}{spread(away)}"
         cells.append(shown)
-    return "| " + " | ".join(cells) + " |" * (bars - len(cells))
+    return table_row([*cells, *[""] * (bars - 1 - len(cells))])
 
 
 def spread(values: Sequence[float]) -> str:
@@ -178,12 +177,10 @@ def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
         " Diseased in A: estimated without labels. Seconds: the training, with what is measured at"
         " its checkpoints.",
         "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
+        *table_head(head),
         *rows,
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(text) + "\n")
+    write_page(path, text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ does not know, what was encoded is compared. Then pydicom's own test files, thos
 package: each is read, or named with the reason. Writes docs/results/dicom.md.
 """
 
-import argparse
 import subprocess
 import tempfile
 from pathlib import Path
@@ -28,6 +27,8 @@ from pydicom.uid import (
 
 from a2bgan.data.formats.picture import ImageError, ReadOptions
 from a2bgan.data.formats.reading import read_picture
+from a2bgan.files.markdown import table_head, table_row
+from result_page import script_parser, write_page
 
 LIMIT = 100_000_000
 SHAPE = (128, 96)
@@ -57,10 +58,7 @@ SYNTAXES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/dicom.md"))
+    parser = script_parser(__doc__, "docs/results/dicom.md")
     args = parser.parse_args()
     lines = [
         "# DICOM files that are read",
@@ -72,13 +70,12 @@ def main() -> None:
         "difference in stored units, which lossy JPEG leaves to decoders (rounding and, in colour, "
         "how chroma is enlarged). -: this encoder makes no such file, or a lossy one of palettes.",
         "",
-        "| transfer syntax | " + " | ".join(map(_kind_name, KINDS)) + " |",
-        "| --- |" + " --- |" * len(KINDS),
+        *table_head(["transfer syntax", *map(_kind_name, KINDS)]),
     ]
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         for name, encode, decode in SYNTAXES:
             cells = [_compare(Path(folder), kind, encode, decode) for kind in KINDS]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append(table_row([name, *cells]))
         lines += [
             "",
             "## Streams that end early",
@@ -91,11 +88,10 @@ def main() -> None:
         ]
         for name, encode, _ in SYNTAXES:
             if (row := _cut(Path(folder), encode)) is not None:
-                lines.append(f"| {name} | {' | '.join(row)} |")
+                lines.append(table_row([name, *row]))
     lines += _test_files()
-    text = "\n".join(lines) + "\n"
-    print(text)
-    args.out.write_text(text, encoding="utf-8")
+    print(*lines, sep="\n")
+    write_page(args.out, lines)
 
 
 def _kind_name(kind: tuple[str, int, bool]) -> str:
@@ -238,7 +234,7 @@ def _test_files() -> list[str]:
         "",
         "| reason | files |",
         "| --- | --- |",
-        *(f"| {reason} | {', '.join(names)} |" for reason, names in sorted(outcomes.items())),
+        *(table_row([reason, ", ".join(names)]) for reason, names in sorted(outcomes.items())),
         "",
         "| read | shape | values |",
         "| --- | --- | --- |",

@@ -9,7 +9,6 @@ of places, taught by the masks of the mixed images. What it does not find, no li
 these features finds from so few images. Writes docs/results/evidence.md.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -26,6 +25,7 @@ from a2bgan.data.preprocessing import preprocess_mask
 from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.measures.position import PositionMatching, position_alone
+from a2bgan.files.markdown import table_head, table_row
 from a2bgan.models import evidence as reading
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import Evidence, on_one_grid, over_pixels, split, standardised
@@ -35,6 +35,7 @@ from a2bgan.training import evidence_fit as fitting
 from a2bgan.training.config import Config, load_config
 from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.training_sets import TrainingSets
+from result_page import script_parser, write_page
 
 BACKBONE, STRIDES = "tf_efficientnet_lite0", (8, 16, 32)
 replaced = patch.object
@@ -51,11 +52,8 @@ HEAD = ("AUROC", "pixel AP", "within a film", "highest point inside", "position-
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--set", action="append", required=True, help="NAME=MANIFEST[,key=value]")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     lines = ["# What the evidence is made of", ""]
     shown = " ".join(f"--set {spec.partition('=')[0]}=..." for spec in args.set)
@@ -64,12 +62,12 @@ def main() -> None:
     for spec in args.set:
         name, _, rest = spec.partition("=")
         path, *settings = rest.split(",")
-        lines += [f"## {name}", "", f"| | {' | '.join(HEAD)} |", "| --- " * (len(HEAD) + 1) + "|"]
+        lines += [f"## {name}", "", *table_head(("", *HEAD))]
         for row in rows(Path(path), load_config("probe", None, settings)):
             print(name, row, flush=True)
             lines.append(row)
         lines.append("")
-    (args.out / "evidence.md").write_text("\n".join(lines))
+    write_page(args.out / "evidence.md", lines[:-1])
 
 
 def rows(path: Path, config: Config) -> Iterator[str]:
@@ -185,7 +183,7 @@ def measured(
         measures.hit_rate(),
         None if matched is None else matched.auroc,
     )
-    return f"| {name} | {' | '.join('' if v is None else f'{v:.3f}' for v in values)} |"
+    return table_row([name, *("" if v is None else f"{v:.3f}" for v in values)])
 
 
 def backbone(side: int, strides: tuple[int, ...]) -> Backbone:

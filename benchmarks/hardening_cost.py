@@ -8,7 +8,6 @@ Three things in a process each, of both trees in turn: the start of `train` unti
 and the spread, and writes them to docs/results/hardening-cost.md.
 """
 
-import argparse
 import os
 import platform
 import resource
@@ -20,6 +19,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from a2bgan.files.markdown import table_row
+from result_page import script_parser, write_page
 
 SMALL = [
     part
@@ -46,13 +48,10 @@ load_images(paths, [p.name for p in paths], DataConfig(size=64), Path(sys.argv[2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/hardening-cost.md")
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/hardening-cost.md"))
     args = parser.parse_args()
     trees = {"before": args.before.resolve(), "after": Path(__file__).resolve().parents[1]}
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
@@ -80,9 +79,9 @@ def main() -> None:
             f"{ratio:.3f}",
             f"{min(after) / min(before):.3f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(table_row(cells))
     print(*lines, sep="\n")
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def shown(seconds: list[float]) -> str:

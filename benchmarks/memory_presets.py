@@ -7,13 +7,14 @@ generated images; more images need no more (memory_training.py). Prints a table 
 docs/results/memory-presets.md.
 """
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 
+from a2bgan.files.markdown import table_row
 from a2bgan.training.config import load_config
 from memory_methods import measure, write_images
+from result_page import script_parser, write_page
 
 CASES = (
     ("fast", (64, 128, 256, 512)),
@@ -24,10 +25,7 @@ IMAGES = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/memory-presets.md"))
+    parser = script_parser(__doc__, "docs/results/memory-presets.md")
     args = parser.parse_args()
     threads = os.environ.get("OMP_NUM_THREADS")
     lines = [
@@ -57,10 +55,9 @@ def main() -> None:
                     settings += [f"train.precision={precision}", "train.accelerator=cpu"]
                     peak, _ = measure(preset, file, settings)
                     cells.append(f"{peak:.2f}")
-                lines.append("| " + " | ".join(cells) + " |")
+                lines.append(table_row(cells))
                 print(lines[-1], flush=True)
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text("\n".join(lines) + "\n")
+                write_page(args.out, lines)
 
 
 if __name__ == "__main__":

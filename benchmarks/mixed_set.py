@@ -15,8 +15,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from a2bgan.data.generate.squares import simulate_squares
+from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.config import load_config
 from benchmark_cells import aurocs, command, study_parser
+from result_page import write_page
 
 HEALTHY, MIXED, SHARE = 4000, 3000, 0.3
 AXES: dict[str, tuple[float, ...]] = {
@@ -36,10 +38,9 @@ def main() -> None:
         axis: {value: measure(args, axis, value) for value in values}
         for axis, values in AXES.items()
     }
-    text = table(args, found)
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "mixed-set.md").write_text(text)
+    lines = table(args, found)
+    print(*lines, sep="\n")
+    write_page(args.out / "mixed-set.md", lines)
     plot(found).savefig(args.out / "mixed-set.png", dpi=120)
 
 
@@ -73,7 +74,7 @@ def measure(args: argparse.Namespace, axis: str, value: float) -> dict[str, str]
     return aurocs(args, data, out, methods=",".join(names))
 
 
-def table(args: argparse.Namespace, found: Found) -> str:
+def table(args: argparse.Namespace, found: Found) -> list[str]:
     methods = all_methods(found)
     lines = [
         "# What the mixed set must hold",
@@ -84,15 +85,14 @@ def table(args: argparse.Namespace, found: Found) -> str:
         " them diseased, unless varied. Test AUROC, checkpoint and score selected without labels;"
         " interval over patients. Methods that learn from B alone are trained once for each B (-).",
         "",
-        f"| varied | value | {' | '.join(methods)} |",
-        "|" + " --- |" * (len(methods) + 2),
+        *table_head(["varied", "value", *methods]),
     ]
     for axis, cells in found.items():
         for value, row in cells.items():
             shown = f"{value:.0%}" if value <= 1 else f"{value:.0f}"
-            shown_aurocs = " | ".join(row.get(method, "-") or "failed" for method in methods)
-            lines.append(f"| {axis} | {shown} | {shown_aurocs} |")
-    return "\n".join(lines) + "\n"
+            aurocs = (row.get(method, "-") or "failed" for method in methods)
+            lines.append(table_row([axis, shown, *aurocs]))
+    return lines
 
 
 def plot(found: Found) -> Figure:

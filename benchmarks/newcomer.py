@@ -7,7 +7,6 @@ on it as a user would. Prints a table of mistake, exit code and the lines that s
 writes it to docs/results/newcomer.md.
 """
 
-import argparse
 import csv
 import os
 import re
@@ -21,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from a2bgan.files.markdown import table_head, table_row
+from result_page import script_parser, write_page
 
 COUNTS = ("--size", "64", "--healthy", "160", "--mixed-normal", "60", "--mixed-abnormal", "60",
           "--test-normal", "20", "--test-abnormal", "20")  # fmt: skip
@@ -40,19 +42,22 @@ class Said:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/newcomer.md"))
+    parser = script_parser(__doc__, "docs/results/newcomer.md")
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         made = Newcomer(Path(folder)).rows()
-    text = "# newcomer\n\n`python benchmarks/newcomer.py`\n\n"
-    text += "What the command says to each mistake, on a small generated set; paths shortened.\n\n"
-    text += "| mistake | command | exit code | what it says |\n| --- | --- | --- | --- |\n"
-    text += "".join(f"| {' | '.join(row)} |\n" for row in made)
-    print(text)
-    out.write_text(text)
+    lines = [
+        "# newcomer",
+        "",
+        "`python benchmarks/newcomer.py`",
+        "",
+        "The command's answer to each mistake, on a small generated set; paths shortened.",
+        "",
+        *table_head(("mistake", "command", "exit code", "what it says")),
+        *map(table_row, made),
+    ]
+    print(*lines, sep="\n")
+    write_page(out, lines)
 
 
 class Newcomer:
@@ -72,7 +77,6 @@ class Newcomer:
             said = self.run(*make())
             spoken = [line for line in said.lines if re.search(wanted, line)]
             cell = " / ".join(dict.fromkeys(spoken)) or "**nothing**"
-            cell = cell.replace("|", "\\|")
             cell = cell if len(cell) <= LONGEST else f"{cell[:LONGEST]}..."
             found.append((mistake, f"`{command}`", str(said.code), cell))
             print(found[-1], file=sys.stderr, flush=True)

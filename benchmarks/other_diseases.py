@@ -12,7 +12,9 @@ from pathlib import Path
 
 from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.manifest import Manifest, Row, read_manifest
+from a2bgan.files.markdown import table_head, table_row
 from benchmark_cells import aurocs, command, study_parser
+from result_page import write_page
 
 
 def main() -> None:
@@ -35,15 +37,12 @@ def main() -> None:
         "Test AUROC, checkpoint and score selected without labels; interval over patients. COVID-19"
         " images come from other hospitals: part of any separation is the source.",
         "",
-        f"| in A, in the test | {' | '.join(methods)} |",
-        "|" + " --- |" * (len(methods) + 1),
+        *table_head(["in A, in the test", *methods]),
     ]
     for name, row in found.items():
-        lines.append(f"| {name} | {' | '.join(row.get(m) or 'failed' for m in methods)} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "other-diseases.md").write_text(text)
+        lines.append(table_row([name, *(row.get(m) or "failed" for m in methods)]))
+    print(*lines, sep="\n")
+    write_page(args.out / "other-diseases.md", lines)
 
 
 def phantoms(runs: Path) -> dict[str, Path]:

@@ -7,7 +7,6 @@ quantisation (QDQ, per channel) of the exported ONNX file, with scales from the 
 images. Seconds are the processor's. Prints a table and writes it to docs/results/precision.md.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,16 +24,14 @@ from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.predict import Model
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
+from result_page import script_parser, write_page
 
 MARGIN = 0.005
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/precision.md")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/precision.md"))
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     trained = load_trained(run)
@@ -77,7 +74,7 @@ def main() -> None:
                 f"| {np.median(shift):.2%}, {shift.max():.2%} | {1e3 * seconds / len(labels):.1f} |"
             )
             print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def score(model: Model, images: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ Starts `a2bgan serve` in a process of its own, on a tiny run and generated cases
 through Chromium. Prints a table and writes it to docs/results/reading-room.md.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -22,17 +21,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from result_page import script_parser, write_page
 from upload_fuzz import train_tiny
 
 REPEATS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/reading-room.md")
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/reading-room.md"))
     args = parser.parse_args()
     lines = [
         f"# The reading room with {args.cases} cases",
@@ -57,8 +54,7 @@ def main() -> None:
             print(lines[-1], flush=True)
         size = sum(f.stat().st_size for f in (run / "reading-room").rglob("*") if f.is_file())
         lines += ["", f"The room takes {size / 1e6:.0f} MB."]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def write_images(folder: Path, count: int) -> None:

@@ -7,7 +7,6 @@ every remedy; for analysis alone the same statistics on the labelled test images
 linear classifier of A against B detects there. Writes docs/results/shortcuts.md.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +29,8 @@ from a2bgan.detection.audit.shortcuts import Shortcut, audit_shortcuts
 from a2bgan.detection.audit.trivial_statistics import preprocessed_statistic
 from a2bgan.detection.measures.delong import auroc_with_error
 from a2bgan.detection.measures.metrics import auroc
+from a2bgan.files.markdown import table_head, table_row
+from result_page import script_parser, write_page
 
 REMEDIES: dict[str, dict[str, object]] = {
     "as it is": {},
@@ -50,11 +51,8 @@ TONES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--chestxray8", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     lines = [
         "# Shortcuts in real X-rays, and what removes them",
@@ -70,10 +68,8 @@ def main() -> None:
     for name in ("pneumonia", "covid"):
         manifest = read_manifest(args.chestxray8 / f"{name}.csv")
         lines += ["", f"## {name}", "", *study(manifest)]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "shortcuts.md").write_text(text)
+    print(*lines, sep="\n")
+    write_page(args.out / "shortcuts.md", lines)
 
 
 def study(manifest: Manifest) -> Iterator[str]:
@@ -116,8 +112,8 @@ def study(manifest: Manifest) -> Iterator[str]:
 
 
 def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(row)} |"
+    yield from table_head(head)
+    yield from map(table_row, rows)
 
 
 def cell(shortcut: Shortcut) -> str:

@@ -7,7 +7,6 @@ overwritten, cut, repeated, sizes in headers changed) and sent to a server with 
 tiny run. Prints a table and writes it to docs/results/upload-fuzz.md.
 """
 
-import argparse
 import io
 import platform
 import random
@@ -23,17 +22,16 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
+from result_page import script_parser, write_page
+
 SECONDS = 20.0
 """A file must be answered within this."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/upload-fuzz.md")
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/upload-fuzz.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         run = train_tiny(Path(folder))
@@ -58,8 +56,7 @@ def main() -> None:
         *(f"| {reason} | {count} |" for reason, count in result.reasons.most_common()),
     ]
     print(*lines, sep="\n")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
     if result.other() or result.slowest > SECONDS:
         raise SystemExit("a file broke the server")
 

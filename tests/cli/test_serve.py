@@ -1,4 +1,3 @@
-import builtins
 import os
 import shutil
 import signal
@@ -26,27 +25,6 @@ def test_it_is_closed_by_default(run, a2bgan, says):
     assert "give both" in says(a2bgan("serve", run, "--key", run))
     refused = says(a2bgan("serve", run, "--key", run / "none", "--certificate", run / "none"))
     assert "cannot be used (No such file or directory)" in refused
-
-
-def test_a_missing_extra_is_one_line(run, a2bgan, says, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest, **kwargs):
-        if name == "a2bgan.serving.reading_room":
-            raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
-        return real(name, *rest, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'a2bgan[serve]'" in says(a2bgan("serve", run))
-
-
-def test_a_port_that_is_taken_is_one_line(run, a2bgan, says, tmp_path):
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        result = a2bgan("serve", run, "--port", port, "--room", tmp_path / "room")
-        assert "choose another --port" in says(result)
 
 
 @pytest.mark.timeout(240)

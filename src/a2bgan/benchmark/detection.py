@@ -77,7 +77,7 @@ def _result(training: Training, children: Children) -> Repeat | str:
 
 
 def _is_current(training: Training, metrics: Path) -> bool:
-    """Whether measures are those of the run's present pick on these images."""
+    """True for measures of the run's present pick on these images."""
     if not metrics.exists():
         return False
     names = ("manifest_sha256", "checkpoint", "weights", "score", "selected_by")

@@ -1,5 +1,6 @@
 """`a2bgan data`: look at images before training, and make sets with a known answer."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from rich.markup import escape
 from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
 # `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
 DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
 
+OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
 SizeOption = Annotated[int, typer.Option(min=32, help="Side of the images.")]
+HealthyOption = Annotated[int, typer.Option(min=1, help="Images of the healthy set (B).")]
+MixedNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the mixed set (A).")]
+MixedAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
+TestNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the test set.")]
+TestAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 
 app = typer.Typer(
     help="Look at data before training; make sets with a known answer.", no_args_is_help=True
@@ -67,15 +76,6 @@ def check(
     say_next("train", "--data", data, "--out", "runs/mine")
 
 
-OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
-HealthyOption = Annotated[int, typer.Option(min=1, help="Images of the healthy set (B).")]
-MixedNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the mixed set (A).")]
-MixedAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
-TestNormalOption = Annotated[int, typer.Option(min=0, help="Normal ones in the test set.")]
-TestAbnormalOption = Annotated[int, typer.Option(min=0, help="Abnormal ones there.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
-
-
 @app.command()
 def simulate(
     images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
@@ -92,18 +92,8 @@ def simulate(
     """The paper's simulated anomalies: a square, somewhere, replaced by its mean."""
     from a2bgan.data.generate.squares import simulate_squares
 
-    made = simulate_squares(
-        images,
-        out,
-        size=size,
-        square=square,
-        healthy=healthy,
-        mixed_normal=mixed_normal,
-        mixed_abnormal=mixed_abnormal,
-        test_normal=test_normal,
-        test_abnormal=test_abnormal,
-        seed=seed,
-    )
+    counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
+    made = simulate_squares(images, out, size=size, square=square, seed=seed, **asdict(counts))
     list_failures(made.skipped, "skipped")
     say_written(made.manifest)
 
@@ -197,17 +187,8 @@ def faces(
     """Drawn faces, normal ones without glasses; test images have their exact counterpart."""
     from a2bgan.data.generate.faces import write_faces
 
-    manifest = write_faces(
-        out,
-        size=size,
-        healthy=healthy,
-        mixed_normal=mixed_normal,
-        mixed_abnormal=mixed_abnormal,
-        test_normal=test_normal,
-        test_abnormal=test_abnormal,
-        seed=seed,
-    )
-    say_written(manifest)
+    counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
+    say_written(write_faces(out, size=size, seed=seed, **asdict(counts)))
 
 
 def _print_check(result: "DataCheck") -> None:

@@ -134,7 +134,7 @@ def _refuse_profile(config: "Config") -> None:
 
 
 def _leads() -> bool:
-    """Whether this process prints and decides for all that train together.
+    """True in the process that prints and decides for all that train together.
 
     Lightning Fabric starts the others with the same command line and a LOCAL_RANK; torchrun starts
     all of them, with a RANK, SLURM with a SLURM_PROCID.
@@ -143,7 +143,7 @@ def _leads() -> bool:
 
 
 def _alone(settings: "TrainConfig") -> bool:
-    """Whether the settings ask for one process on one machine."""
+    """True where the settings ask for one process on one machine."""
     return settings.nodes == 1 and settings.devices in (1, "1")
 
 

@@ -38,7 +38,7 @@ class HoldoutConfig(BaseModel):
     seed: int = Field(ge=0, le=bounds.SEED, description="of the draw; not train.seed's business")
 
     def selects(self, smallest: int) -> bool:
-        """Whether there is something to select by, where the smaller set has so many images."""
+        """True where a smaller set of so many images leaves something to select by."""
         return self.at_most is None or self.at_least <= self.at_most * smallest
 
 

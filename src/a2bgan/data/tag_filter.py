@@ -50,7 +50,7 @@ class TagFilter:
             self._conditions[keyword] = [value.strip().upper() for value in values.split("|")]
 
     def matches(self, path: Path) -> bool | None:
-        """Whether a file has the tags; None for one that is not DICOM or cannot be read."""
+        """True for a file with the tags; None for one that is not DICOM or cannot be read."""
         from a2bgan.data.formats.dicom.header import read_tags
 
         tags = read_tags(dicom_of(path), list(self._conditions))

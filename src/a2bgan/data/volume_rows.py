@@ -68,7 +68,7 @@ def _slices(row: Row, config: DataConfig) -> list[Row]:
 
 
 def _on_its_grid(row: Row, other: Path | None) -> bool:
-    """Whether a mask or twin is a volume whose slices are those of the row's volume."""
+    """True for a mask or twin that is a volume with the slices of the row's volume."""
     from a2bgan.data.formats.grid import same_places
     from a2bgan.data.formats.volumes import read_grid
 

@@ -79,12 +79,12 @@ class Exported:
 
     @property
     def data(self) -> DataConfig:
-        """How images are preprocessed."""
+        """Preprocessing of images."""
         return self.about.data
 
     @property
     def makes_map(self) -> bool:
-        """Whether there are maps."""
+        """True for models that make maps."""
         return "map" in self.about.outputs
 
     @property

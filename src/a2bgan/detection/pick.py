@@ -31,5 +31,5 @@ class Pick:
 
 
 def same_scores(one: Pick, other: Pick) -> bool:
-    """Whether two picks have the same scores, by whatever rule they were picked."""
+    """True for two picks have the same scores, by whatever rule they were picked."""
     return replace(one, rule=other.rule, map_score=other.map_score) == other

@@ -42,7 +42,7 @@ class Model(Protocol):
 
     @property
     def data(self) -> DataConfig:
-        """How images are preprocessed."""
+        """Preprocessing of images."""
 
     @property
     def batch_size(self) -> int:

@@ -71,12 +71,12 @@ class Trained:
 
     @property
     def data(self) -> DataConfig:
-        """How images are preprocessed."""
+        """Preprocessing of images."""
         return self.config.data
 
     @property
     def makes_map(self) -> bool:
-        """Whether there are maps."""
+        """True for models that make maps."""
         return self.method.facts.makes_map
 
     @property

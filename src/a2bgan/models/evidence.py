@@ -98,7 +98,7 @@ class Evidence(nn.Module):
 
     @property
     def no_better_than_chance(self) -> bool:
-        """Whether neither model's AUROC is more than a standard error above 0.5: neither counts."""
+        """True where neither model's AUROC is a standard error above 0.5: neither counts."""
         return float(self.reliability.max() - 0.5) <= float(self.error)
 
     def forward(self, x: Tensor) -> "Found":

@@ -31,7 +31,7 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
 
 
 def has_native_bfloat16(device_type: str) -> bool:
-    """Whether hardware of a kind, "cpu" or "cuda", computes in bfloat16; else it is emulated."""
+    """True for hardware ("cpu" or "cuda") that computes in bfloat16; else it is emulated."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device_type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -59,7 +59,7 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
 
 
 def has_pretrained(name: str) -> bool:
-    """Whether weights of a timm network are on this machine without a file of one's own."""
+    """True where timm has a network's weights on this machine, without a file from the user."""
     import timm  # takes a while
 
     return timm.is_model(name) and bool(_packaged_file(name) or _cached_file(name))

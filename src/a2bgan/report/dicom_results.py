@@ -214,7 +214,7 @@ class DicomObjects:
         return capture
 
     def _is_placeable(self, prediction: Prediction, sources: Sequence[Dataset]) -> bool:
-        """Whether there is a map, and whether the sources allow objects on their grid."""
+        """True where there is a map and the sources allow objects on their grid."""
         source = sources[0]
         if prediction.anomaly_map is None or int(source.get("NumberOfFrames") or 1) > 1:
             return False
@@ -325,7 +325,7 @@ class DicomObjects:
 
 
 def _is_placeless(source: Dataset) -> bool:
-    """Whether an image has no coordinates of the patient, as X-rays have none."""
+    """True where an image has no patient coordinates, as X-rays have none."""
     return get_image_coordinate_system(source) is None
 
 

@@ -170,7 +170,7 @@ def write_predictions(
 
 
 def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | None:
-    """Whether an image (C, H, W) in [0, 1] is unlike all of training; None if unknown."""
+    """True for an image (C, H, W) in [0, 1] unlike all of training; None if unknown."""
     found = None if calibration is None else calibration.unfamiliar(image[None])
     return None if found is None else bool(found[0])
 

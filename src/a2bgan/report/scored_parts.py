@@ -168,7 +168,7 @@ def _agree_on_plan(parts: Path, inputs: Sequence[Input], model: Model, part_size
 
 @contextmanager
 def _claimed(file: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds a lock inside the block. The kernel ends it with the process.
+    """Hold a lock inside the block; yields False where it is taken. It ends with the process.
 
     Where the file system has no locks, every process goes on as if it held it.
     """
@@ -184,7 +184,7 @@ def _claimed(file: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def _is_done(file: Path, started: float) -> bool:
-    """Whether a part is there and need not be made again by a call that began then."""
+    """True where a part is there and need not be made again by a call that began then."""
     if not file.exists():
         return False
     try:

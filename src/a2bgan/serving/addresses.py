@@ -23,7 +23,7 @@ def parse_networks(option: str, texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def is_in(peer: str, networks: Sequence[Network]) -> bool:
-    """Whether a peer's address lies in one of the networks."""
+    """True for a peer's address in one of the networks."""
     address = parse_peer(peer)
     return any(address in network for network in networks)
 
@@ -36,7 +36,7 @@ def parse_peer(peer: str) -> Address:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address and no name."""
+    """True for a host that is an address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -45,7 +45,7 @@ def is_address(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host."""
+    """True for a host that only this machine reaches."""
     return host.lower() == "localhost" or (
         is_address(host) and ipaddress.ip_address(host).is_loopback
     )

@@ -114,7 +114,7 @@ def train(
     first = position.step
 
     def enough(position: Position) -> bool:
-        """Whether the checkpoint just written (or gone on from) is where training may end."""
+        """True where training may end at the checkpoint just written (or resumed from)."""
         if validate is None or not method.ready:
             return False
         ended = validate(method, position) if fabric.is_global_zero else False
@@ -322,7 +322,7 @@ def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) 
 
 
 def _anyone(interrupted: threading.Event, fabric: Fabric) -> bool:
-    """Whether a process was interrupted: then all end after the same step."""
+    """True where any process was interrupted: all then end after the same step."""
     if fabric.world_size == 1:
         return interrupted.is_set()
     here = torch.tensor(float(interrupted.is_set()), device=fabric.device)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from a2bgan.data.generate.squares import Simulated, simulate_squares
+from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
 COUNTS = {
@@ -68,16 +69,10 @@ def test_a_set_is_repeatable_byte_for_byte(sources, written, tmp_path):
     assert digests(tmp_path / "other") != digests(written)
 
 
-def test_the_manifest_lists_every_file_once(written):
+def test_the_manifest_lists_every_file_once(written, tally):
     rows = read_rows(written / "manifest.csv")
     assert list(rows[0]) == ["path", "split", "label", "patient_id", "mask"]
-    assert Counter((row["split"], row["label"]) for row in rows) == {
-        ("healthy", "0"): 6,
-        ("mixed", "0"): 3,
-        ("mixed", "1"): 5,
-        ("test", "0"): 2,
-        ("test", "1"): 4,
-    }
+    assert tally(rows) == SetCounts(**COUNTS)
     assert [row["path"] for row in rows] == [f"images/{i:05d}.png" for i in range(NEEDED)]
     listed = [row[name] for row in rows for name in ("path", "mask") if row[name]]
     assert sorted([*listed, "manifest.csv"]) == sorted(digests(written))

@@ -4,7 +4,7 @@ import csv
 import io
 import tarfile
 import zipfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,16 +84,6 @@ def rows_of() -> Callable[[Path], list[dict[str, str]]]:
         return rows
 
     return read
-
-
-@pytest.fixture
-def tally() -> Callable[[list[dict[str, str]]], dict[tuple[str, str], int]]:
-    """How many rows each (split, label) has."""
-
-    def count(rows: list[dict[str, str]]) -> dict[tuple[str, str], int]:
-        return dict(Counter((row["split"], row["label"]) for row in rows))
-
-    return count
 
 
 @pytest.fixture

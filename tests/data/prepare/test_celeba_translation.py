@@ -51,7 +51,7 @@ def test_the_training_partition_is_divided_and_the_others_are_tested(
 def test_a_can_be_mixed(root, tmp_path, rows_of, tally, message):
     made = prepare_celeba(root, tmp_path / "out", task="eyeglasses", mixed_share=0.5)
     counts = tally(rows_of(tmp_path / "out"))
-    assert (counts["mixed", "0"], counts["mixed", "1"], counts["healthy", "0"]) == (5, 5, 4)
+    assert (counts.mixed_normal, counts.mixed_abnormal, counts.healthy) == (5, 5, 4)
     assert "A is mixed: 5 of its images are without the attribute" in made.notes
     text = message(prepare_celeba, root, tmp_path / "o", task="eyeglasses", mixed_share=0.9)
     assert "B would be empty" in text

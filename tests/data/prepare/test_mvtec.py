@@ -1,6 +1,7 @@
 import pytest
 
 from a2bgan.data.prepare.mvtec import prepare_mvtec
+from a2bgan.data.set_counts import SetCounts
 
 
 @pytest.fixture
@@ -27,13 +28,7 @@ def root(tmp_path, put, picture):
 def test_a_mixed_set_is_borrowed_of_every_defect(root, tmp_path, rows_of, tally):
     made = prepare_mvtec(root, tmp_path / "out")
     rows = rows_of(tmp_path / "out")
-    assert tally(rows) == {
-        ("healthy", "0"): 15,
-        ("mixed", "0"): 5,
-        ("mixed", "1"): 5,
-        ("test", "0"): 4,
-        ("test", "1"): 5,
-    }
+    assert tally(rows) == SetCounts(15, 5, 5, test_normal=4, test_abnormal=5)
     for defect, count in (("broken", 3), ("bent", 2)):
         of_it = [row["split"] for row in rows if f"/{defect}/" in row["path"]]
         assert sorted(of_it) == ["mixed"] * count + ["test"] * count
@@ -56,7 +51,7 @@ def test_the_share_and_the_seed_decide(root, tmp_path, rows_of, tally):
         made = prepare_mvtec(root, tmp_path / str(number), mixed_share=0.8, seed=seed)
         texts.append(made.manifest.read_bytes())
     assert texts[0] == texts[1] != texts[2]
-    assert tally(rows_of(tmp_path / "0"))["mixed", "1"] == 5 + 3
+    assert tally(rows_of(tmp_path / "0")).mixed_abnormal == 5 + 3
 
 
 def test_a_set_without_masks_will_do(root, tmp_path, rows_of):

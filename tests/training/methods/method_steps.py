@@ -58,6 +58,13 @@ def squares(outputs: list[Tensor], wanted: float) -> Tensor:
     return torch.stack([((output - wanted) ** 2).mean() for output in outputs]).sum()
 
 
+def assert_falls(reports: list[dict[str, Tensor]], *names: str) -> None:
+    """Each of these losses is a tenth lower at the end than at the start."""
+    for name in names:
+        values = [report[name].item() for report in reports if name in report]
+        assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
+
+
 def assert_same_weights(
     found: torch.nn.Module, wanted: torch.nn.Module, rtol: float = 1e-9, atol: float = 1e-10
 ) -> None:

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from method_steps import STYLED, assert_same_weights, batches, make, moment, squares
+from method_steps import STYLED, assert_falls, assert_same_weights, batches, make, moment, squares
 
 from a2bgan.errors import InputError
 from a2bgan.training.config import load_config
@@ -80,9 +80,7 @@ def test_losses_fall(precision):
         method.step(*(0.2 * part.float() for part in batches(step % 3)), moment(step, 0.1))
         for step in range(40)
     ]
-    for name in ("d_adversarial", "g_identity"):
-        values = [report[name].item() for report in found if name in report]
-        assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
+    assert_falls(found, "d_adversarial", "g_identity")
 
 
 def test_twins_change_where_the_mask_is_and_no_image_depends_on_another():

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from method_steps import STYLED, assert_same_weights, batches, make, moment, squares
+from method_steps import STYLED, assert_falls, assert_same_weights, batches, make, moment, squares
 
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.method import halvings
@@ -91,9 +91,7 @@ def test_losses_fall(precision):
         method.step(*(part.float() for part in batches(step % 3)), moment(step, 0.05 + step / 50))
         for step in range(24)
     ]
-    for name in ("d_adversarial", "g_focus_indecision"):
-        values = [report[name].item() for report in found if name in report]
-        assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
+    assert_falls(found, "d_adversarial", "g_focus_indecision")
 
 
 def test_every_member_can_be_asked_and_no_image_depends_on_another():

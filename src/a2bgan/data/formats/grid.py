@@ -24,7 +24,7 @@ class Grid(NamedTuple):
 
 
 def same_places(first: Grid, second: Grid) -> bool:
-    """Whether the voxels of two grids are in the same places, in whatever order."""
+    """True where the voxels of two grids are in the same places, in any order."""
     (shape, affine), (other_shape, other_affine) = map(_canonical, (first, second))
     return shape == other_shape and np.allclose(affine, other_affine, atol=0.01)
 

@@ -40,7 +40,7 @@ class JpegFrame(NamedTuple):
 
     @property
     def is_unmarked_ycbcr(self) -> bool:
-        """Whether colours are YCbCr though no segment says so: libjpeg takes components numbered 1,
+        """True for YCbCr that no segment announces: libjpeg takes components numbered 1,
         2, 3 for it, and encoders of RGB give other numbers."""
         lossy = self.process in SEQUENTIAL_OR_PROGRESSIVE
         return lossy and not self.markers & {0, 14} and self.components == (1, 2, 3)

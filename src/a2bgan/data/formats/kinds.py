@@ -68,7 +68,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def begins_like_dicom(start: bytes, *, any_element: bool) -> bool:
-    """Whether the first 133 bytes of a file, or more, are those of a DICOM file.
+    """True where the first 133 bytes of a file, or more, are those of a DICOM file.
 
     any_element: for a file from before the preamble, any element of its first groups will do. It
     takes a name that says DICOM: in folders other files begin with the same two bytes.
@@ -79,13 +79,13 @@ def begins_like_dicom(start: bytes, *, any_element: bool) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a search passes over a file or folder: macOS writes a `._a.png` beside each `a.png`
+    """True for what a search passes over: macOS writes a `._a.png` beside each `a.png`
     on disks of other systems."""
     return name.startswith(".")
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for an image. Hidden files are not, nor is a DICOMDIR,
+    """True for a file in a folder that is taken for an image. Hidden files are not, nor a DICOMDIR,
     which lists images."""
     if path.name.upper() == "DICOMDIR" or is_hidden(path.name):
         return False
@@ -93,18 +93,18 @@ def is_image(path: Path) -> bool:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is read as DICOM."""
+    """True for a file that is read as DICOM."""
     return kind_of(path) == "dicom"
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a path is a volume: a NIfTI file, a folder, or an enhanced DICOM file."""
+    """True for a volume: a NIfTI file, a folder, or an enhanced DICOM file."""
     kind = kind_of(path)
     return kind in ("nifti", "series") or (kind == "dicom" and is_enhanced(path))
 
 
 def is_enhanced(path: Path) -> bool:
-    """Whether a DICOM file is of a class that holds all slices of a volume."""
+    """True for a DICOM file of a class that holds all slices of a volume."""
     start = _start_of(path, ENHANCED_HEADER)
     # All have an odd length, which a zero makes even.
     return start[128:132] == b"DICM" and any(uid + b"\0" in start for uid in ENHANCED_CLASSES)

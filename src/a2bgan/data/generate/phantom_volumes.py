@@ -23,7 +23,7 @@ Field = NDArray[np.float64]
 Rng = np.random.Generator
 
 AFFINES = ("plain", "flipped", "permuted", "anisotropic", "oblique")
-"""How a file stores its voxels; every kind has what the ones before it have."""
+"""Ways in which a file stores its voxels; each adds to the one before it."""
 
 FIELD_OF_VIEW = 210.0
 """Side in mm of what is drawn."""

@@ -1,4 +1,4 @@
-"""Whether the score of healthy images follows trivial statistics of their files, such as exposure.
+"""Correlation of healthy images' scores with trivial statistics of their files, such as exposure.
 
 Before training, `shortcuts.audit_shortcuts` asks which statistic tells the sets apart; the score
 shows what networks made of them. Among healthy images a score that follows a statistic follows no
@@ -38,7 +38,7 @@ class Dependence:
 
     @property
     def follows(self) -> bool:
-        """Whether it is further from 0 than `LIMIT`, with an interval that does not hold 0."""
+        """True where it is further from 0 than `LIMIT`, with an interval that excludes 0."""
         low, high = self.interval
         return abs(self.correlation) > LIMIT and (low > 0 or high < 0)
 

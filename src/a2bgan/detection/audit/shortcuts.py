@@ -1,4 +1,4 @@
-"""Whether trivial statistics tell the mixed set from the healthy one, as networks learn to do.
+"""Check for shortcuts: trivial statistics that tell the mixed set from the healthy one.
 
 No label is read. With a share p of diseased in the mixed set, a statistic that separates healthy
 from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
@@ -54,7 +54,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """How well one statistic, looked at alone, tells mixed from healthy images.
+    """AUROC by which one statistic alone tells mixed from healthy images.
 
     seen: a property of how the image was taken and of whom, of the file, of its pixels as they
         are, or of the preprocessed image, which is all that the networks see.
@@ -74,7 +74,7 @@ class Shortcut:
 
     @property
     def level(self) -> Literal["shortcut", "suspected", ""]:
-        """Whether it surely separates the sets, perhaps, or not."""
+        """Verdict: "shortcut", "suspected" where the interval leaves doubt, or "" for neither."""
         low, high = self.interval
         lower_end = max(low, 1 - high)
         if lower_end > LIMIT:
@@ -117,7 +117,7 @@ class Audit:
 
     @property
     def enough(self) -> bool:
-        """Whether there are patients enough to name anything."""
+        """True where there are enough patients to name anything."""
         return min(self.patients) >= FEWEST_PATIENTS
 
     def worst(self) -> Shortcut:

@@ -105,11 +105,11 @@ class Calibration:
         )
 
     def applies_to(self, pick: Pick) -> bool:
-        """Whether these are scores of the same checkpoint, weights and kind."""
+        """True for scores of the same checkpoint, weights and kind."""
         return same_scores(self.pick, pick)
 
     def unfamiliar(self, images: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Whether images (N, C, H, W) are unlike all of training; None where that is not known."""
+        """True for each image of (N, C, H, W) unlike all of training; None if unknown."""
         return None if self.familiarity is None else self.familiarity.unfamiliar(images)
 
     def p_values(self, patients: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -184,7 +184,7 @@ def _shown(candidates: Sequence[Candidate], default_score: str) -> list[Candidat
 
 
 def _are_tied(top: Candidate, other: Candidate, steady: Mapping[Candidate, float]) -> bool:
-    """Whether another candidate is within two standard errors of the top one.
+    """True where another candidate is within two standard errors of the top one.
 
     The error is the top one's, or the other's where that is 0, because all are separated. Where it
     is not known, with a single patient, all are tied.
@@ -219,7 +219,7 @@ def select_by_aucp(run: RunFolder, validator: Validator) -> Selection:
 
 
 def separates_nothing(details: Mapping[str, Any]) -> bool:
-    """Whether AUCp, as in ``selection.json``, is less than two standard errors above chance.
+    """True where AUCp, as in ``selection.json``, is less than two standard errors above chance.
 
     True where the error is unknown, False where AUCp was not measured.
     """
@@ -352,7 +352,7 @@ def _write_candidates(run: RunFolder, candidates: Sequence[Candidate]) -> None:
 
 
 def _stale(candidates: Sequence[Candidate]) -> int:
-    """How many checkpoints there were since the highest AUCp last rose."""
+    """Number of checkpoints since the highest AUCp last rose."""
     best: dict[int, float] = {}
     for c in candidates:
         best[c.step] = max(c.auroc, best.get(c.step, 0.0))

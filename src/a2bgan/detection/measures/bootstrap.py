@@ -26,7 +26,7 @@ class PatientBootstrap:
         self._rng = np.random.default_rng(seed)
 
     def draw(self, rows: int) -> NDArray[np.int64]:
-        """How often each image counts in so many replicates, (rows, N)."""
+        """Number of times each image counts in each of so many replicates, (rows, N)."""
         draws = self._rng.integers(self.count, size=(rows, self.count))
         cells = draws + np.arange(rows)[:, None] * self.count
         times = np.bincount(cells.ravel(), minlength=rows * self.count).reshape(rows, -1)

@@ -1,4 +1,4 @@
-"""How good translations are: FID and KID to healthy images, and the error against the truth.
+"""Quality of translations: FID and KID to healthy images, and the error against the truth.
 
 The truth, the same picture without what was to be removed, is known for generated sets alone
 (column ``twin`` of a manifest), and for test images alone: training never sees a pair.

@@ -71,11 +71,11 @@ class Allowed:
         return cls(tuple(aet.strip() for aet in aets), parse_networks("--allow-peer", peers))
 
     def knows(self, aet: str | None) -> bool:
-        """Whether a calling AE title is allowed."""
+        """True for a calling AE title that is allowed."""
         return not self.aets or (aet or "").strip() in self.aets
 
     def admits(self, address: str) -> bool:
-        """Whether a peer's address is allowed."""
+        """True for a peer's address that is allowed."""
         return not self.peers or is_in(address, self.peers)
 
 
@@ -271,7 +271,7 @@ class Node:
 
 
 def _is_wanted(file: Path, uid: str) -> bool:
-    """Whether it is an image that is not one of ours. Raises ImageError."""
+    """True for an image that this node did not make. Raises ImageError."""
     header = read_header(file)
     if str(header.get("SOPInstanceUID", "")) != uid:
         raise ImageError("damaged header, or another UID in it than announced")

@@ -87,7 +87,7 @@ class Queue:
         return hmac.new(self.secret.encode(), uid.encode(), hashlib.sha256).hexdigest()
 
     def knows(self, key: str) -> bool:
-        """Whether it was accepted before and need not come again.
+        """True where it was accepted before and need not be sent again.
 
         What could not be scored may have been damaged on its way: it is not known.
         """

@@ -47,7 +47,7 @@ class Receiver:
 
 
 def is_ae_title(text: str) -> bool:
-    """Whether a text can name a node: up to 16 printable ASCII characters, no backslash."""
+    """True for a text that can name a node: at most 16 printable ASCII characters, no backslash."""
     return (
         0 < len(text.strip()) <= 16 and text.isascii() and text.isprintable() and "\\" not in text
     )

@@ -63,7 +63,7 @@ class Access:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def knows_host(self, header: str) -> bool:
-        """Whether a Host header is one of this server's names.
+        """True for a Host header with one of this server's names.
 
         Another site's name that was made to point here (DNS rebinding) is not. Addresses, which
         cannot be rebound, are taken; only loopback ones where that is all the server listens on.
@@ -78,7 +78,7 @@ class Access:
 
     @staticmethod
     def same_origin(headers: Mapping[str, str], *, navigation: bool) -> bool:
-        """Whether a page of this server asks, or no page at all, as far as the browser says.
+        """True where a page of this server asks, or no page at all, as far as the browser says.
 
         ``navigation`` permits links from other pages, which show them nothing.
         """
@@ -95,7 +95,7 @@ class Access:
         return self._token is None or hmac.compare_digest(given.encode(), self._token)
 
     def admits(self, headers: Mapping[str, str]) -> bool:
-        """Whether the cookie of `session` or the header `Authorization: Bearer TOKEN` is there."""
+        """True with the cookie of `session` or the header `Authorization: Bearer TOKEN`."""
         if self._token is None:
             return True
         kind, _, given = headers.get("authorization", "").partition(" ")

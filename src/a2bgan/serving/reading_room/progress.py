@@ -1,4 +1,4 @@
-"""How a training stands, from what it writes: for a page that looks again and again."""
+"""Progress of a training, read from its files: for a page that asks again and again."""
 
 import math
 from typing import Any
@@ -34,7 +34,7 @@ def training_progress(run: RunFolder) -> dict[str, Any]:
 
 
 def _ended(run: RunFolder) -> bool:
-    """Whether it came to its end, or was stopped: the last thing a training writes is there."""
+    """True once it has ended or was stopped: the last file that a training writes is there."""
     try:
         return run.resources_file.stat().st_mtime >= run.metrics_file.stat().st_mtime
     except OSError:

@@ -27,7 +27,7 @@ def run_routes(room: Room) -> APIRouter:
 
     @routes.get("/api/training")
     def training() -> dict[str, Any]:
-        """How the training stands."""
+        """Progress of the training."""
         return training_progress(room.run)
 
     @routes.post("/api/report", status_code=204, responses={409: {}, 429: {}})

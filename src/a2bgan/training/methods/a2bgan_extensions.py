@@ -156,7 +156,7 @@ class Extensions(StepMethod):
             self._discriminator_step(real, fake)
 
     def _warming_up(self, moment: Moment) -> bool:
-        """Whether D, which sees pixels, still learns alone."""
+        """True while D, which sees pixels, learns alone."""
         d = self.config.discriminator
         return (
             d.features is None

@@ -41,7 +41,7 @@ class Facts:
 
     title: str
     paper: str
-    score: str
+    score: str = "mean"
     own_scores: tuple[str, ...] = ()
     uses_mixed: bool = False
     makes_map: bool = True
@@ -207,7 +207,7 @@ class Method(ABC):
 
     @property
     def no_better_than_chance(self) -> bool:
-        """Whether A and B were separated no better than by chance, on left-out patients."""
+        """True where A and B were separated no better than by chance, on left-out patients."""
         return self.evidence is not None and self.evidence.no_better_than_chance
 
     @property
