@@ -21,6 +21,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from results_page import write_page
+
 KILLED = 137
 EVENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
 """Functions of `os` before which a process is killed."""
@@ -54,15 +56,20 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         rows = attack(Path(folder))
-    text = "# attack-kills\n\n`python benchmarks/attack_kills.py`\n\n"
-    text += "Each command, killed before each thing that it does to files, and run again.\n\n"
-    text += (
-        "| command | kills | same bytes after going on | same bytes from the beginning | other |\n"
-    )
-    text += "| --- | --- | --- | --- | --- |\n"
-    text += "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
-    print(text)
-    out.write_text(text)
+    lines = [
+        "# Killed commands",
+        "",
+        "A command is killed before each of its file operations and run again: are the results "
+        "byte for byte those of a run that was never killed?",
+        "",
+        "`python benchmarks/attack_kills.py`",
+        "",
+        "| command | kills | same bytes, resumed | same bytes, started again | different |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+    ]
+    print(*lines, sep="\n")
+    write_page(out, lines)
     if any(row[-1] for row in rows):
         raise SystemExit(1)
 

@@ -14,6 +14,7 @@ import numpy as np
 from a2bgan.detection.trained_model import read_selection
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
+from results_page import write_page
 
 
 def main() -> None:
@@ -25,6 +26,8 @@ def main() -> None:
     args = parser.parse_args()
     lines = [
         "# Estimated share of diseased in the mixed set",
+        "",
+        "How near is the share that is estimated without labels to the truth?",
         "",
         "`python benchmarks/diseased_share.py RUN...`",
         "",
@@ -46,8 +49,7 @@ def main() -> None:
             f"| {selection['aucp']:.3f} |"
         )
         print(lines[-1])
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "diseased-share.md").write_text("\n".join(lines) + "\n")
+    write_page(args.out / "diseased-share.md", lines)
 
 
 if __name__ == "__main__":

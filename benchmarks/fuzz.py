@@ -51,6 +51,7 @@ from a2bgan.serving.reading_room.progress import training_progress
 from a2bgan.training.checkpoint import list_ready_checkpoints, read_position
 from a2bgan.training.config import load_config, preset_names, read_config
 from a2bgan.training.run_folder import RunFolder
+from results_page import write_page
 
 SECONDS = 10.0
 """Anything must be read or refused within this."""
@@ -454,12 +455,13 @@ def main() -> None:
     ]
     failures = [f"- {name}: {reason}" for name, t in tallies.items() for reason in t.failures]
     lines = [
-        "# Damaged and invented files against everything that reads",
+        "# Fuzzing everything that reads files",
+        "",
+        "Is every damaged or invented file read, or refused in one line within seconds?",
         "",
         f"`python benchmarks/fuzz.py --minutes {args.minutes:g}`",
         "",
-        f"{platform.machine()}, Python {platform.python_version()}. Read: a value came of it, or "
-        "nothing was there to read; refused: in one line. Peak of memory raised by "
+        f"{platform.machine()}, Python {platform.python_version()}. Peak memory rose by "
         f"{(peak_memory() - before) / 2**20:.0f} MB.",
         "",
         "| what | tried | read | refused | failed | slowest, s |",
@@ -468,7 +470,7 @@ def main() -> None:
         *(["", "Failures:", "", *failures] if failures else []),
     ]
     print(*lines, sep="\n")
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 if __name__ == "__main__":

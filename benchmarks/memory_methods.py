@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from results_page import write_page
+
 PRESETS = ("padim", "padim-paper", "patchcore", "patchcore-paper")
 LIMIT = 6.0  # GB
 
@@ -46,12 +48,14 @@ def main() -> None:
     lines = [
         "# Memory of PaDiM and PatchCore",
         "",
+        f"Do they fit {args.images} images in {LIMIT:g} GB?",
+        "",
         f"`python benchmarks/memory_methods.py --images {args.images} --size {args.size}{named}"
         f"{options}`",
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), "
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; the limit is {LIMIT:g} GB. "
-        "Peak: most resident memory of the process, from its start to the written checkpoint.",
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}. Peak: resident memory of "
+        "the whole process.",
         "",
         "| preset | images | peak, GB | below the limit | seconds | images/s |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -66,8 +70,7 @@ def main() -> None:
             cells += [f"{seconds:.0f}", f"{args.images / seconds:.1f}"]
             lines.append("| " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def write_images(file: Path, count: int, size: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from a2bgan.training.config import load_config
 from memory_methods import measure, write_images
+from results_page import write_page
 
 CASES = (
     ("fast", (64, 128, 256, 512)),
@@ -33,10 +34,11 @@ def main() -> None:
     lines = [
         "# Memory of training, by preset and size",
         "",
+        "How much memory does a training take?",
+        "",
         f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/memory_presets.py`",
         "",
-        "Most resident memory of the process, from its start to the written checkpoint; batches as "
-        "in the preset, in float32 and in mixed bfloat16.",
+        "Peak resident memory of the whole process, with the preset's batches.",
         "",
         "| preset | size | widths | batch | float32, GB | bfloat16, GB |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -59,8 +61,7 @@ def main() -> None:
                     cells.append(f"{peak:.2f}")
                 lines.append("| " + " | ".join(cells) + " |")
                 print(lines[-1], flush=True)
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text("\n".join(lines) + "\n")
+                write_page(args.out, lines)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
 from a2bgan.training.run_folder import RunFolder
+from results_page import write_page
 
 COUNTS = (10_000, 100_000)
 
@@ -41,12 +42,13 @@ def main() -> None:
     command = "python benchmarks/memory_training.py"
     command += f" --size {args.size} --steps {args.steps} --width {args.width}"
     lines = [
-        "# Memory of training",
+        "# Memory of training against the number of images",
+        "",
+        "Does memory grow with the images?",
         "",
         f"`{command}`",
         "",
-        f"Networks of width {args.width}, batches of 8 of each set. The most memory of its own "
-        "that the process had at the end of a step, beside pages of the image file.",
+        f"Networks of width {args.width}, batches of 8 of each set; most at the end of any step.",
         "",
         "| images | file, GB | own memory, GB | pages of the file, GB |",
         "| --- | --- | --- | --- |",
@@ -60,7 +62,7 @@ def main() -> None:
             own, mapped = map(float, in_another_process(folder, args).split())
         lines.append(f"| {count:,} | {needed / 1e9:.1f} | {own / 1e9:.2f} | {mapped / 1e9:.2f} |")
         print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def write_images(file: Path, count: int, size: int) -> None:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from a2bgan.data.generate.squares import simulate_squares
 from a2bgan.training.config import load_config
 from benchmark_cells import aurocs, command, study_parser
+from results_page import write_page
 
 HEALTHY, MIXED, SHARE = 4000, 3000, 0.3
 AXES: dict[str, tuple[float, ...]] = {
@@ -36,10 +37,9 @@ def main() -> None:
         axis: {value: measure(args, axis, value) for value in values}
         for axis, values in AXES.items()
     }
-    text = table(args, found)
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "mixed-set.md").write_text(text)
+    lines = table(args, found)
+    print(*lines, sep="\n")
+    write_page(args.out / "mixed-set.md", lines)
     plot(found).savefig(args.out / "mixed-set.png", dpi=120)
 
 
@@ -73,16 +73,18 @@ def measure(args: argparse.Namespace, axis: str, value: float) -> dict[str, str]
     return aurocs(args, data, out, methods=",".join(names))
 
 
-def table(args: argparse.Namespace, found: Found) -> str:
+def table(args: argparse.Namespace, found: Found) -> list[str]:
     methods = all_methods(found)
     lines = [
-        "# What the mixed set must hold",
+        "# How large the sets must be",
+        "",
+        "How much disease must the mixed set hold, and how many images must each set have?",
         "",
         command(args, "mixed_set.py", own=" --images DIR"),
         "",
         f"Simulated squares, 64 x 64; {HEALTHY} healthy and {MIXED} mixed images, {SHARE:.0%} of"
-        " them diseased, unless varied. Test AUROC, checkpoint and score selected without labels;"
-        " interval over patients. Methods that learn from B alone are trained once for each B (-).",
+        " them diseased, unless varied. Test AUROC and its interval over patients, selected without"
+        " labels. -: this method does not see A, so nothing changes.",
         "",
         f"| varied | value | {' | '.join(methods)} |",
         "|" + " --- |" * (len(methods) + 2),
@@ -92,7 +94,7 @@ def table(args: argparse.Namespace, found: Found) -> str:
             shown = f"{value:.0%}" if value <= 1 else f"{value:.0f}"
             shown_aurocs = " | ".join(row.get(method, "-") or "failed" for method in methods)
             lines.append(f"| {axis} | {shown} | {shown_aurocs} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def plot(found: Found) -> Figure:

@@ -22,12 +22,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from results_page import write_page
+
 COUNTS = ("--size", "64", "--healthy", "160", "--mixed-normal", "60", "--mixed-abnormal", "60",
           "--test-normal", "20", "--test-abnormal", "20")  # fmt: skip
 QUICK = ("--preset", "probe", "--set", "data.size=64")
 SHORT = ("--preset", "fast", "--set", "data.size=64", "--set", "train.steps=4",
          "--set", "method.discriminator.warmup_steps=2")  # fmt: skip
-LONGEST = 420
+LONGEST = 100
 """Characters of a cell; of more only the beginning is shown."""
 
 
@@ -47,12 +49,21 @@ def main() -> None:
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         made = Newcomer(Path(folder)).rows()
-    text = "# newcomer\n\n`python benchmarks/newcomer.py`\n\n"
-    text += "What the command says to each mistake, on a small generated set; paths shortened.\n\n"
-    text += "| mistake | command | exit code | what it says |\n| --- | --- | --- | --- |\n"
-    text += "".join(f"| {' | '.join(row)} |\n" for row in made)
-    print(text)
-    out.write_text(text)
+    lines = [
+        "# A newcomer's mistakes",
+        "",
+        "What does the command say to each?",
+        "",
+        "`python benchmarks/newcomer.py`",
+        "",
+        f"On a small generated set; messages are cut after {LONGEST} characters.",
+        "",
+        "| mistake | command | what it says |",
+        "| --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in made),
+    ]
+    print(*lines, sep="\n")
+    write_page(out, lines)
 
 
 class Newcomer:
@@ -65,8 +76,8 @@ class Newcomer:
         self.trained = folder / "trained"
         self.run("train", "--data", self.good, "--out", self.trained, *QUICK)
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Each mistake, the command, its exit code and what it says of the mistake."""
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Each mistake, the command and what it says of the mistake."""
         found = []
         for mistake, command, wanted, make in self.mistakes():
             said = self.run(*make())
@@ -74,7 +85,7 @@ class Newcomer:
             cell = " / ".join(dict.fromkeys(spoken)) or "**nothing**"
             cell = cell.replace("|", "\\|")
             cell = cell if len(cell) <= LONGEST else f"{cell[:LONGEST]}..."
-            found.append((mistake, f"`{command}`", str(said.code), cell))
+            found.append((mistake, f"`{command}`", cell))
             print(found[-1], file=sys.stderr, flush=True)
         return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.manifest import Manifest, Row, read_manifest
 from benchmark_cells import aurocs, command, study_parser
+from results_page import write_page
 
 
 def main() -> None:
@@ -30,20 +31,20 @@ def main() -> None:
     lines = [
         "# Other diseases in the test than in the mixed set",
         "",
+        "Are diseases found that the mixed set does not hold?",
+        "",
         command(args, "other_diseases.py", own=" --chestxray8 DIR" if args.chestxray8 else ""),
         "",
-        "Test AUROC, checkpoint and score selected without labels; interval over patients. COVID-19"
-        " images come from other hospitals: part of any separation is the source.",
+        "Test AUROC and its interval over patients, selected without labels. COVID-19 images come"
+        " from other hospitals: part of any separation is the source.",
         "",
         f"| in A, in the test | {' | '.join(methods)} |",
         "|" + " --- |" * (len(methods) + 1),
     ]
     for name, row in found.items():
         lines.append(f"| {name} | {' | '.join(row.get(m) or 'failed' for m in methods)} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "other-diseases.md").write_text(text)
+    print(*lines, sep="\n")
+    write_page(args.out / "other-diseases.md", lines)
 
 
 def phantoms(runs: Path) -> dict[str, Path]:

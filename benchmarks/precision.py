@@ -25,6 +25,7 @@ from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.predict import Model
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
+from results_page import write_page
 
 MARGIN = 0.005
 
@@ -45,11 +46,13 @@ def main() -> None:
     lines = [
         "# Precision of scoring",
         "",
+        "What do bfloat16 and int8 change, and what do they save?",
+        "",
         "`python benchmarks/precision.py RUN`",
         "",
         f"{len(labels)} test images of {trained.data.size} x {trained.data.size}, A2B-GAN of width "
         f"{trained.config.method.translator.width}, score {trained.pick.score}. Shift: median and "
-        "largest change of a score, as a share of the median score in float32.",
+        "largest change of a score, relative to the median score.",
         "",
         "| way | AUROC | change of AUROC | shift of scores | processor ms an image |",
         "| --- | --- | --- | --- | --- |",
@@ -77,7 +80,7 @@ def main() -> None:
                 f"| {np.median(shift):.2%}, {shift.max():.2%} | {1e3 * seconds / len(labels):.1f} |"
             )
             print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def score(model: Model, images: np.ndarray) -> np.ndarray:

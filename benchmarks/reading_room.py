@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from results_page import write_page
 from upload_fuzz import train_tiny
 
 REPEATS = 5
@@ -37,14 +38,15 @@ def main() -> None:
     lines = [
         f"# The reading room with {args.cases} cases",
         "",
+        "How long does a reader wait?",
+        "",
         f"`python benchmarks/reading_room.py --cases {args.cases}`",
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), "
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; generated images of "
-        "64 x 64, a tiny A2B-GAN; server and Chromium on the same processor. Medians of "
-        f"{REPEATS}; the starts once, until the page is served.",
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; images of 64 x 64, a tiny "
+        f"A2B-GAN, Chromium on the same machine. Medians of {REPEATS}; each start once.",
         "",
-        "| | seconds |",
+        "| action | seconds |",
         "| --- | --- |",
     ]
     print(*lines[-2:], sep="\n")
@@ -57,8 +59,7 @@ def main() -> None:
             print(lines[-1], flush=True)
         size = sum(f.stat().st_size for f in (run / "reading-room").rglob("*") if f.is_file())
         lines += ["", f"The room takes {size / 1e6:.0f} MB."]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def write_images(folder: Path, count: int) -> None:

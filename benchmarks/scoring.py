@@ -32,6 +32,7 @@ from a2bgan.detection.trained_model import Pick, Trained
 from a2bgan.report.score_tables import write_predictions
 from a2bgan.training.config import load_config
 from machine_peak import matmul_peak
+from results_page import write_page
 
 WIDTHS = (16, 64)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -58,13 +59,13 @@ def main() -> None:
     lines = [
         "# Speed of scoring",
         "",
+        "How many images a second does `predict` score, beside a plain loop in PyTorch?",
+        "",
         f"`{command}{' --large DATA' if args.large else ''}`",
         "",
         f"{args.threads} threads, clock: {args.clock}. Matrix products of 2048 x 2048 reach "
         f"{peaks[torch.float32] / 1e9:.0f} Gflop/s in float32, "
-        f"{peaks[torch.bfloat16] / 1e9:.0f} in bfloat16. Each way: the median of its rounds, in "
-        "brackets the lowest and the highest; the ratio is the median of the rounds' ratios to the "
-        "plain loop of the same round.",
+        f"{peaks[torch.bfloat16] / 1e9:.0f} in bfloat16. Median of the rounds (lowest to highest).",
         "",
         "From PNG files of 256 x 256 to scores, A2B-GAN:",
         "",
@@ -101,7 +102,7 @@ def main() -> None:
             for name, rate in rates.items():
                 lines.append(f"| {name} | {spread(rate)} | {against(rate, rates['plain loop'])} |")
                 print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def untrained(width: int, size: int) -> Trained:
