@@ -240,7 +240,6 @@ def kill_it(run: Path, count: int, kills: int, folder: Path, seed: int = 0) -> F
         [*peer, "send", str(folder / "sent.jsonl"), str(node_port), str(count)],
         folder / "sender.log",
     )  # fmt: skip
-    began = time.monotonic()
     for process in (receiver, node, sender):
         process.start()
     progress = {

@@ -33,7 +33,7 @@ def test_no_run_and_no_pynetdicom(run, a2bgan, says, monkeypatch, tmp_path):
         return real(name, *rest, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'a2bgan[listen]'" in says(a2bgan("listen", run))
+    assert "pip install '.[listen]'" in says(a2bgan("listen", run))
 
 
 def test_a_queue_has_one_listener_and_one_way_out(run, a2bgan, says, tmp_path):

@@ -37,7 +37,7 @@ def test_a_missing_extra_is_one_line(run, a2bgan, says, monkeypatch):
         return real(name, *rest, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'a2bgan[serve]'" in says(a2bgan("serve", run))
+    assert "pip install '.[serve]'" in says(a2bgan("serve", run))
 
 
 def test_a_port_that_is_taken_is_one_line(run, a2bgan, says, tmp_path):

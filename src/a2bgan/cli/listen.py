@@ -62,9 +62,7 @@ def listen(
     except ModuleNotFoundError as error:
         if error.name != "pynetdicom":
             raise
-        raise InputError(
-            "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
-        ) from None
+        raise InputError("pynetdicom is missing; in the clone: pip install '.[listen]'") from None
     from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import is_loopback

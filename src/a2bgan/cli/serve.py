@@ -78,9 +78,7 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "fastapi", "starlette"):
             raise
-        raise InputError(
-            f"{error.name} is missing; install it: pip install 'a2bgan[serve]'"
-        ) from None
+        raise InputError(f"{error.name} is missing; in the clone: pip install '.[serve]'") from None
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import parse_networks

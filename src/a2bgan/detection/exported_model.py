@@ -160,7 +160,7 @@ def _sha256(file: Path) -> str:
 
 def missing(package: str) -> str:
     """The message where a package of the extra ``export`` is not installed."""
-    return f"{package} is not installed: pip install 'a2bgan[export]'"
+    return f"{package} is not installed; in the clone: pip install '.[export]'"
 
 
 def _open_onnx(file: Path) -> tuple[Network, str]:
