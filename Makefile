@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: help setup demo test lint licences sbom audit clean
+.PHONY: help setup demo test lint docs licences sbom audit clean
 
 TOOLS := dist/tools
 
@@ -11,6 +11,7 @@ help:
 	@echo "make demo   train on generated phantoms and look at the result in runs/demo (minutes)"
 	@echo "make test   the tests"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation as a site in dist/site"
 	@echo "make licences, sbom, audit   licences, bill of materials and known weaknesses of all dependencies"
 
 setup: .venv/ready
@@ -32,6 +33,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 licences: setup
 	$(BIN)/python .ci/licences.py

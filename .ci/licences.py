@@ -1,4 +1,4 @@
-"""Lists the licence of every package that a2bgan needs at run time, with all extras but `dev`.
+"""Lists the licence of every package that a2bgan needs at run time, with its extras for use.
 
     python .ci/licences.py
 

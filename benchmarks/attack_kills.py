@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from a2bgan.files.markdown import table_head, table_row
 from result_page import script_parser, write_page
 
 KILLED = 137
@@ -53,16 +52,17 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         rows = attack(Path(folder))
-    head = ("command", "kills", "same bytes after going on", "same bytes from the beginning")
     lines = [
-        "# attack-kills",
+        "# Killed commands",
+        "",
+        "A command is killed before each of its file operations and run again: are the results "
+        "byte for byte those of a run that was never killed?",
         "",
         "`python benchmarks/attack_kills.py`",
         "",
-        "Each command, killed before each thing that it does to files, and run again.",
-        "",
-        *table_head((*head, "other")),
-        *map(table_row, rows),
+        "| command | kills | same bytes, resumed | same bytes, started again | different |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
     ]
     print(*lines, sep="\n")
     write_page(out, lines)

@@ -158,19 +158,19 @@ def main() -> None:
             server.terminate()
             server.wait()
     lines = [
-        "# The reading room while others hoard its connections",
+        "# The reading room under attack",
+        "",
+        "Can readers still work while attackers hoard connections?",
         "",
         f"`python benchmarks/attack_room.py --clients {args.clients} --attackers {args.attackers}`",
         "",
-        f"{os.cpu_count()} CPUs ({platform.machine()}); a tiny A2B-GAN; server, {args.clients} "
-        f"readers and {args.attackers} attackers on this machine. Each reader has its own address "
-        f"and asks every {PAUSE:g} s on average; half of the attackers say nothing, half send half "
-        f"a request, and each connects anew a second after it was closed or refused. "
-        f"{args.rounds} rounds of {args.seconds:g} s of each row, in turn. Ratios are to the first "
-        "row; connecting counts as part of a request. Other work on the machine shows in the "
-        "times.",
+        f"{os.cpu_count()} CPUs ({platform.machine()}); server, {args.clients} readers and "
+        f"{args.attackers} attackers on one machine. A reader asks every {PAUSE:g} s on average. "
+        "Half of the attackers send nothing and half send half a request; each reconnects after a "
+        f"second. {args.rounds} rounds of {args.seconds:g} s of each row, in turn; ratios are to "
+        "the first row.",
         "",
-        "| attackers | connections they opened | readers' requests | refused or without an answer "
+        "| attackers | connections they opened | readers' requests | refused or unanswered "
         "| p50, ms | p99, ms | p50, ratio | p99, ratio |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

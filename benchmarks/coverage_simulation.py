@@ -24,11 +24,14 @@ REPEATS = 500
 def main() -> None:
     script_parser(__doc__).parse_args()
     lines = [
-        "# Statistics",
+        "# Do the statistics hold what they promise?",
+        "",
+        "How often do intervals, tests, thresholds and shares hold, where the truth is known?",
         "",
         "`python benchmarks/coverage_simulation.py`",
         "",
-        f"{REPEATS} repeats each; in brackets the 95 % interval of the share counted.",
+        f"Simulated scores of healthy + diseased (for shares: mixed) patients, {REPEATS} repeats;"
+        " in brackets the 95 % interval of the count.",
         "",
         "| what | setting | promised | counted |",
         "| --- | --- | --- | --- |",
@@ -55,8 +58,8 @@ def intervals() -> Iterator[Row]:
                 labels, scores, who = draw(rng, auroc, patients, images)
                 low, high = bootstrap_auroc_interval(labels, scores, who, seed=repeat)
                 hits += low <= auroc <= high
-            setting = f"AUROC {auroc}, {patients} + {patients} patients with {images} image(s)"
-            yield "interval of an AUROC holds it", setting, "0.95", hits, REPEATS
+            setting = f"AUROC {auroc}, {patients} + {patients}{several(images)}"
+            yield "interval contains the AUROC", setting, "0.95", hits, REPEATS
 
 
 def draw(
@@ -69,6 +72,10 @@ def draw(
     return labels, labels * np.sqrt(2) * norm.ppf(auroc) + noise, who
 
 
+def several(images: int) -> str:
+    return "" if images == 1 else f", {images} images each"
+
+
 def tests() -> Iterator[Row]:
     """How often DeLong's test calls two equally good scores different."""
     for images in (1, 3):
@@ -78,7 +85,7 @@ def tests() -> Iterator[Row]:
             labels, scores, who = draw(rng, 0.85, 100, images)
             first, second = (scores + rng.normal(size=len(scores)) for _ in range(2))
             hits += compare_aurocs(labels, first, second, who).p_value < 0.05
-        setting = f"100 + 100 patients with {images} image(s)"
+        setting = f"100 + 100{several(images)}"
         yield "DeLong's test rejects equal AUROCs", setting, "0.05", hits, REPEATS
 
 
@@ -92,8 +99,8 @@ def false_alarms() -> Iterator[Row]:
             for _ in range(20 * REPEATS):
                 scores = rng.exponential(size=patients + 1)
                 hits += p_values(scores[1:], scores[:1])[0] <= rate
-            setting = f"{patients} calibration patients"
-            yield "healthy patients flagged", setting, f"at most {rate}", int(hits), 20 * REPEATS
+            setting = f"{patients} to calibrate"
+            yield "healthy patients flagged", setting, f"<= {rate}", int(hits), 20 * REPEATS
 
 
 def shares() -> Iterator[Row]:
@@ -106,8 +113,8 @@ def shares() -> Iterator[Row]:
             mixed = np.r_[rng.normal(size=300 - diseased), rng.normal(3.3, 1.3, diseased)]
             found = estimate_diseased_share(rng.normal(size=400), mixed, repeats=100, seed=repeat)
             hits += found.interval[0] <= diseased / 300 <= found.interval[1]
-        setting = f"share {share}, AUROC 0.98, 400 healthy and 300 mixed"
-        yield "interval of the diseased share holds it", setting, "0.95", hits, REPEATS
+        setting = f"share {share}, 400 + 300"
+        yield "interval contains the share of diseased", setting, "0.95", hits, REPEATS
 
 
 if __name__ == "__main__":

@@ -19,16 +19,26 @@ from pathlib import Path
 
 import numpy as np
 
-from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.run_folder import RunFolder
 from own_command import a2bgan
 from result_page import script_parser, write_page
 
 RULES = ("aucp", "fid", "last")
-MEASURES = (
-    "map_auroc", "auprc", "pixel_auroc", "pixel_ap", "aupro", "within_image_auroc", "hit_rate",
-    "position_matched_auroc", "dice", "healthy_with_contour", "twin_gain", "twin_healthy_change",
-)  # fmt: skip
+MEASURES = {
+    "map_auroc": "map's AUROC",
+    "auprc": "AUPRC",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+    "within_image_auroc": "AUROC within an image",
+    "hit_rate": "hit rate",
+    "position_matched_auroc": "position-matched AUROC",
+    "dice": "Dice",
+    "healthy_with_contour": "healthy with contour",
+    "twin_gain": "twin gain, dB",
+    "twin_healthy_change": "change of healthy",
+}
+"""Measures of `evaluate` and their rows; one that no variant has is left out."""
 
 
 def main() -> None:
@@ -44,20 +54,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.reach is not None and not args.compare:
         parser.error("--reach asks every checkpoint, which --no-compare leaves out")
-    rows = []
-    first: list[dict] = []
+    found: dict[str, list[dict]] = {}
     for variant in args.variant:
         name, _, spec = variant.partition("=")
-        results: list[dict] = []
+        results = found.setdefault(name, [])
         for seed in range(args.seeds):
             path = args.runs / args.name / name / f"seed-{seed}"
-            measured = measure(args.data, path, spec.split(","), args.minutes, seed, args.compare)
-            results.append(measured)
-            rows.append(row(name, seed, measured, args.reach))
-            print(rows[-1], flush=True)
-        rows.append(summary(name, results, first, rows[-1].count("|")))
-        first = first or results
-        write(args.out / f"{args.name}.md", args, rows)
+            results.append(
+                measure(args.data, path, spec.split(","), args.minutes, seed, args.compare)
+            )
+            print(name, seed, auroc_of(results[-1]), flush=True)
+        write(args.out / f"{args.name}.md", args, found)
 
 
 def measure(
@@ -89,26 +96,80 @@ def measure(
     }
 
 
-def row(name: str, seed: int, result: dict, reach: float | None) -> str:
-    metrics, log = result["metrics"], result["log"]
-    cells = [name, str(seed), with_interval(metrics["auroc"], metrics["auroc_ci"])]
-    if result["compared"] is not None:
-        best, *others = result["compared"]["rows"]
-        lost = {r["rule"].partition(",")[0]: best["auroc"] - r["auroc"] for r in others}
-        cells += [f"{lost[rule]:.4f}" if rule in lost else "" for rule in RULES]
-    cells += [f"{metrics[m]:.4f}" if metrics.get(m) is not None else "" for m in MEASURES]
-    share, interval = (
-        result["selection"].get(key) for key in ("diseased_share", "diseased_share_ci")
-    )
-    cells.append("" if share is None else with_interval(share, interval, 2))
-    cells.append(f"{log[-1]['step']} / {log[-1]['seconds']:.0f}")
-    if reach is not None:
-        cells.append(first_reaching(result, reach))
-    return table_row(cells)
+def auroc_of(result: dict) -> str:
+    return with_interval(result["metrics"]["auroc"], result["metrics"]["auroc_ci"])
 
 
 def with_interval(value: float, interval: list[float], digits: int = 4) -> str:
     return f"{value:.{digits}f} ({interval[0]:.{digits}f}-{interval[1]:.{digits}f})"
+
+
+def write(path: Path, args: argparse.Namespace, found: dict[str, list[dict]]) -> None:
+    """Write the page of the variants so far: a column for each, a row for each measure."""
+    variants = " ".join(f"--variant {v}" for v in args.variant)
+    more = f" --reach {args.reach}" if args.reach is not None else ""
+    more += "" if args.compare else " --no-compare"
+    threads = os.environ.get("OMP_NUM_THREADS")
+    lines = [
+        f"# {args.name.replace('-', ' ').capitalize()}",
+        "",
+        "How well are the diseased of the test set found, and where does the map point?",
+        "",
+        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/detection.py"
+        f" --data DATA --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds}"
+        f" {variants}{more}`",
+        "",
+        f"| mean (sd) of {args.seeds} | {' | '.join(found)} |",
+        "|" + " --- |" * (len(found) + 1),
+    ]
+    columns = [column(results, found[next(iter(found))], args) for results in found.values()]
+    for measure in columns[0]:
+        cells = [of.get(measure, "") for of in columns]
+        if any(cells):
+            lines.append(f"| {measure} | {' | '.join(cells)} |")
+    write_page(path, lines)
+
+
+def column(results: list[dict], first: list[dict], args: argparse.Namespace) -> dict[str, str]:
+    """Cells of a variant by measure, "" where it was not measured."""
+    aurocs = [r["metrics"]["auroc"] for r in results]
+    cells = {"AUROC": mean(aurocs, ".4f")}
+    if results is not first:
+        cells["AUROC, from the first variant"] = mean(
+            np.subtract(aurocs, [r["metrics"]["auroc"] for r in first]), "+.3f"
+        )
+    for seed, result in enumerate(results):
+        cells[f"AUROC of seed {seed} (95 %)"] = auroc_of(result)
+    for rule in RULES if args.compare else ():
+        cells[f"AUROC lost by {rule}"] = mean([lost(result, rule) for result in results])
+    for key, name in MEASURES.items():
+        cells[name] = mean([r["metrics"].get(key) for r in results])
+    shares = [r["selection"].get("diseased_share") for r in results]
+    cells["share of diseased in A, estimated"] = mean(shares, ".2f")
+    last = [result["log"][-1] for result in results]
+    cells["steps"] = ", ".join(str(line["step"]) for line in last)
+    cells["seconds"] = ", ".join(f"{line['seconds']:.0f}" for line in last)
+    if args.reach is not None:
+        cells[f"steps / seconds to AUROC {args.reach}"] = ", ".join(
+            first_reaching(result, args.reach) for result in results
+        )
+    return cells
+
+
+def mean(values: Sequence[float | None], form: str = ".3f") -> str:
+    """Mean and standard deviation, "" where a value is missing."""
+    if None in list(values):
+        return ""
+    numbers = np.array(values, dtype=np.float64)
+    spread = f" ({np.std(numbers, ddof=1):{form.strip('+')}})" if len(numbers) > 1 else ""
+    return f"{np.mean(numbers):{form}}{spread}"
+
+
+def lost(result: dict, rule: str) -> float | None:
+    """How far the pick of a rule lies below the best of all checkpoints, weights and scores."""
+    best, *others = result["compared"]["rows"]
+    found = {row["rule"].partition(",")[0]: best["auroc"] - row["auroc"] for row in others}
+    return found.get(rule)
 
 
 def first_reaching(result: dict, reach: float) -> str:
@@ -122,65 +183,6 @@ def first_reaching(result: dict, reach: float) -> str:
         return "not reached"
     seconds = next(line["seconds"] for line in result["log"] if line["step"] >= min(steps))
     return f"{min(steps)} / {seconds:.0f}"
-
-
-def summary(name: str, results: list[dict], first: list[dict], bars: int) -> str:
-    """Means and standard deviations; of AUROCs, seed by seed, how far from the first variant."""
-    cells = [f"**{name}**", "all"]
-    compared = RULES if results[0]["compared"] is not None else ()
-    for measure in ("auroc", *compared, *MEASURES):
-        values = [r["metrics"].get(measure) for r in results]
-        if None in values:
-            cells.append("")
-            continue
-        shown = f"**{np.mean(values):.4f}**{spread(values)}"
-        if first and measure.endswith("auroc"):
-            away = np.subtract(values, [r["metrics"][measure] for r in first])
-            shown += f"; {np.mean(away):+.4f}{spread(away)}"
-        cells.append(shown)
-    return table_row([*cells, *[""] * (bars - 1 - len(cells))])
-
-
-def spread(values: Sequence[float]) -> str:
-    return f" (sd {np.std(values, ddof=1):.4f})" if len(values) > 1 else ""
-
-
-def write(path: Path, args: argparse.Namespace, rows: list[str]) -> None:
-    head = ["variant", "seed", "AUROC (95 % interval)"]
-    head += [f"lost by {rule}" for rule in RULES] if args.compare else []
-    head += [*MEASURES, "diseased in A (95 % interval)", "steps / seconds"]
-    if args.reach is not None:
-        head.append(f"steps / seconds to AUROC {args.reach}")
-    variants = " ".join(f"--variant {v}" for v in args.variant)
-    more = f" --reach {args.reach}" if args.reach is not None else ""
-    more += "" if args.compare else " --no-compare"
-    threads = os.environ.get("OMP_NUM_THREADS")
-    text = [
-        f"# {args.name}",
-        "",
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/detection.py"
-        f" --data ... --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds} {variants}"
-        f"{more}`",
-        "",
-        "AUROC on the test split of what was selected without labels, its interval by bootstrap"
-        " over patients."
-        + (
-            " Lost: how much lower than the best of all checkpoints, weights and scores the pick of"
-            " a rule is; fid with features of EfficientNet-Lite0."
-            if args.compare
-            else ""
-        )
-        + " In the rows of means: after the semicolon, how far from the first variant, seed by"
-        " seed."
-        " Map: the best score of the map, where the picked one is not of it. Twin gain: dB inside"
-        " lesions by which the twin is nearer to the true healthy image than the input is."
-        " Diseased in A: estimated without labels. Seconds: the training, with what is measured at"
-        " its checkpoints.",
-        "",
-        *table_head(head),
-        *rows,
-    ]
-    write_page(path, text)
 
 
 if __name__ == "__main__":

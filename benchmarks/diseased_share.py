@@ -23,6 +23,8 @@ def main() -> None:
     lines = [
         "# Estimated share of diseased in the mixed set",
         "",
+        "How near is the share that is estimated without labels to the truth?",
+        "",
         "`python benchmarks/diseased_share.py RUN...`",
         "",
         "| in A, by its labels | estimated without them (95 % interval) | apart | AUCp |",

@@ -44,18 +44,19 @@ BACKGROUND = 12
 """So many healthy places of each image teach the model of labels."""
 POSITION_ALONE = "*position alone*"
 NOTE = (
-    "Test rows of development sets. Rows in italics are no methods: *taught by masks* is the same "
-    "linear model of places that has seen the\nlesions of the mixed images; *position alone* knows "
-    "where lesions usually are, and its position-matched AUROC is 0.5 by definition."
+    "Test images of development sets. Rows in italics are bounds, not methods: *taught by masks* "
+    "is the same linear model, trained on the lesion masks of the mixed images; *position alone* "
+    "knows only where lesions usually are."
 )
-HEAD = ("AUROC", "pixel AP", "within a film", "highest point inside", "position-matched")
+HEAD = ("AUROC", "pixel AP", "AUROC within an image", "hit rate", "position-matched")
 
 
 def main() -> None:
     parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--set", action="append", required=True, help="NAME=MANIFEST[,key=value]")
     args = parser.parse_args()
-    lines = ["# What the evidence is made of", ""]
+    lines = ["# What each part of the evidence is worth", ""]
+    lines += ["How do score and map change without it, and what would labels add?", ""]
     shown = " ".join(f"--set {spec.partition('=')[0]}=..." for spec in args.set)
     lines += [f"`python benchmarks/evidence.py {shown}`", ""]
     lines += [NOTE, ""]
@@ -95,8 +96,8 @@ def rows(path: Path, config: Config) -> Iterator[str]:
     with replaced(reading, "split", not_relative), replaced(fitting, "split", not_relative):
         yield of_evidence("features not relative to their image")
     with replaced(reading, "PLACES", 1.0), replaced(fitting, "PLACES", 1.0):
-        yield of_evidence("every place counts, not the most suspicious twentieth")
-    yield of_evidence("images of 128 pixels into the backbone", side=128)
+        yield of_evidence("all places count, not the highest twentieth")
+    yield of_evidence("128 pixels into the backbone", side=128)
     yield of_evidence("stride 16 alone", strides=(16,))
     distance = one_class_distance(sets.healthy, test)
     yield line(

@@ -452,12 +452,13 @@ def main() -> None:
     ]
     failures = [f"- {name}: {reason}" for name, t in tallies.items() for reason in t.failures]
     lines = [
-        "# Damaged and invented files against everything that reads",
+        "# Fuzzing everything that reads files",
+        "",
+        "Is every damaged or invented file read, or refused in one line within seconds?",
         "",
         f"`python benchmarks/fuzz.py --minutes {args.minutes:g}`",
         "",
-        f"{platform.machine()}, Python {platform.python_version()}. Read: a value came of it, or "
-        "nothing was there to read; refused: in one line. Peak of memory raised by "
+        f"{platform.machine()}, Python {platform.python_version()}. Peak memory rose by "
         f"{(peak_memory() - before) / 2**20:.0f} MB.",
         "",
         "| what | tried | read | refused | failed | slowest, s |",

@@ -46,12 +46,14 @@ def main() -> None:
     lines = [
         "# Memory of PaDiM and PatchCore",
         "",
+        f"Do they fit {args.images} images in {LIMIT:g} GB?",
+        "",
         f"`python benchmarks/memory_methods.py --images {args.images} --size {args.size}{named}"
         f"{options}`",
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), "
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; the limit is {LIMIT:g} GB. "
-        "Peak: most resident memory of the process, from its start to the written checkpoint.",
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}. Peak: resident memory of "
+        "the whole process.",
         "",
         "| preset | images | peak, GB | below the limit | seconds | images/s |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -31,10 +31,11 @@ def main() -> None:
     lines = [
         "# Memory of training, by preset and size",
         "",
+        "How much memory does a training take?",
+        "",
         f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/memory_presets.py`",
         "",
-        "Most resident memory of the process, from its start to the written checkpoint; batches as "
-        "in the preset, in float32 and in mixed bfloat16.",
+        "Peak resident memory of the whole process, with the preset's batches.",
         "",
         "| preset | size | widths | batch | float32, GB | bfloat16, GB |",
         "| --- | --- | --- | --- | --- | --- |",

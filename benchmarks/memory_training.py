@@ -39,12 +39,13 @@ def main() -> None:
     command = "python benchmarks/memory_training.py"
     command += f" --size {args.size} --steps {args.steps} --width {args.width}"
     lines = [
-        "# Memory of training",
+        "# Memory of training against the number of images",
+        "",
+        "Does memory grow with the images?",
         "",
         f"`{command}`",
         "",
-        f"Networks of width {args.width}, batches of 8 of each set. The most memory of its own "
-        "that the process had at the end of a step, beside pages of the image file.",
+        f"Networks of width {args.width}, batches of 8 of each set; most at the end of any step.",
         "",
         "| images | file, GB | own memory, GB | pages of the file, GB |",
         "| --- | --- | --- | --- |",

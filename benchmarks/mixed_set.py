@@ -15,7 +15,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from a2bgan.data.generate.squares import simulate_squares
-from a2bgan.files.markdown import table_head, table_row
+from a2bgan.files.markdown import table_head
 from a2bgan.training.config import load_config
 from benchmark_cells import aurocs, command, study_parser
 from result_page import write_page
@@ -77,21 +77,23 @@ def measure(args: argparse.Namespace, axis: str, value: float) -> dict[str, str]
 def table(args: argparse.Namespace, found: Found) -> list[str]:
     methods = all_methods(found)
     lines = [
-        "# What the mixed set must hold",
+        "# How large the sets must be",
+        "",
+        "How much disease must the mixed set hold, and how many images must each set have?",
         "",
         command(args, "mixed_set.py", own=" --images DIR"),
         "",
         f"Simulated squares, 64 x 64; {HEALTHY} healthy and {MIXED} mixed images, {SHARE:.0%} of"
-        " them diseased, unless varied. Test AUROC, checkpoint and score selected without labels;"
-        " interval over patients. Methods that learn from B alone are trained once for each B (-).",
+        " them diseased, unless varied. Test AUROC and its interval over patients, selected without"
+        " labels. -: this method does not see A, so nothing changes.",
         "",
         *table_head(["varied", "value", *methods]),
     ]
     for axis, cells in found.items():
         for value, row in cells.items():
             shown = f"{value:.0%}" if value <= 1 else f"{value:.0f}"
-            aurocs = (row.get(method, "-") or "failed" for method in methods)
-            lines.append(table_row([axis, shown, *aurocs]))
+            shown_aurocs = " | ".join(row.get(method, "-") or "failed" for method in methods)
+            lines.append(f"| {axis} | {shown} | {shown_aurocs} |")
     return lines
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.manifest import Manifest, Row, read_manifest
-from a2bgan.files.markdown import table_head, table_row
+from a2bgan.files.markdown import table_head
 from benchmark_cells import aurocs, command, study_parser
 from result_page import write_page
 
@@ -32,15 +32,17 @@ def main() -> None:
     lines = [
         "# Other diseases in the test than in the mixed set",
         "",
+        "Are diseases found that the mixed set does not hold?",
+        "",
         command(args, "other_diseases.py", own=" --chestxray8 DIR" if args.chestxray8 else ""),
         "",
-        "Test AUROC, checkpoint and score selected without labels; interval over patients. COVID-19"
-        " images come from other hospitals: part of any separation is the source.",
+        "Test AUROC and its interval over patients, selected without labels. COVID-19 images come"
+        " from other hospitals: part of any separation is the source.",
         "",
         *table_head(["in A, in the test", *methods]),
     ]
     for name, row in found.items():
-        lines.append(table_row([name, *(row.get(m) or "failed" for m in methods)]))
+        lines.append(f"| {name} | {' | '.join(row.get(m) or 'failed' for m in methods)} |")
     print(*lines, sep="\n")
     write_page(args.out / "other-diseases.md", lines)
 

@@ -42,11 +42,13 @@ def main() -> None:
     lines = [
         "# Precision of scoring",
         "",
+        "What do bfloat16 and int8 change, and what do they save?",
+        "",
         "`python benchmarks/precision.py RUN`",
         "",
         f"{len(labels)} test images of {trained.data.size} x {trained.data.size}, A2B-GAN of width "
         f"{trained.config.method.translator.width}, score {trained.pick.score}. Shift: median and "
-        "largest change of a score, as a share of the median score in float32.",
+        "largest change of a score, relative to the median score.",
         "",
         "| way | AUROC | change of AUROC | shift of scores | processor ms an image |",
         "| --- | --- | --- | --- | --- |",

@@ -34,14 +34,15 @@ def main() -> None:
     lines = [
         f"# The reading room with {args.cases} cases",
         "",
+        "How long does a reader wait?",
+        "",
         f"`python benchmarks/reading_room.py --cases {args.cases}`",
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), "
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; generated images of "
-        "64 x 64, a tiny A2B-GAN; server and Chromium on the same processor. Medians of "
-        f"{REPEATS}; the starts once, until the page is served.",
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}; images of 64 x 64, a tiny "
+        f"A2B-GAN, Chromium on the same machine. Medians of {REPEATS}; each start once.",
         "",
-        "| | seconds |",
+        "| action | seconds |",
         "| --- | --- |",
     ]
     print(*lines[-2:], sep="\n")

@@ -2,7 +2,11 @@
 
 import argparse
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
+
+BY_HAND = "## What it means"
+"""Heading of the part of a page that somebody wrote; scripts keep it."""
 
 
 def script_parser(doc: str | None, out: str | None = None) -> argparse.ArgumentParser:
@@ -16,6 +20,12 @@ def script_parser(doc: str | None, out: str | None = None) -> argparse.ArgumentP
 
 
 def write_page(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of Markdown, making the folders above the file where they are missing."""
+    """Write the title, question, command and tables of a page, and the version they are of.
+
+    The text from the heading `## What it means` on is kept as it was.
+    """
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    kept = old[old.find(f"\n{BY_HAND}\n") :] if f"\n{BY_HAND}\n" in old else ""
+    made = "\n".join([*lines, "", f"Measured with a2bgan {version('a2bgan')}."]) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(made + kept, encoding="utf-8")

@@ -57,13 +57,13 @@ def main() -> None:
     lines = [
         "# Speed of scoring",
         "",
+        "How many images a second does `predict` score, beside a plain loop in PyTorch?",
+        "",
         f"`{command}{' --large DATA' if args.large else ''}`",
         "",
         f"{args.threads} threads, clock: {args.clock}. Matrix products of 2048 x 2048 reach "
         f"{peaks[torch.float32] / 1e9:.0f} Gflop/s in float32, "
-        f"{peaks[torch.bfloat16] / 1e9:.0f} in bfloat16. Each way: the median of its rounds, in "
-        "brackets the lowest and the highest; the ratio is the median of the rounds' ratios to the "
-        "plain loop of the same round.",
+        f"{peaks[torch.bfloat16] / 1e9:.0f} in bfloat16. Median of the rounds (lowest to highest).",
         "",
         "From PNG files of 256 x 256 to scores, A2B-GAN:",
         "",

@@ -23,13 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from a2bgan.benchmark.trivial_baseline import trivial_row
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
-from a2bgan.data.image_statistics import PIXEL_STATISTICS
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.detection.audit.shortcuts import Shortcut, audit_shortcuts
-from a2bgan.detection.audit.trivial_statistics import preprocessed_statistic
-from a2bgan.detection.measures.delong import auroc_with_error
 from a2bgan.detection.measures.metrics import auroc
-from a2bgan.files.markdown import table_head, table_row
 from result_page import script_parser, write_page
 
 REMEDIES: dict[str, dict[str, object]] = {
@@ -57,13 +53,16 @@ def main() -> None:
     lines = [
         "# Shortcuts in real X-rays, and what removes them",
         "",
+        "Which trivial statistics tell the mixed from the healthy set, and what does each remedy "
+        "leave?",
+        "",
         "`python benchmarks/shortcuts.py --chestxray8 DIR`",
         "",
-        "AUROC by which one statistic alone tells mixed from healthy images, unfolded: below 0.5 "
-        "it is lower in the mixed. Intervals: 95 % for all statistics of an audit together, over "
-        "patients. \\*\\* shortcut, \\* suspected, as `a2bgan data check` says it. Images of 64 "
-        "x 64, 8 bits; NIH's pneumonia, and COVID-19 images from other hospitals, whose source is "
-        "part of any difference.",
+        "Images of 64 x 64. Named: what `a2bgan data check` names, without labels, with its AUROC "
+        "(\\*\\* shortcut, \\* suspected; below 0.5: lower in the mixed). The other columns are of "
+        "the labelled test images: the statistic that the audit ranks first; a linear classifier "
+        "of A against B on pixels; and the share of its score's variance among normal films "
+        "(cross-validated) that the grey values of the untreated film explain.",
     ]
     for name in ("pneumonia", "covid"):
         manifest = read_manifest(args.chestxray8 / f"{name}.csv")
@@ -73,53 +72,30 @@ def main() -> None:
 
 
 def study(manifest: Manifest) -> Iterator[str]:
-    """Three tables of one data set."""
-    found, on_test, originals = {}, {}, []
+    """The table of one data set: a row for the files and one for each remedy."""
     tones = exposures(manifest)
+    head = ["images", "named", "best statistic, AUROC", "linear, AUROC", "grey values explain"]
+    for row in (head, ["---"] * len(head)):
+        yield f"| {' | '.join(row)} |"
     with tempfile.TemporaryDirectory() as folder:
         sets = {name: (manifest, DataConfig(**some)) for name, some in REMEDIES.items()}
         sets[MATCHED] = (with_histogram_of_healthy(manifest, Path(folder)), DataConfig())
-        for name, (images, config) in sets.items():
-            audit = audit_shortcuts(images, config)
-            found[name] = {s.statistic: s for s in audit.shortcuts if s.seen == "preprocessed"}
-            on_test[name] = test_aurocs(images, config, tones)
-            originals = originals or [s for s in audit.shortcuts if s.seen != "preprocessed"]
-    yield "Files as they are, mixed against healthy:"
-    yield ""
-    yield from table(["statistic", "AUROC (95 %)"], [[s.statistic, cell(s)] for s in originals])
-    yield ""
-    yield "Preprocessed, mixed against healthy:"
-    yield ""
-    yield from table(
-        ["statistic", *found],
-        [[s, *(cell(of[s]) for of in found.values())] for s in PIXEL_STATISTICS],
+        for number, (name, (images, config)) in enumerate(sets.items()):
+            shortcuts = audit_shortcuts(images, config).shortcuts
+            if number == 0:
+                files = [s for s in shortcuts if s.seen != "preprocessed"]
+                yield f"| files | {named(files)} | | | |"
+            seen = [s for s in shortcuts if s.seen == "preprocessed"]
+            measured = test_aurocs(images, config, tones)
+            yield f"| {' | '.join([name, named(seen), *measured])} |"
+
+
+def named(shortcuts: list[Shortcut]) -> str:
+    """The statistics that an audit names, with their AUROC."""
+    marks = {"shortcut": " \\*\\*", "suspected": " \\*"}
+    return ", ".join(
+        f"{s.statistic} {s.auroc:.2f}{marks[s.level]}" for s in shortcuts if s.level in marks
     )
-    yield ""
-    yield (
-        "On the labelled test images, for analysis alone (standard error, over patients): each "
-        "statistic; the one that the audit puts first, in its direction; and a linear classifier "
-        "of A against B. Grey values in its score: how much of the score's variance nine "
-        "percentiles of the grey values of the image as it is, and their squares, explain (R\u00b2 "
-        "of ridge regression, by ten-fold cross-validation over patients), within normal and "
-        "within abnormal images. Within the abnormal that may be disease; and what the last column "
-        "has, whose images all have one histogram, is no exposure, but goes with it."
-    )
-    yield ""
-    yield from table(
-        ["statistic", *on_test],
-        [[row, *(of[row] for of in on_test.values())] for row in on_test["as it is"]],
-    )
-
-
-def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    yield from table_head(head)
-    yield from map(table_row, rows)
-
-
-def cell(shortcut: Shortcut) -> str:
-    low, high = shortcut.interval
-    mark = {"shortcut": " \\*\\*", "suspected": " \\*", "": ""}[shortcut.level]
-    return f"{shortcut.auroc:.3f} ({low:.2f}-{high:.2f}){mark}"
 
 
 def exposures(manifest: Manifest) -> np.ndarray:
@@ -129,9 +105,9 @@ def exposures(manifest: Manifest) -> np.ndarray:
     return np.percentile(images.reshape(len(images), -1), TONES, axis=1).T / 255
 
 
-def test_aurocs(manifest: Manifest, config: DataConfig, tones: np.ndarray) -> dict[str, str]:
-    """Test AUROCs of all statistics, of the trivial baseline and of a linear classifier, and how
-    much `exposures` explain of the latter's score."""
+def test_aurocs(manifest: Manifest, config: DataConfig, tones: np.ndarray) -> list[str]:
+    """Test AUROCs of the trivial baseline and of a linear classifier, and how much of the latter's
+    score `exposures` explain."""
     pixels, patients, labels = {}, {}, None
     for split in ("healthy", "mixed", "test"):
         rows = manifest.split(split)
@@ -139,15 +115,8 @@ def test_aurocs(manifest: Manifest, config: DataConfig, tones: np.ndarray) -> di
         pixels[split] = loaded.images
         patients[split] = [rows[i].patient_id for i in loaded.index]
         labels = [rows[i].label for i in loaded.index]  # of the test at the end
-
-    def shown(scores: np.ndarray) -> str:
-        value, error = auroc_with_error(labels, scores, patients["test"])
-        return f"{value:.3f} ({error:.3f})"
-
-    found = {s: shown(preprocessed_statistic(pixels["test"], s)) for s in PIXEL_STATISTICS}
     baseline = trivial_row(manifest, config)
     chosen = baseline.repeats[0].metrics["score"]
-    found["chosen by the audit"] = f"{auroc(labels, baseline.repeats[0].scores):.3f} {chosen}"
 
     def features(images: np.ndarray) -> np.ndarray:
         """Means of 2 x 2 pixels."""
@@ -160,12 +129,13 @@ def test_aurocs(manifest: Manifest, config: DataConfig, tones: np.ndarray) -> di
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-4, max_iter=2000))
     classifier.fit(x, y)
     scores = classifier.decision_function(features(pixels["test"]))
-    found["linear, A against B"] = shown(scores)
-    within = [np.asarray(labels) == label for label in (0, 1)]
+    normal = np.asarray(labels) == 0
     people = np.array(patients["test"])
-    shares = [share_explained(tones[of], scores[of], people[of]) for of in within]
-    found["grey values in its score"] = ", ".join(f"{share:.2f}" for share in shares)
-    return found
+    return [
+        f"{auroc(labels, baseline.repeats[0].scores):.2f} {chosen}",
+        f"{auroc(labels, scores):.2f}",
+        f"{share_explained(tones[normal], scores[normal], people[normal]):.2f}",
+    ]
 
 
 def share_explained(tones: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> float:

@@ -238,20 +238,20 @@ def main() -> None:
         options += f" --compile {args.compile}"
     threads = os.environ.get("OMP_NUM_THREADS")
     lines = [
-        "# The training step",
+        "# Speed of the training step",
+        "",
+        "How much faster is a step than one written plainly from the equations?",
         "",
         f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/training_step.py"
         f"{options}`",
         "",
-        f"{machine(args.device)}; batches of 16 + 16, one channel. A round is one step of G with "
-        "its steps of D; a step, one of D. Times as fast: median and range of ratios within one "
-        "run. Of the limit: convolutions and products a second against the best product of square "
-        "matrices in that precision.",
+        f"{machine(args.device)}; batches of 16 + 16. A round is one step of G with its steps of "
+        "D; a step is one of D. Of the limit: operations a second against the best matrix product "
+        "in that precision.",
         "",
         "| preset | size | width | step | Gflop a round | steps/s | of the limit | times as fast |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     for case in args.case:
         preset, size, width = case.split(":")
         rows = measure(preset, int(size), int(width), args)

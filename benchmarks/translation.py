@@ -8,6 +8,7 @@ when every method has had time to learn: with 30 minutes and 3 seeds it takes 15
 --inception, FID and KID are of EfficientNet-Lite0's features, and the table says so.
 """
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -15,9 +16,13 @@ from pathlib import Path
 from a2bgan.data.generate.faces import write_faces
 from a2bgan.data.generate.phantoms import write_phantoms
 from own_command import a2bgan
-from result_page import script_parser
+from result_page import script_parser, write_page
 
 SIZE = 64
+COLUMNS = (
+    "method", "steps", "FID", "PSNR inside", "of the input", "PSNR outside", "change of normal",
+    "note",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -40,7 +45,7 @@ def main() -> None:
         "test_abnormal": args.test,
     }
     tubes = {"mixed_kinds": ["tube"], "test_kinds": ["tube"]}
-    sections = []
+    sections: list[str] = []
     for name, title, write, own, channels in (
         ("glasses", "Glasses on drawn faces", write_faces, {}, 3),
         ("tubes", "Tubes on chest phantoms", write_phantoms, tubes, 1),
@@ -57,16 +62,35 @@ def main() -> None:
         if (out / "translation.png").exists():
             args.pictures.mkdir(parents=True, exist_ok=True)
             shutil.copy(out / "translation.png", args.pictures / f"translation-{name}.png")
-        sections.append(f"## {title}\n\n{(out / 'translation.md').read_text()}")
+        sections += ["", f"## {title}", "", *short_table(out / "translation.csv")]
     threads = os.environ.get("OMP_NUM_THREADS")
     prefix = f"OMP_NUM_THREADS={threads} " if threads else ""
     command = (
         f"{prefix}python benchmarks/translation.py --minutes {args.minutes:g} "
         f"--seeds {args.seeds} --images {args.images} --test {args.test} --methods {args.methods}"
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([f"# Translators on generated pairs\n\n`{command}`\n", *sections])
-    (args.out / "translation.md").write_text(text)
+    lines = [
+        "# Translators on generated pairs",
+        "",
+        "Which translator removes the object and leaves the rest alone?",
+        "",
+        f"`{command}`",
+        "",
+        f"Mean of the trainings (sd), on {args.test} test images whose truth training never saw. "
+        "PSNR in dB inside and outside of the object; *of the input*: inside, if nothing is done; "
+        "*change of normal*: mean change of images without the object.",
+        *sections,
+    ]
+    write_page(args.out / "translation.md", lines)
+
+
+def short_table(file: Path) -> list[str]:
+    """Markdown of the columns of a benchmark's table that the page shows."""
+    with file.open(newline="", encoding="utf-8") as source:
+        rows = list(csv.DictReader(source))
+    head = [column for column in COLUMNS if any(row.get(column) for row in rows)]
+    cells = [head, ["---"] * len(head), *([row[column] for column in head] for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from own_command import a2bgan
-from result_page import script_parser
+from result_page import script_parser, write_page
 
 HEALTHY, MIXED, TEST = 100, 50, 25
 SETTINGS = ("data.slices=[0.25, 0.8]", "data.skip_empty=0.2", "selection.images=25")
@@ -50,10 +50,9 @@ def main() -> None:
     a2bgan("evaluate", run)
     rows = test_rows(data)
     a2bgan("predict", run, *(data / row["path"] for row in rows), "--out", maps, "--no-pictures")
-    text = report(args, run, rows, data, maps)
-    print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "volumes.md").write_text(text)
+    lines = report(args, run, rows, data, maps)
+    print(*lines, sep="\n")
+    write_page(args.out / "volumes.md", lines)
 
 
 def test_rows(data: Path) -> list[dict[str, str]]:
@@ -63,7 +62,7 @@ def test_rows(data: Path) -> list[dict[str, str]]:
 
 def report(
     args: argparse.Namespace, run: Path, rows: list[dict[str, str]], data: Path, maps: Path
-) -> str:
+) -> list[str]:
     metrics = json.loads((run / "metrics.json").read_text())
     cells = [
         f"{metrics[name]:.3f} ({low:.3f}-{high:.3f})"
@@ -73,27 +72,27 @@ def report(
     lines = [
         "# Volumes",
         "",
+        "How well are patients told apart, and do maps come back to the right voxels?",
+        "",
         f"`python benchmarks/volumes.py --minutes {args.minutes:g} --preset {args.preset}"
         + "".join(f" --set {setting}" for setting in args.set)
         + "`",
         "",
         f"{HEALTHY} healthy, {MIXED} + {MIXED} mixed, {TEST} + {TEST} test phantom heads, axial "
-        f"slices at 64 x 64; score {metrics['score']}, of patients {metrics['patient_score']}, "
-        "both chosen without labels. AUROC with its 95 % interval (patients resampled):",
+        f"slices of 64 x 64; score {metrics['score']}, for patients {metrics['patient_score']}.",
         "",
-        "| of | AUROC | normal | abnormal |",
+        "| unit | AUROC (95 %) | normal | abnormal |",
         "| --- | --- | --- | --- |",
         f"| patients | {cells[0]} | {metrics['n_patients_normal']} "
         f"| {metrics['n_patients_abnormal']} |",
         f"| slices, abnormal where the mask has lesion | {cells[1]} | {metrics['n_normal']} "
         f"| {metrics['n_abnormal']} |",
         "",
-        "Maps of the diseased test volumes in the volumes' own voxels, against the lesion masks: "
-        "the median AUROC of voxels inside the head; volumes with the mean place of the highest "
-        f"{HIGHEST:.1%} of voxels within 12 mm of lesion; and the AUROC had the map been turned "
-        "over along one stored axis, the best of three.",
+        "Maps against lesion masks, in the volumes' own voxels. AUROC: median, of voxels inside "
+        f"the head. In place: volumes whose highest {HIGHEST:.1%} of voxels lie within 12 mm of a "
+        "lesion. Inverted: the AUROC with the map inverted along one axis, the best of three.",
         "",
-        "| affine | volumes | AUROC | in place | turned over |",
+        "| affine | volumes | AUROC | in place | inverted |",
         "| --- | --- | --- | --- | --- |",
     ]
     found: dict[str, list[tuple[float, bool, float]]] = defaultdict(list)
@@ -106,7 +105,7 @@ def report(
             f"| {kind} | {len(right)} | {np.median(right):.3f} | {sum(near)} "
             f"| {np.median(turned):.3f} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def compare(data: Path, row: dict[str, str], maps: Path) -> tuple[float, bool, float]:

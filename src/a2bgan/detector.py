@@ -67,7 +67,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     Args:
         preset: settings to start from, such as "fast" or "paper".
         size: side in pixels that images are brought to; None keeps the preset's.
-        steps, minutes: length of training, at most one of them; None keeps the preset's.
+        steps: length of training in steps; None keeps the preset's.
+        minutes: length of training by the clock, in place of ``steps``.
         seed: of everything random.
         score_name: one of the map's scores, see `a2bgan.detection.scores`, or of the method's own;
             None takes the selected one.

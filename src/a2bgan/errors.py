@@ -22,6 +22,11 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}...")
 
 
+def not_installed(package: str, extra: str) -> InputError:
+    """The error where a package that an extra of this one brings is not there."""
+    return InputError(f"{package} is not installed; in the clone: pip install '.[{extra}]'")
+
+
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
     """The first three names, and how many more there are, for a message."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -22,7 +22,7 @@ def test_a_missing_extra_is_one_line(run, a2bgan, says, monkeypatch, command, mo
         return real(name, *rest, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert f"pip install 'a2bgan[{command}]'" in says(a2bgan(command, run))
+    assert f"pip install '.[{command}]'" in says(a2bgan(command, run))
 
 
 @pytest.mark.parametrize(("command", "folder"), [("serve", "--room"), ("listen", "--queue")])

@@ -293,5 +293,5 @@ def test_a_report_can_be_a_pdf(run, tmp_path):
 
 def test_without_weasyprint_one_line_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "weasyprint", None)
-    with pytest.raises(InputError, match=r"pip install 'a2bgan\[pdf\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[pdf\]'"):
         require_pdf()

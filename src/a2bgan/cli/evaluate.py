@@ -47,7 +47,7 @@ def evaluate(
     allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Measure detection and localisation on labelled images; repeated runs one by one and all.
-    What the measures are: docs/decisions.md"""
+    What the measures are: docs/reading.md"""
     from a2bgan.detection.audit.reliability import read_weaknesses
     from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.evaluate import evaluate as measure

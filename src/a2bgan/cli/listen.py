@@ -14,7 +14,7 @@ from rich.markup import escape
 from a2bgan.cli.console import stderr, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption
 from a2bgan.cli.run_options import RunArgument
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 
 
 def listen(
@@ -62,9 +62,7 @@ def listen(
     except ModuleNotFoundError as error:
         if error.name != "pynetdicom":
             raise
-        raise InputError(
-            "pynetdicom is missing; install it: pip install 'a2bgan[listen]'"
-        ) from None
+        raise not_installed("pynetdicom", "listen") from None
     from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import is_loopback

@@ -10,7 +10,7 @@ from rich.markup import escape
 from a2bgan.cli.console import stderr, stdout
 from a2bgan.cli.data_options import WhereOption, refuse_where_without_data
 from a2bgan.cli.run_options import RunArgument
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 
 if TYPE_CHECKING:
     from a2bgan.detection.decisions.calibration import Calibration
@@ -78,9 +78,7 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "fastapi", "starlette"):
             raise
-        raise InputError(
-            f"{error.name} is missing; install it: pip install 'a2bgan[serve]'"
-        ) from None
+        raise not_installed(error.name, "serve") from None
     from a2bgan.data.tag_filter import TagFilter
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import parse_networks

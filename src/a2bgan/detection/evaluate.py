@@ -86,7 +86,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a split and compare with its labels, and with its masks and twins where it has them.
 
-    docs/decisions.md lists the measures; those that the split does not allow (one class only, no
+    docs/reading.md lists the measures; those that the split does not allow (one class only, no
     masks) are None or missing. A slice is abnormal where its mask has lesion or, without masks,
     where its volume is.
 

@@ -29,11 +29,10 @@ from a2bgan.detection.exported_model import (
     About,
     Network,
     load_exported,
-    missing,
 )
 from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained_model import Trained
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 
 Format = Literal["onnx", "openvino", "torch"]
 
@@ -152,7 +151,7 @@ def _write(
         for package in PACKAGES.get(form, ()):
             __import__(package)
     except ImportError:
-        raise InputError(missing(package)) from None
+        raise not_installed(package, "export") from None
     with _quiet():
         try:
             with torch.no_grad():

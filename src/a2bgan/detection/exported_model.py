@@ -135,7 +135,7 @@ def load_exported(file: Path, *, half: bool = False) -> Exported:
     try:
         network, text = _open_openvino(file, half) if runtime == "openvino" else _open_onnx(file)
     except ImportError:
-        raise InputError(missing(runtime)) from None
+        raise not_installed(runtime, "export") from None
     except Exception as error:  # both runtimes raise their own kinds, of the general one
         if isinstance(error, InputError):
             raise
@@ -164,11 +164,6 @@ def _threads() -> int:
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     except (KeyError, ValueError):
         return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def missing(package: str) -> str:
-    """The message where a package of the extra ``export`` is not installed."""
-    return f"{package} is not installed: pip install 'a2bgan[export]'"
 
 
 def _open_onnx(file: Path) -> tuple[Network, str]:

@@ -33,7 +33,7 @@ from a2bgan.detection.inputs import Input
 from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.patient_scores import DEFAULT_RULE
 from a2bgan.detection.predict import Model, Prediction, predict
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 from a2bgan.files.atomic import atomic_file, write_atomically
 from a2bgan.report.archive_list import ArchiveList, root_of, write_list
 from a2bgan.report.score_tables import is_unfamiliar
@@ -102,7 +102,7 @@ def open_archive(
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise InputError("pyarrow is not installed: pip install 'a2bgan[scale]'") from None
+        raise not_installed("pyarrow", "scale") from None
     plan = {
         "source": os.path.abspath(source),
         "source_sha256": _digest(source),

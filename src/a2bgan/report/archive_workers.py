@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from a2bgan.detection.open_model import open_model
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 from a2bgan.report.archive import Archive, PartScorer
 
 CORES = 4
@@ -106,7 +106,7 @@ def _start() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise InputError("ray is not installed: pip install 'a2bgan[scale]'") from None
+        raise not_installed("ray", "scale") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):

@@ -1,6 +1,6 @@
 """A report as PDF, by WeasyPrint."""
 
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 
 
 def require_pdf() -> None:
@@ -8,10 +8,7 @@ def require_pdf() -> None:
     try:
         import weasyprint  # noqa: F401
     except ModuleNotFoundError:
-        raise InputError(
-            "a PDF needs WeasyPrint; install it: pip install 'a2bgan[pdf]', or give --out a name "
-            "that ends with .html"
-        ) from None
+        raise not_installed("weasyprint", "pdf") from None
     except OSError:
         raise InputError(
             "a PDF needs the system's library Pango, which WeasyPrint does not find; install it "

@@ -109,7 +109,7 @@ def score_in_parts(
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise InputError("pyarrow is not installed: pip install 'a2bgan[scale]'") from None
+        raise InputError("pyarrow is not installed; in the clone: pip install '.[scale]'") from None
     try:
         parts, started = out / "parts", time.time()
         parts.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,8 @@ def gradient_penalty(
 
     Args:
         discriminator: D; its outputs are summed over each image's patches.
-        real, fake: (N, C, H, W).
+        real: healthy images (N, C, H, W).
+        fake: translated images (N, C, H, W).
         mix: (N, 1, 1, 1), uniform in [0, 1].
     """
     x = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_(True)
