@@ -22,7 +22,7 @@ from a2bgan.data.unit_range import in_unit_range
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.detection import Detection, batch_size_for
 from a2bgan.detection.pick import Pick
-from a2bgan.errors import UNREADABLE, InputError
+from a2bgan.errors import UNREADABLE, InputError, not_installed
 from a2bgan.files.ordered_work import in_order
 
 KEY = "a2bgan"
