@@ -60,9 +60,9 @@ def listen(
         from a2bgan.serving.dicom_node.node import Allowed, Limits, Node
         from a2bgan.serving.dicom_node.sender import Receiver, Sender, is_ae_title
     except ModuleNotFoundError as error:
-        if error.name != "pynetdicom":
+        if error.name not in ("pynetdicom", "highdicom"):
             raise
-        raise not_installed("pynetdicom", "listen") from None
+        raise not_installed(error.name, "listen") from None
     from a2bgan.detection.decisions.calibration import usable_calibration
     from a2bgan.detection.trained_model import load_trained
     from a2bgan.serving.addresses import is_loopback

@@ -10,7 +10,7 @@ from a2bgan.cli.console import list_failures, note, say, say_written, stderr, wa
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, require_sources
 from a2bgan.cli.run_options import CheckpointOption, ScoreOption, VmaxOption
 from a2bgan.detection import RATE
-from a2bgan.errors import name_some
+from a2bgan.errors import name_some, not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,8 +98,13 @@ def predict(
     scored: Iterable[Prediction] = predict_images(model, found, pixel_threshold)
     results = None
     if dicom_out is not None:
-        # highdicom takes a while
-        from a2bgan.report.dicom_results import DicomObjects, DicomResults
+        try:
+            # highdicom takes a while
+            from a2bgan.report.dicom_results import DicomObjects, DicomResults
+        except ModuleNotFoundError as error:
+            if error.name != "highdicom":
+                raise
+            raise not_installed("highdicom", "dicom") from None
 
         objects = DicomObjects(model.data, vmax=scale, keep_identifiers=keep_identifiers)
         results = DicomResults(dicom_out, objects)

@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.config import DataConfig
@@ -24,7 +23,7 @@ from a2bgan.data.formats.reading import read_image
 from a2bgan.data.preprocessing import load_image
 from a2bgan.detection.detection import in_batches
 from a2bgan.detection.inputs import Input
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.pretrained import DEFAULT_BACKBONE, load_pretrained
 from a2bgan.training.methods.method import Method
@@ -35,6 +34,16 @@ BATCH_SIZE = 32
 
 FEWEST_IMAGES = 2
 """Fewest images of each set; the spread of one is not known."""
+
+
+def _torchmetrics() -> Any:
+    """The package, which few need and which takes a while. Raises InputError without it."""
+    try:
+        import torchmetrics.image.fid
+        import torchmetrics.image.kid
+    except ImportError:
+        raise not_installed("torchmetrics", "fid") from None
+    return torchmetrics
 
 
 class FeatureNetwork(nn.Module):
@@ -82,7 +91,10 @@ class Inception(FeatureNetwork):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError:
+            raise not_installed("torch-fidelity", "fid") from None
 
         if not path.is_file():
             raise InputError(
@@ -113,7 +125,9 @@ class HealthyFeatures:
     """
 
     def __init__(self, healthy: np.ndarray, network: FeatureNetwork, device: torch.device) -> None:
-        self._metric = FrechetInceptionDistance(feature=network, reset_real_features=False)
+        self._metric = _torchmetrics().image.fid.FrechetInceptionDistance(
+            feature=network, reset_real_features=False
+        )
         self._metric.to(device)
         for x in _batches(healthy, device):
             self._metric.update(x, real=True)
@@ -175,10 +189,11 @@ def set_distances(
     counts = len(features[0]), len(features[1])
     require_enough(*counts)
     known = _Known(network.num_features)
-    fid = FrechetInceptionDistance(feature=known)
+    metrics = _torchmetrics().image
+    fid = metrics.fid.FrechetInceptionDistance(feature=known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps features, which are here anyway
-        kid = KernelInceptionDistance(
+        kid = metrics.kid.KernelInceptionDistance(
             feature=known, subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, *counts)
         )
     for part, is_real in zip(features, (False, True), strict=True):

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
-from torchmetrics.functional.image.lpips import _LPIPS
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.config import DataConfig
@@ -24,7 +22,7 @@ from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.measures.fid import FeatureNetwork, set_distances
 from a2bgan.detection.measures.localisation import TwinErrors
 from a2bgan.detection.trained_model import Trained
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, not_installed
 from a2bgan.training.methods.method import Method
 
 DISCRIMINATES = ("discriminator", "critic")
@@ -129,6 +127,11 @@ def load_lpips(path: Path) -> nn.Module:
 
     The weights of the layers on top come with torchmetrics. Raises InputError.
     """
+    try:
+        from torchmetrics.functional.image.lpips import _LPIPS
+    except ImportError:
+        raise not_installed("torchmetrics", "fid") from None
+
     network: nn.Module = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -171,6 +174,8 @@ def _mask(row: Row, like: tuple[int, int], data: DataConfig) -> np.ndarray:
 
 def _similarity(made: Tensor, truth: Tensor) -> np.ndarray:
     """SSIM maps (N, H, W), the mean over channels."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _, maps = structural_similarity_index_measure(
         made, truth, data_range=1.0, return_full_image=True
     )

@@ -15,8 +15,9 @@ from pydicom.uid import (
 
 from a2bgan.data.formats.dicom.quiet import quiet_pydicom
 from a2bgan.data.formats.grid import LARGEST_VOXEL_COUNT, LPS_TO_RAS, Grid
-from a2bgan.data.formats.picture import ImageError
+from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.pixels_at_once import ALL_THREADS
+from a2bgan.errors import not_installed
 
 READABLE = (
     ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian,
@@ -52,7 +53,10 @@ def read_enhanced(path: Path) -> tuple[np.ndarray, Grid]:
 
 def _open(path: Path) -> Any:
     """Open the file with highdicom, once its header allows reading."""
-    import highdicom  # takes a while, and few need it
+    try:
+        import highdicom  # takes a while, and few need it
+    except ImportError:
+        raise PassingImageError(str(not_installed("highdicom", "dicom"))) from None
 
     try:
         image = highdicom.imread(path)
