@@ -295,3 +295,34 @@ def test_works_as_scikit_learns_estimators_do(run):
 )
 def test_passes_the_checks_of_scikit_learn_that_need_no_table_of_features(check):
     check("Detector", Detector())
+
+
+def test_evaluates_arrays_as_the_command_evaluates_files(run, tmp_path):
+    detector, _, _ = run
+    rng = np.random.default_rng(5)
+    images, labels = pictures(12, 5), [0] * 6 + [1] * 6
+    masks = rng.random((12, 40, 48)) > 0.8
+    masks[:6] = False
+    lines = ["path,split,label,patient_id,mask"]
+    for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        Image.fromarray(image).save(tmp_path / f"{k:02d}.png")
+        Image.fromarray(mask).save(tmp_path / f"m{k:02d}.png")
+        lines.append(f"{k:02d}.png,test,{labels[k]},p{k},{f'm{k:02d}.png' if labels[k] else ''}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    of_files = detector.evaluate(tmp_path / "manifest.csv")
+    of_arrays = detector.evaluate(
+        images, labels, masks=list(masks), patients=[f"p{k}" for k in range(12)]
+    )
+    assert {"auroc", "auroc_ci", "pixel_ap", "dice"} <= of_arrays.metrics.keys() | {"dice"}
+    for name, value in of_arrays.metrics.items():
+        if isinstance(value, float) and name != "images_per_second":
+            assert value == pytest.approx(of_files.metrics[name], abs=1e-6), name
+    frame = of_arrays.to_frame()
+    assert list(frame) == ["path", "patient_id", "label", "score"] and len(frame) == 12
+    assert detector.score(images, labels) == pytest.approx(of_arrays.metrics["auroc"])
+    figure = detector.plot_roc(of_arrays)
+    assert figure.axes[0].get_ylabel() == "sensitivity"
+    with pytest.raises(InputError, match="give labels, or a manifest or a folder"):
+        detector.evaluate(images)
+    with pytest.raises(InputError, match="masks: expected 12, one for each image, got 3"):
+        detector.evaluate(images, labels, masks=list(masks[:3]))

@@ -15,21 +15,24 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.slice_names import fragment_of, volume_of
 from a2bgan.data.holdout import hold_out
 from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
-from a2bgan.data.preprocessing import to_original_grid
+from a2bgan.data.preprocessing import preprocess_mask, to_original_grid
 from a2bgan.detection import RATE
 from a2bgan.detection.decisions.calibration import usable_calibration
 from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
-from a2bgan.detection.evaluate import Evaluation, evaluate
+from a2bgan.detection.evaluate import Evaluation, LabelledImages, evaluate, evaluate_images
 from a2bgan.detection.given_images import Images, as_slices, list_images, load_images, settled_by
 from a2bgan.detection.image_sets import ImageSet, RunImages
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.measures.conformal import fewest_patients
 from a2bgan.detection.measures.metrics import auroc
+from a2bgan.detection.measures.stored_mask import StoredMask
+from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.predict import Prediction, predict
 from a2bgan.detection.scores import check_score
 from a2bgan.detection.trained_model import WEIGHTS, load_trained, read_selection, write_selection
@@ -345,19 +348,50 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         frame["unfamiliar"] = [self._is_unfamiliar(p) for p in found]
         return frame
 
-    def evaluate(self, data: str | Path, split: str = "test") -> Evaluation:
-        """Compare scores with the labels of a manifest's or a folder's split, as
-        `a2bgan evaluate` does; see `a2bgan.detection.evaluate.evaluate`."""
+    def evaluate(
+        self,
+        images: Images,
+        labels: Sequence[int] | None = None,
+        *,
+        masks: Sequence[np.ndarray | None] | None = None,
+        patients: Sequence[str] | None = None,
+        split: str = "test",
+    ) -> Evaluation:
+        """Compare scores, maps and the threshold with labels, as `a2bgan evaluate` does.
+
+        Args:
+            images: with labels, any images; without, a manifest or a folder with a labelled split.
+            labels: 0 normal or 1 abnormal, one for each case.
+            masks: of lesions, one for each image, of its size, nonzero is lesion; None: not known.
+            patients: whose the cases are.
+            split: of the manifest or folder.
+
+        Returns the measures (``metrics``), the scores behind them (``to_frame()``) and what could
+        not be read. Raises InputError.
+        """
+        check_is_fitted(self, "trained_")
+        config = self.trained_.config.data
+        if labels is not None:
+            found = _labelled(images, labels, masks, patients, config)
+            return evaluate_images(self.trained_, found, self.calibration_, {})
+        if not isinstance(images, str | Path):
+            raise InputError("evaluate: give labels, or a manifest or a folder with a test split")
         from a2bgan.data.open_data import open_data
         from a2bgan.data.volume_rows import expand_volumes
 
-        check_is_fitted(self, "trained_")
-        manifest = expand_volumes(open_data(str(data)), self.trained_.config.data)
+        manifest = expand_volumes(open_data(str(images)), config)
         return evaluate(self.trained_, manifest, split=split, calibration=self.calibration_)
+
+    def plot_roc(self, evaluation: Evaluation) -> "Figure":
+        """A matplotlib figure of the ROC curve of `evaluate`, with its 95 % band and the point at
+        which p <= 0.05 is flagged."""
+        from a2bgan.report.charts import roc_figure
+
+        return roc_figure(evaluation, self.calibration_, RATE)
 
     def plot_cases(self, images: Images, count: int = 4) -> "Figure":
         """A matplotlib figure of the cases with the highest scores: image, twin, anomaly map."""
-        from a2bgan.report.detector_figures import cases_figure
+        from a2bgan.report.cases_figure import cases_figure
 
         found = sorted(self._predictions(images), key=lambda p: -(p.score or 0))
         return cases_figure(found[:count], self.trained_.map_scale)
@@ -498,6 +532,42 @@ def _by_mark(inputs: Sequence[Input], marks: np.ndarray) -> dict[str, list[Input
         if not some:
             raise InputError(f"{name}: no image is marked so (0 healthy, 1 mixed)")
     return found
+
+
+def _labelled(
+    images: Images,
+    labels: Sequence[int],
+    masks: Sequence[np.ndarray | None] | None,
+    patients: Sequence[str] | None,
+    config: DataConfig,
+) -> LabelledImages:
+    """Load images with their labels and masks, for `evaluate_images`."""
+    inputs = list_images(images, "images", series=config.series == "volume")
+    marks = _checked_labels(labels, len(inputs))
+    inputs = _with_patients(inputs, patients, "images")
+    marked = [
+        (piece, int(mark))
+        for item, mark in zip(inputs, marks, strict=True)
+        for piece in as_slices([item], config, "images")
+    ]
+    pieces = [piece for piece, _ in marked]
+    rows = [
+        Row(p.name, p.path, "test", mark, p.patient_id or volume_of(p.name), None, None)
+        for p, mark in marked
+    ]
+    if masks is None:
+        stored: list[StoredMask | None] = [None] * len(rows)
+    elif len(masks) != len(rows):
+        raise InputError(f"masks: expected {len(rows)}, one for each image, got {len(masks)}")
+    else:
+        stored = [
+            None if mask is None else StoredMask.of(preprocess_mask(np.asarray(mask), config))
+            for mask in masks
+        ]
+    of_patients = by_patient(
+        [row.patient_id for row in rows], np.array([row.label for row in rows])
+    )
+    return LabelledImages(load_images(pieces, config, "images"), rows, stored, of_patients)
 
 
 def _checked_labels(labels: Any, count: int) -> np.ndarray:

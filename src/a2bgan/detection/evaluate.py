@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ from a2bgan.detection.scores import SCORES, map_scores
 from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_COLUMNS = ("path", "patient_id", "label", "score")
 
@@ -68,6 +71,18 @@ class Evaluation:
         """(N,) identifiers."""
         return np.array([row.patient_id for row in self.rows], dtype=np.str_)
 
+    def to_frame(self) -> "pd.DataFrame":
+        """A pandas table with a row for each image: path, patient_id, label, score."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise InputError("to_frame needs pandas: pip install pandas") from None
+        names = [row.name for row in self.rows]
+        columns = dict(
+            zip(SCORE_COLUMNS, (names, self.patients, self.labels, self.scores), strict=True)
+        )
+        return pd.DataFrame(columns)
+
     def write_scores(self, path: Path) -> None:
         """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
         with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -95,7 +110,32 @@ def evaluate(
     Raises InputError if the split has no labelled images that can be read, or one's score is not
     finite.
     """
-    config = trained.config.data
+    found = load_labelled_split(manifest, split, trained.config.data)
+    source: dict[str, Any] = {"split": split, "manifest_sha256": manifest.sha256}
+    if manifest.where:
+        source["where"] = manifest.where
+    return evaluate_images(trained, found, calibration, source)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """Preprocessed images (N, C, S, S), uint8 or uint16, with what is known of them.
+
+    rows: N, with labels; masks: N, None where not known.
+    patient_labels: 1 where a patient has an abnormal image or volume, by patient.
+    failures, mask_failures: what could not be read.
+    """
+
+    images: np.ndarray
+    rows: list[Row]
+    masks: list[StoredMask | None]
+    patient_labels: Mapping[str, float]
+    failures: Sequence[Failure] = ()
+    mask_failures: Sequence[Failure] = ()
+
+
+def load_labelled_split(manifest: Manifest, split: str, config: DataConfig) -> LabelledImages:
+    """Load the labelled images of a split, and their masks. Raises InputError if there are none."""
     labelled = [row for row in manifest.split(split) if row.label is not None]
     if not labelled:
         raise InputError(f"split {split}: no labelled images; `a2bgan predict` needs no labels")
@@ -104,7 +144,19 @@ def evaluate(
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")
     patient_labels = by_patient([r.patient_id for r in rows], np.array([r.label for r in rows]))
     rows, masks, mask_failures = with_evaluated_labels(rows, loaded.originals, config)
+    return LabelledImages(
+        loaded.images, rows, masks, patient_labels, loaded.failures, mask_failures
+    )
 
+
+def evaluate_images(
+    trained: Trained,
+    found: LabelledImages,
+    calibration: Calibration | None,
+    source: Mapping[str, Any],
+) -> Evaluation:
+    """`evaluate` of images that are loaded; source: what the metrics say of where they are from."""
+    config, rows, masks = trained.config.data, found.rows, found.masks
     pixel_threshold = None if calibration is None else calibration.pixel_threshold
     # Maps and twins are looked at only where there is a mask to compare them with.
     facts = trained.method.facts
@@ -118,7 +170,7 @@ def evaluate(
             pixel_threshold,
             _true_twins(of_rows, config) if facts.makes_twin else None,
         )
-    outputs = _outputs(trained, loaded.images, compared, localising)
+    outputs = _outputs(trained, found.images, compared, localising)
 
     scores = outputs.scores
     if len(bad := np.flatnonzero(~np.isfinite(scores))):
@@ -138,35 +190,32 @@ def evaluate(
     if calibration is not None:
         metrics |= at_threshold(calibration, [r.patient_id for r in rows], labels, scores)
     if len(set(labels.tolist())) == 2:
-        statistic, trivial = best_statistic(loaded.images, labels)
+        statistic, trivial = best_statistic(found.images, labels)
         metrics |= {"trivial_auroc": trivial, "trivial_statistic": statistic}
         found_groups = subgroups(rows, labels, scores)
         metrics["subgroups"] = [asdict(group) for group in found_groups]
     metrics |= {
-        **_of_patients(rows, scores, patient_labels, trained.pick.patients),
+        **_of_patients(rows, scores, found.patient_labels, trained.pick.patients),
         "auprc": auprc(labels, scores),
         "sensitivity_at_95_specificity": sensitivity_at_specificity(labels, scores, 0.95),
         "n_normal": int((labels == 0).sum()),
         "n_abnormal": int((labels == 1).sum()),
         "counted_as": counted_as(rows),
         "n_patients": len({row.patient_id for row in rows}),
-        "n_failed": len(loaded.failures),
-        "n_masks_failed": len(mask_failures),
+        "n_failed": len(found.failures),
+        "n_masks_failed": len(found.mask_failures),
         "images_per_second": len(rows) / max(outputs.seconds, 1e-9),
-        "split": split,
         "score": trained.pick.score,
         "checkpoint": trained.pick.checkpoint,
         "weights": trained.pick.version,
         "selected_by": trained.pick.rule,
-        "manifest_sha256": manifest.sha256,
+        **source,
     }
-    if manifest.where:
-        metrics["where"] = manifest.where
     if trained.method.note is not None:
         metrics["note"] = trained.method.note
     if localising is not None:
         metrics |= localising.by_name()
-    return Evaluation(metrics, rows, scores, loaded.failures, mask_failures)
+    return Evaluation(metrics, rows, scores, list(found.failures), list(found.mask_failures))
 
 
 @dataclass(frozen=True, slots=True)

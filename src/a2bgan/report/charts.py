@@ -1,9 +1,8 @@
-"""The charts of a report, each an SVG as a data URI."""
+"""The charts of a report, as matplotlib figures or as SVG in a data URI."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -12,10 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.decisions.selection import Candidate
-from a2bgan.detection.measures.roc import RocBand
+from a2bgan.detection.evaluate import Evaluation
+from a2bgan.detection.measures import conformal
+from a2bgan.detection.measures.roc import roc_band
 from a2bgan.detection.pick import Pick
-from a2bgan.rounding import measure_text
+from a2bgan.errors import InputError
+from a2bgan.rounding import measure_text, percent
 
 INK = "#22313f"
 COLOURS = {
@@ -27,40 +30,42 @@ COLOURS = {
 _MOST_POINTS = 1000  # of a curve over training; more only make the file larger
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A threshold on a ROC curve, and its name."""
-
-    false_positive_rate: float
-    sensitivity: float
-    name: str
-
-
-def roc_chart(
-    band: RocBand, auroc: float, interval: Sequence[float] | None, point: Point | None = None
-) -> str:
-    """The ROC curve with its band, and the operating point where there is one."""
+def roc_figure(tested: Evaluation, calibration: Calibration | None, rate: float) -> Figure:
+    """The ROC curve with its 95 % band and, with a calibration, the point at which ``rate`` of
+    healthy patients are flagged. Raises InputError where there is one class only."""
+    band = roc_band(tested.labels, tested.scores, tested.patients)
+    if band is None:
+        raise InputError("no ROC curve: the labelled images are all normal or all abnormal")
     figure, axes = _figure(4.2, 4.0)
     axes.fill_between(
         band.false_positive_rate, band.low, band.high, color="#3a7d8c", alpha=0.2, linewidth=0
     )
     axes.step(band.false_positive_rate, band.sensitivity, color="#3a7d8c", where="post")
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, linestyle=":")
-    span = ""
+    span, interval = "", tested.metrics["auroc_ci"]
     if interval is not None:
         span = f" ({measure_text(interval[0])} to {measure_text(interval[1])})"
-    axes.text(0.97, 0.05, f"AUROC {measure_text(auroc)}{span}", ha="right", fontsize=9)
-    if point is not None:
-        place = (point.false_positive_rate, point.sensitivity)
-        axes.plot(*place, "o", color="#b3472f", markersize=7, zorder=5, clip_on=False)
+    shown = f"AUROC {measure_text(tested.metrics['auroc'])}{span}"
+    axes.text(0.97, 0.05, shown, ha="right", fontsize=9)
+    if calibration is not None:
+        limit = conformal.threshold(calibration.patient_scores, rate)
+        x, y = (float((tested.scores[tested.labels == k] > limit).mean()) for k in (0, 1))
+        axes.plot(x, y, "o", color="#b3472f", markersize=7, zorder=5, clip_on=False)
         axes.annotate(
-            point.name, place, (9, -4), textcoords="offset points", fontsize=9, color="#b3472f"
+            f"threshold at {percent(rate)}", (x, y), (9, -4),
+            textcoords="offset points", fontsize=9, color="#b3472f",
         )  # fmt: skip
     axes.set(
         xlim=(-0.01, 1.01), ylim=(-0.01, 1.01),
         xlabel="false-positive rate (1 - specificity)", ylabel="sensitivity",
     )  # fmt: skip
-    return _uri(figure)
+    return figure
+
+
+def roc_chart(tested: Evaluation, calibration: Calibration | None, rate: float) -> str | None:
+    """`roc_figure`; None where there is one class only."""
+    both = len(set(tested.labels.tolist())) == 2
+    return _uri(roc_figure(tested, calibration, rate)) if both else None
 
 
 def histogram_chart(scores: Mapping[str, NDArray[Any]], threshold: float | None) -> str:

@@ -21,7 +21,6 @@ from a2bgan.detection.decisions.thresholds import outlier_warning, too_few_patie
 from a2bgan.detection.evaluate import Evaluation
 from a2bgan.detection.examination import Examination
 from a2bgan.detection.measures import conformal
-from a2bgan.detection.measures.roc import roc_band
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.summary import metric_warnings, separation
@@ -81,7 +80,7 @@ def write_report(
         "answers": _answers(found, rate),
         "warnings": _warnings(found, rate),
         "metrics": _metrics_table(metrics),
-        "roc": None if tested is None else _roc(tested, calibration, rate),
+        "roc": None if tested is None else charts.roc_chart(tested, calibration, rate),
         "histogram": _histogram(found, rate),
         "thresholds": _threshold_table(calibration, tested),
         "observed": tested is not None,
@@ -280,20 +279,6 @@ def _metrics_table(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         if value is not None:
             table.append((name, measure_text(value) if isinstance(value, float) else str(value)))
     return table
-
-
-def _roc(tested: Evaluation, calibration: Calibration | None, rate: float) -> str | None:
-    band = roc_band(tested.labels, tested.scores, tested.patients)
-    if band is None:
-        return None
-    point = None
-    if calibration is not None:
-        limit = conformal.threshold(calibration.patient_scores, rate)
-        normal, abnormal = (
-            float((tested.scores[tested.labels == k] > limit).mean()) for k in (0, 1)
-        )
-        point = charts.Point(normal, abnormal, f"threshold at {percent(rate)}")
-    return charts.roc_chart(band, tested.metrics["auroc"], tested.metrics["auroc_ci"], point)
 
 
 def _histogram(found: Examination, rate: float) -> str:

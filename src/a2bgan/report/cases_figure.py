@@ -1,4 +1,4 @@
-"""Figures that a `Detector` returns."""
+"""Cases as a matplotlib figure, for a `Detector`."""
 
 from collections.abc import Sequence
 
