@@ -27,6 +27,10 @@ WHAT_IS_GOOD = (
 """A line on A2B-GAN's numbers."""
 
 
+FIRST_STEPS = 5
+"""Steps after which their speed says something of the rest."""
+
+
 def in_a_notebook_or_terminal() -> bool:
     """True where somebody can watch a bar on standard error."""
     console = Console(stderr=True)
@@ -56,18 +60,21 @@ def show_progress(
     )
     warned = set[str]()
     tenths = 0
+    explained = False
     foretold = not issubclass(METHODS[config.method.name], StepMethod)
     numbers = ""
     with Progress(*columns, console=console, disable=not bar) as shown:
-        task = shown.add_task("", total=1.0, numbers="")
+        task = shown.add_task("", total=1.0, numbers="looking at both sets")
 
         def watch(report: Report) -> None:
-            nonlocal tenths, foretold, numbers
-            if not foretold and report.averages and report.fraction < 1:
+            nonlocal tenths, foretold, explained, numbers
+            known = report.step >= FIRST_STEPS or bool(report.averages)
+            if not foretold and known and report.fraction < 1:
                 console.print(outlook(config.train, report), soft_wrap=True, highlight=False)
-                if A2BGAN_NUMBERS["changed"] in report.averages:
-                    console.print(WHAT_IS_GOOD, soft_wrap=True, highlight=False, style="dim")
                 foretold = True
+            if not explained and A2BGAN_NUMBERS["changed"] in report.averages:
+                console.print(WHAT_IS_GOOD, soft_wrap=True, highlight=False, style="dim")
+                explained = True
             if report.averages:
                 numbers = "  ".join(_words(report.averages))
             line = f"step {report.step}  {report.steps_per_second:.2g} steps/s  {numbers}"
