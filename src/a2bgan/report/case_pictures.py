@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained
 from a2bgan.report.case_facts import case_facts, slice_text
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.film import Film, film_of
+from a2bgan.report.film import Film, film_of, read_film
 from a2bgan.report.pictures import (
     MAP_NAME,
     map_layer,
@@ -210,10 +211,11 @@ class CasePages:
         calibration, config = self.calibration, self.trained.data
         threshold = None if calibration is None else calibration.pixel_threshold
         loaded, read = load_rows(rows, config)
+        read_it = partial(read_film, config=config)
         found: list[Sight] = []
         for batch in self.trained.detect_images(loaded.images):
             for k, x in enumerate(batch.x):
-                film = film_of(read[len(found)].path, to_intensities(x), config)
+                film = film_of(read_it, read[len(found)].path, to_intensities(x))
                 twin = anomaly_map = None
                 lines: list[str] = []
                 if batch.twin is not None:
