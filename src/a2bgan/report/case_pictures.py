@@ -143,7 +143,7 @@ class CasePages:
             "Healthy images that nothing was learned from, with the highest scores: they set the "
             "threshold. One that is not healthy makes it too high."
         )
-        yield "Behind the threshold", note, self._cases(healthy, chosen, None)
+        yield "Behind the threshold", note, self._cases(healthy, chosen, None, of_test=False)
 
     def listed(self, test: ScoredRows) -> list[Listed]:
         """All test images by name, with a link to the picture where one is shown; `groups` comes
@@ -186,8 +186,14 @@ class CasePages:
         return self.calibration.p_values([r.patient_id for r in scored.rows], scored.scores)
 
     def _cases(
-        self, scored: ScoredRows, chosen: Sequence[int], p_values: NDArray[np.float64] | None
+        self,
+        scored: ScoredRows,
+        chosen: Sequence[int],
+        p_values: NDArray[np.float64] | None,
+        *,
+        of_test: bool = True,
     ) -> list[Case]:
+        """Some of the rows as cases; labels are shown of test images alone."""
         new = [i for i in chosen if scored.rows[i].name not in self._anchors]
         for i in new:
             name = self.names[scored.rows[i]]
@@ -202,7 +208,8 @@ class CasePages:
             if p_values is not None:
                 p = float(p_values[i])
                 facts = case_facts(float(scored.scores[i]), p, self.calibration, self.rate)
-            known = [LABELS[row.label] and f"labelled {LABELS[row.label]}", slice_text(row.name)]
+            label = LABELS[row.label] if of_test else ""
+            known = [label and f"labelled {label}", slice_text(row.name)]
             every = [text for text in (*known, *facts) if text]
             found.append(Case(self.names[row], self._anchors[row.name], every, sights.get(i)))
         return found
