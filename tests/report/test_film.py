@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_huge_original_is_reduced_and_that_is_said(tmp_path: Path) -> None:
 
 def test_without_its_file_it_is_what_the_network_saw(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((1, 32, 32))
-    film = film_of(tmp_path / "gone.png", image, DataConfig(size=32))
+    film = film_of(partial(read_film, config=DataConfig(size=32)), tmp_path / "gone.png", image)
     np.testing.assert_allclose(values(film), image[0], atol=1e-4)
     assert film.size == "32 × 32, as the network sees it (missing file)"
     colour = np.random.default_rng(0).random((3, 32, 32))

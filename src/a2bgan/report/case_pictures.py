@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.trained_model import Trained
 from a2bgan.report.case_facts import case_facts, slice_text
 from a2bgan.report.case_names import CaseNames
-from a2bgan.report.film import Film, film_of
+from a2bgan.report.film import Film, film_of, read_film
 from a2bgan.report.pictures import (
     MAP_NAME,
     map_layer,
@@ -142,7 +143,7 @@ class CasePages:
             "Healthy images that nothing was learned from, with the highest scores: they set the "
             "threshold. One that is not healthy makes it too high."
         )
-        yield "Behind the threshold", note, self._cases(healthy, chosen, None)
+        yield "Behind the threshold", note, self._cases(healthy, chosen, None, of_test=False)
 
     def listed(self, test: ScoredRows) -> list[Listed]:
         """All test images by name, with a link to the picture where one is shown; `groups` comes
@@ -185,8 +186,14 @@ class CasePages:
         return self.calibration.p_values([r.patient_id for r in scored.rows], scored.scores)
 
     def _cases(
-        self, scored: ScoredRows, chosen: Sequence[int], p_values: NDArray[np.float64] | None
+        self,
+        scored: ScoredRows,
+        chosen: Sequence[int],
+        p_values: NDArray[np.float64] | None,
+        *,
+        of_test: bool = True,
     ) -> list[Case]:
+        """Some of the rows as cases; labels are shown of test images alone."""
         new = [i for i in chosen if scored.rows[i].name not in self._anchors]
         for i in new:
             name = self.names[scored.rows[i]]
@@ -201,7 +208,8 @@ class CasePages:
             if p_values is not None:
                 p = float(p_values[i])
                 facts = case_facts(float(scored.scores[i]), p, self.calibration, self.rate)
-            known = [LABELS[row.label] and f"labelled {LABELS[row.label]}", slice_text(row.name)]
+            label = LABELS[row.label] if of_test else ""
+            known = [label and f"labelled {label}", slice_text(row.name)]
             every = [text for text in (*known, *facts) if text]
             found.append(Case(self.names[row], self._anchors[row.name], every, sights.get(i)))
         return found
@@ -210,10 +218,11 @@ class CasePages:
         calibration, config = self.calibration, self.trained.data
         threshold = None if calibration is None else calibration.pixel_threshold
         loaded, read = load_rows(rows, config)
+        read_it = partial(read_film, config=config)
         found: list[Sight] = []
         for batch in self.trained.detect_images(loaded.images):
             for k, x in enumerate(batch.x):
-                film = film_of(read[len(found)].path, to_intensities(x), config)
+                film = film_of(read_it, read[len(found)].path, to_intensities(x))
                 twin = anomaly_map = None
                 lines: list[str] = []
                 if batch.twin is not None:

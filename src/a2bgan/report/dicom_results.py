@@ -9,7 +9,7 @@ slice, and a Segmentation with a frame for every slice that has a region.
 Every object says in itself that it is research and not for diagnosis.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -39,11 +39,14 @@ from a2bgan.detection.decisions.contours import Place, place_mask
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
 from a2bgan.report.case_facts import slice_text
-from a2bgan.report.film import film_of
+from a2bgan.report.film import Film, film_of, read_film
 from a2bgan.report.pictures import draw_triptych
 from a2bgan.rounding import score_text
 
 MARK = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
+CAPTURED = 1024
+"""Longest side of an image in a capture: captures are not compressed, and archives keep them."""
+
 CAPTURE_SERIES, MAP_SERIES, REGION_SERIES = 9801, 9802, 9803
 
 # What a result needs of its source, and nothing that tells whose it is.
@@ -90,6 +93,7 @@ class DicomObjects:
         secret: with one, UIDs follow from it and from the source's, so that an image scored again
             gets the same; there is one series of each kind for a series of sources, numbered like
             them. Without, UIDs are random, and there is one series of each kind a study.
+        read: reads the film of a file; by default `read_film` in this process.
     """
 
     def __init__(
@@ -99,8 +103,10 @@ class DicomObjects:
         vmax: float,
         keep_identifiers: bool = False,
         secret: str | None = None,
+        read: Callable[[Path], Film] | None = None,
     ) -> None:
         self._config = config
+        self._read_film = read or partial(read_film, config=config)
         self._vmax = vmax
         self._keep_identifiers = keep_identifiers
         self._secret = secret
@@ -179,10 +185,10 @@ class DicomObjects:
     ) -> Dataset:
         assert prediction.image is not None and prediction.score is not None
         source = sources[0]
-        film = film_of(prediction.shown.path, prediction.image, self._config)
+        film = film_of(self._read_film, prediction.shown.path, prediction.image)
         facts = [slice_text(prediction.shown.path), f"score {score_text(prediction.score)}"]
         picture = draw_triptych(
-            film,
+            film.reduced(CAPTURED),
             prediction.twin,
             prediction.anomaly_map,
             prediction.mask,

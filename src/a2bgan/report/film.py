@@ -1,5 +1,6 @@
 """An image at its own size, as a screen shows it: in the room, in pictures and in the report."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -58,6 +59,26 @@ class Film:
         table = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
         return Image.fromarray(table[self.levels])
 
+    def reduced(self, longest: int) -> Self:
+        """The film with at most so many pixels on its longer side."""
+        height, width = self.levels.shape[:2]
+        scale = longest / max(height, width)
+        if scale >= 1:
+            return self
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        planes = [self.levels] if self.levels.ndim == 2 else list(np.moveaxis(self.levels, -1, 0))
+        smaller = [
+            Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BOX)
+            for plane in planes
+        ]
+        levels = np.stack([np.rint(plane) for plane in smaller], axis=-1).astype(self.levels.dtype)
+        x0, y0, x1, y1 = self.place.box
+        across, down = size[0] / width, size[1] / height
+        x0, y0 = round(x0 * across), round(y0 * down)
+        box = (x0, y0, max(x0 + 1, round(x1 * across)), max(y0 + 1, round(y1 * down)))
+        kept = levels[..., 0] if self.levels.ndim == 2 else levels
+        return replace(self, levels=kept, place=Placement(box, self.place.content))
+
     @property
     def about(self) -> dict[str, Any]:
         """Everything but the levels, as JSON can hold it."""
@@ -88,13 +109,9 @@ def read_film(path: Path, config: DataConfig, longest: int = LONGEST) -> Film:
         values, own = read_picture(path, config.read_options)[:2]
         window = shown_range(values, config, own)
         shape = (values.shape[0], values.shape[1])
-        values = _reduced(values, longest)
         levels, offset, step = _whole_numbers(values)
-    box, content = placement(*shape, config)
-    rows, columns = (new / old for new, old in zip(levels.shape, shape, strict=False))
-    x0, y0, x1, y1 = (round(edge * k) for edge, k in zip(box, (columns, rows) * 2, strict=True))
-    place = Placement((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), content)
-    return Film(levels, offset, step, window, shape, place)
+        whole = Film(levels, offset, step, window, shape, placement(*shape, config))
+        return whole.reduced(longest)
 
 
 def network_film(image: NDArray[Any], missing: str) -> Film:
@@ -109,27 +126,12 @@ def network_film(image: NDArray[Any], missing: str) -> Film:
     return Film(pixels, 0, 1 / _TOP, (0, 1), (height, width), Placement(whole, whole), missing)
 
 
-def film_of(path: Path, image: NDArray[Any], config: DataConfig) -> Film:
-    """The film of a file or, where it cannot be read any more, of the network's image (C, S, S)."""
+def film_of(read: Callable[[Path], Film], path: Path, image: NDArray[Any]) -> Film:
+    """The film of a file or, where ``read`` raises ImageError, of the network's image (C, S, S)."""
     try:
-        return read_film(path, config)
+        return read(path)
     except ImageError as error:
         return network_film(image, str(error))
-
-
-def _reduced(values: NDArray[Any], longest: int) -> NDArray[Any]:
-    height, width = values.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return values
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    planes = [values] if values.ndim == 2 else list(np.moveaxis(values, -1, 0))
-    resized = [
-        np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BOX))
-        for plane in planes
-    ]
-    found = resized[0] if values.ndim == 2 else np.stack(resized, axis=-1)
-    return found if values.dtype == np.float32 else np.rint(found).astype(values.dtype)
 
 
 def _whole_numbers(values: NDArray[Any]) -> tuple[NDArray[Any], float, float]:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.predict import Prediction
 from a2bgan.files.atomic import atomic_file
 from a2bgan.report.case_facts import case_facts, slice_text
-from a2bgan.report.film import film_of
+from a2bgan.report.film import film_of, read_film
 from a2bgan.report.pictures import draw_heading, draw_triptych, page_unit
 from a2bgan.report.written_names import printable
 
@@ -56,7 +57,7 @@ class PictureFiles:
         rate: float,
     ) -> None:
         self._out = out
-        self._config = config
+        self._read = partial(read_film, config=config)
         self._vmax = vmax
         self._calibration = calibration
         self._rate = rate
@@ -111,7 +112,7 @@ class PictureFiles:
 
     def _paint(self, path: Path, p: Prediction, sheet: _Sheet) -> None:
         assert p.image is not None
-        film = film_of(p.shown.path, p.image, self._config)
+        film = film_of(self._read, p.shown.path, p.image)
         heading = self._heading(sheet)
         sheet.unit = page_unit(film)
         picture = draw_triptych(

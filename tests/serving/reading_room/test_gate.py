@@ -245,7 +245,7 @@ def test_errors_show_no_trace_and_repeat_nothing(client, room, logged, monkeypat
     def broken(number):
         raise RuntimeError("patient-7 at /secret/path")
 
-    monkeypatch.setattr(room.cases, "pixels", broken)
+    monkeypatch.setattr(room.cases, "planes", broken)
     answer = client.get("/api/cases/3/picture")
     assert answer.status_code == 500
     assert "patient" not in answer.text

@@ -15,6 +15,7 @@ from skimage.draw import polygon
 from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import read_manifest
+from a2bgan.data.preprocessing import shown_range
 from a2bgan.detection.audit.familiarity import learn_familiarity
 from a2bgan.detector import Detector
 from a2bgan.serving.reading_room.access import Access
@@ -109,7 +110,7 @@ def test_a_picture_has_the_pixels_and_the_depth_of_its_file(room, tmp_path, unpa
         film = about["film"]
         assert (film["size"], film["offset"], film["step"]) == ("200 × 300", 0, 1)
         assert film["place"] == [[0, 50, 200, 250], [0, 0, 32, 32]]
-        assert film["window"] == pytest.approx(np.percentile(pixels[50:250] + 1, (0.5, 99.5)))
+        assert film["window"] == pytest.approx(shown_range(pixels + 1, room.trained.data))
         assert str(tmp_path).encode() not in answer.content
         # Another file in its place is not what was scored.
         Image.fromarray(pixels[:100]).save(folder / "1.tif")

@@ -63,6 +63,7 @@ class Scorer(threading.Thread):
             vmax=trained.map_scale,
             keep_identifiers=self._keep_identifiers,
             secret=queue.secret,
+            read=self._decoder.film,
         )
 
     def run(self) -> None:

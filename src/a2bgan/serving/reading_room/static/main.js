@@ -57,6 +57,7 @@ async function open(found) {
     clearTimeout(slow);
     if (shown !== found) return;
     viewer.show(read);
+    $("panes").dataset.shown = found.number ?? "dropped";
     const next = worklist.cases[worklist.cases.findIndex((c) => c.number === found.number) + 1];
     if (next && next.score !== null) picture(next.number).catch(() => {});
   } catch (error) {

@@ -62,6 +62,7 @@ export class Viewer {
 
   clear() {
     this.picture = null;
+    delete this.root.dataset.shown;
     for (const { name, caption } of this.panes) caption.textContent = name;
     this.draw();
     this.changed();
@@ -202,10 +203,14 @@ export class Viewer {
     const film = this.picture?.film ?? { width: 1, height: 1 };
     const scale = Math.min(width / film.width, height / film.height) * this.view.zoom;
     const [across, down] = [film.width * scale, film.height * scale];
+    const ratio = window.devicePixelRatio || 1;
+    // From 1:1 on pixels are squares, and those of the film begin where the screen's do.
+    const squares = scale * ratio > 0.999;
+    const snapped = (value) => (squares ? Math.round(value * ratio) / ratio : value);
     return {
-      width, height, scale, across, down,
-      left: width / 2 - this.view.x * across,
-      top: height / 2 - this.view.y * down,
+      width, height, scale, across, down, squares,
+      left: snapped(width / 2 - this.view.x * across),
+      top: snapped(height / 2 - this.view.y * down),
     };
   }
 
@@ -213,7 +218,7 @@ export class Viewer {
     const { canvas } = pane;
     const ratio = window.devicePixelRatio || 1;
     const place = this.#place(pane);
-    const { width, height, scale, left, top, across, down } = place;
+    const { width, height, scale, left, top, across, down, squares } = place;
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     const context = canvas.getContext("2d");
@@ -221,15 +226,13 @@ export class Viewer {
     context.imageSmoothingQuality = "high";
     pane.readout.textContent = "";
     if (!this.picture) return;
-    // Beyond 1:1 a film's pixels are squares. Twin and map are smooth where they were enlarged.
-    const small = scale * ratio < 1;
     const { box, content } = this.#boxes();
     const putFilm = () => {
-      context.imageSmoothingEnabled = small;
+      context.imageSmoothingEnabled = !squares;
       context.drawImage(this.layers.input, left, top, across, down);
     };
     const putLayer = (layer, alpha = 1) => {
-      context.imageSmoothingEnabled = small || this.picture.film.enlarged;
+      context.imageSmoothingEnabled = !squares || this.picture.film.enlarged;
       context.globalAlpha = alpha;
       context.drawImage(
         layer, ...content, left + box[0] * scale, top + box[1] * scale, box[2] * scale, box[3] * scale,
