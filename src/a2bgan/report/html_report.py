@@ -124,7 +124,7 @@ def _summary(
     and the threshold."""
     if m.get("auroc") is not None:
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
-        first += f"{separation(m['auroc'], m['auroc_ci'])}: AUROC {m['auroc']:.3f}"
+        first += f"{separation(m['auroc_ci'])}: AUROC {m['auroc']:.3f}"
         if m["auroc_ci"] is not None:
             first += f" (95 % interval {m['auroc_ci'][0]:.3f} to {m['auroc_ci'][1]:.3f})"
         first += "."
