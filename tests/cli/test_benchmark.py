@@ -17,6 +17,18 @@ SETTINGS = (
 )
 OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
 
+SMALL = [
+    part
+    for setting in (
+        "method.translator.width=4",
+        "method.translator.blocks=1",
+        "method.discriminator.width=4",
+        "method.discriminator.warmup_steps=2",
+    )
+    for part in ("--set", setting)
+]
+"""Small networks, for A2B-GAN alone."""
+
 
 def warning_of(run):
     """The note that a run's map earns, if any, by what was measured."""
@@ -36,7 +48,7 @@ def test_methods_lists_every_method(a2bgan):
 
 def test_a_benchmark_makes_a_table_goes_on_and_says_what_failed(tiny_set, tmp_path, a2bgan):
     out = tmp_path / "bench"
-    common = ("benchmark", "--data", tiny_set, "--out", out, *OPTIONS)
+    common = ("benchmark", "--data", tiny_set, "--out", out, *OPTIONS, *SMALL)
     first = a2bgan(*common, "--methods", "a2bgan", "--seeds", 1)
     assert first.exit_code == 0, first.output
     config = out / "runs/a2bgan/0/config.yaml"
