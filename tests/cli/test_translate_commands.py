@@ -51,6 +51,7 @@ def test_a_benchmark_of_translators(tmp_path, a2bgan, says):
     counts = ("--healthy", 6, "--mixed-abnormal", 6, "--test-normal", 3, "--test-abnormal", 4)
     assert a2bgan("data", "faces", "--out", data, "--size", 32, *counts).exit_code == 0
     settings = ("train.steps=2", "data.size=32", "data.channels=3", "train.accelerator=cpu")
+    settings += ("method.translator.width=4", "method.discriminator.width=4")
     options = [part for setting in settings for part in ("--set", setting)]
     common = ("benchmark", "--task", "translation", "--data", data, "--out", tmp_path / "bench")
     common = (*common, *options, "--methods", "stargan", "--seeds", 1)

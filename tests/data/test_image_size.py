@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from a2bgan.data.config import DataConfig
-from a2bgan.data.image_size import SIDES, with_size, with_size_of_shapes
+from a2bgan.data.image_size import SIDES, settle, with_size_of_shapes
 from a2bgan.detection.given_images import list_images, settled_by
 
 AUTO = DataConfig.model_validate({"size": "auto"})
@@ -26,16 +26,16 @@ def test_what_images_hold_is_kept_and_no_more(side, size):
 def test_the_usual_file_decides(tmp_path):
     paths = [save(tmp_path / f"{k}.png", *shape) for k, shape in enumerate([(40, 190)] * 2)]
     paths += [save(tmp_path / "large.png", 300, 300), tmp_path / "missing.png"]
-    assert with_size(AUTO, paths).size == 128
+    assert settle(AUTO, paths).size == 128
     padded = AUTO.model_copy(update={"square": "pad"})
-    assert with_size(padded, paths).size == 256
-    assert with_size(AUTO, paths[3:]).size == SIDES[-1]
-    assert with_size(AUTO, paths[3:]).size_by_images is False
+    assert settle(padded, paths).size == 256
+    assert settle(AUTO, paths[3:]).size == SIDES[-1]
+    assert settle(AUTO, paths[3:]).size_by_images is False
 
 
 def test_a_size_that_was_given_stays(tmp_path):
     config = DataConfig(size=32)
-    assert with_size(config, [save(tmp_path / "a.png", 200, 200)]) is config
+    assert settle(config, [save(tmp_path / "a.png", 200, 200)]).size == 32
 
 
 @pytest.mark.parametrize("shape", [(2, 100, 120), (2, 1, 100, 120), (2, 100, 120, 3)])

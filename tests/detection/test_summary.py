@@ -14,7 +14,7 @@ from a2bgan.detection.summary import metric_warnings, separation, summary_senten
     ],
 )
 def test_the_word_follows_the_lower_end_of_the_interval(interval, said):
-    assert separation(0.8, interval) == said
+    assert separation(interval) == said
 
 
 def test_measures_become_one_sentence():

@@ -15,6 +15,9 @@ from a2bgan.detection.trained_model import Trained
 from a2bgan.errors import InputError
 from a2bgan.report.pictures import to_rgb
 
+COUNT = 8
+"""Images in a figure."""
+
 _DPI = 100
 _PANEL = 1.0  # inches
 _GAP = 0.04
@@ -25,18 +28,18 @@ Column = tuple[str, Sequence[NDArray[np.floating]]]
 
 
 def write_translation_figure(
-    path: Path, trained: Mapping[str, Trained], manifest: Manifest, *, count: int = 8, seed: int = 0
+    path: Path, trained: Mapping[str, Trained], manifest: Manifest
 ) -> None:
-    """Draw ``count`` test images to translate, drawn at random, and the output of each method.
+    """Draw `COUNT` random test images that are to be translated, and the output of each method.
 
     Test images labelled normal are left out; where all that are drawn have a twin that can be read,
     the truth is the last column. ``trained`` is by the titles of the columns, at least one.
     Raises InputError if there is no image that can be read or the file cannot be written.
     """
     rows = [row for row in manifest.split("test") if row.label != 0]
-    order = np.random.default_rng(seed).permutation(len(rows))
+    order = np.random.default_rng(0).permutation(len(rows))
     data = next(iter(trained.values())).data
-    loaded, drawn = load_rows([rows[i] for i in order[:count]], data)
+    loaded, drawn = load_rows([rows[i] for i in order[:COUNT]], data)
     if not drawn:
         raise InputError("no test image to translate that can be read")
     columns: list[Column] = [("input", [*to_intensities(in_unit_range(loaded.images))])]

@@ -226,4 +226,4 @@ def _print_audit(audit: "Audit") -> None:
         "without labels; intervals: 95 % for all together; ** shortcut, * suspected"
     )
     if not audit.enough:
-        say(f"nothing is named: {patients[0]} healthy and {patients[1]} mixed patients are too few")
+        say(f"too few patients to name shortcuts: {patients[0]} healthy, {patients[1]} mixed")

@@ -33,18 +33,8 @@ def settle(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
     return with_window_of_looks(sized, looks)
 
 
-def with_size(config: DataConfig, paths: Sequence[Path]) -> DataConfig:
-    """The same with ``size`` by what the files are; unchanged unless ``size`` is "auto".
-
-    Of files that cannot be read nothing is said here.
-    """
-    if not config.size_by_images:
-        return config
-    return with_size_of_shapes(config, [look.shape for look in look_at(config, paths)])
-
-
 def with_size_of_shapes(config: DataConfig, shapes: Iterable[Sequence[int]]) -> DataConfig:
-    """`with_size` for images of shapes (height, width, ...).
+    """The same with ``size`` by the images' shapes (height, width, ...) where it is "auto".
 
     The smallest of `SIDES` that keeps what images of the usual size hold: not below the median of
     their shorter sides, of the longer ones for ``square: pad``. The largest where there are none.

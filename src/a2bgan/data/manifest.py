@@ -73,7 +73,7 @@ class Row:
 
     @property
     def known_patient(self) -> str:
-        """`patient_id`, "" when nobody knows whose image it is."""
+        """`patient_id`, "" where the patient is unknown."""
         return "" if self.patient_id == self.name else self.patient_id
 
     @property

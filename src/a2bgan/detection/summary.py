@@ -10,7 +10,7 @@ CLEAR = 0.7
 """Lower end of an AUROC's interval from which separation is beyond doubt."""
 
 
-def separation(auroc: float, interval: Sequence[float] | None) -> str:
+def separation(interval: Sequence[float] | None) -> str:
     """The end of a sentence on how well a score separates "them", by the lower end of its interval.
 
     Without an interval nothing is known to be above chance.
@@ -25,7 +25,7 @@ def summary_sentence(metrics: Mapping[str, Any]) -> str | None:
     """One sentence about what `evaluate` measured; None where there is no AUROC."""
     if metrics.get("auroc") is None:
         return None
-    found = separation(metrics["auroc"], metrics.get("auroc_ci"))
+    found = separation(metrics.get("auroc_ci"))
     sentence = f"normal and abnormal images: the score {found}"
     if "sensitivity" in metrics and "specificity" in metrics:
         sentence += (

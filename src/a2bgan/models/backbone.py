@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,22 +60,17 @@ class Backbone(nn.Module):
             )
         try:
             known: Any = get_pretrained_cfg(name)
-            self._options: dict[str, Any] = {}
-            if known.fixed_input_size:
-                self._options["img_size"] = input_size
-            # Without memory: which stages there are.
-            with torch.device("meta"):
-                whole: Any = timm.create_model(name, features_only=True, **self._options)
-            reductions = [stage["reduction"] for stage in whole.feature_info.info]
+            fixed = known.fixed_input_size
+            self._options: dict[str, Any] = {"img_size": input_size} if fixed else {}
+            stages = _stages(name, input_size, **self._options)
+            reductions = [stage.reduction for stage in stages]
             self._isotropic = len(reductions) > 1 and len(set(reductions)) == 1
             self._indices = (
                 _spread(len(reductions), len(strides))
                 if self._isotropic
                 else tuple(reductions.index(stride) for stride in strides)
             )
-            features = self._build().eval()
-            with torch.no_grad():
-                maps = features(torch.zeros(1, 3, input_size, input_size))
+            features = self._build()
         except (RuntimeError, ValueError, AssertionError, AttributeError, TypeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(
@@ -94,12 +91,9 @@ class Backbone(nn.Module):
             # Residual branches start at zero in timm: untrained features would be without them.
             if isinstance(norm, nn.BatchNorm2d) and not norm.weight.any():
                 nn.init.ones_(norm.weight)
-        found = [whole.feature_info.info[i]["num_chs"] for i in self._indices]
-        # Some transformers (Swin) give (N, h, w, channels).
-        self._channels_last = maps[0].shape[1] != found[0] and maps[0].shape[-1] == found[0]
-        self.shapes: tuple[tuple[int, ...], ...] = tuple(
-            tuple(self._ordered(feature).shape[1:]) for feature in maps
-        )
+        taken = [stages[i] for i in self._indices]
+        self._channels_last = taken[0].channels_last
+        self.shapes: tuple[tuple[int, ...], ...] = tuple(stage.shape for stage in taken)
         self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.shapes)
         self.repository: str | None = known.hf_hub_id
         for key in ("mean", "std"):
@@ -147,6 +141,38 @@ class Backbone(nn.Module):
 
     def _ordered(self, features: Tensor) -> Tensor:
         return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One of a network's feature maps: its stride and, for an image, its (channels, h, w).
+
+    channels_last: the network gives (N, h, w, channels), as some transformers (Swin) do.
+    """
+
+    reduction: int
+    shape: tuple[int, ...]
+    channels_last: bool
+
+
+@cache
+def _stages(name: str, input_size: int, **options: int) -> list[_Stage]:
+    """All stages of a timm network, found without memory. Raises where it takes no such images."""
+    import timm  # takes a while
+
+    with torch.device("meta"):
+        few: Any = timm.create_model(name, features_only=True, **options)
+        known = few.feature_info.info
+        every = tuple(range(len(known)))
+        network = timm.create_model(name, features_only=True, out_indices=every, **options).eval()
+        maps = network(torch.zeros(1, 3, input_size, input_size))
+    stages = []
+    for info, found in zip(known, maps, strict=True):
+        channels, shape = info["num_chs"], tuple(found.shape[1:])
+        last = shape[0] != channels and shape[-1] == channels
+        shape = (channels, *shape[:2]) if last else shape
+        stages.append(_Stage(info["reduction"], shape, last))
+    return stages
 
 
 class _Blocks(nn.Module):

@@ -16,7 +16,7 @@ QUERIES_AT_ONCE = 1024
 
 
 class Fitted(nn.Module):
-    """A module whose buffers take the sizes that were saved: how much was learned differs.
+    """A module that loads buffers of any size: the amount learned differs from set to set.
 
     ``map_scale`` () is the map value that pictures paint in the brightest colour.
     """

@@ -152,7 +152,7 @@ def _quality_sentences(selection: Mapping[str, Any], m: Mapping[str, Any]) -> li
     """How well scores separate test images (measures ``m``), and what the mixed set is made of."""
     if m.get("auroc") is not None:
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
-        first += f"{separation(m['auroc'], m['auroc_ci'])}: AUROC {measure_text(m['auroc'])}"
+        first += f"{separation(m['auroc_ci'])}: AUROC {measure_text(m['auroc'])}"
         if m["auroc_ci"] is not None:
             low, high = map(measure_text, m["auroc_ci"])
             first += f" (95 % interval {low} to {high})"

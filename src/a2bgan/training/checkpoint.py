@@ -83,7 +83,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def list_ready_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints whose weights can find anything: all but a warm-up's, if there are others."""
+    """Checkpoints that can find anything: all but those of a warm-up, if there are others."""
     checkpoints = list_checkpoints(folder)
     ready = [path for path in checkpoints if _read_progress(path).get("ready", True)]
     return ready or checkpoints

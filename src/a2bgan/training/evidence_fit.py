@@ -49,7 +49,7 @@ def at_most(images: np.ndarray, most: int) -> np.ndarray:
 
 
 def fit_evidence(evidence: Evidence, sets: TrainingSets, device: torch.device) -> None:
-    """Fit both models of ``evidence`` to tell A from B, and weigh them by what they are worth.
+    """Fit both models of ``evidence`` to tell A from B, and weigh them by their reliability.
 
     Images are divided into folds by patients. A model is fitted without each fold in turn, scores
     the images of that fold, and the final model is the mean of these models. The AUROC of such

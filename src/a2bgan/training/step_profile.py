@@ -56,7 +56,7 @@ class StepProfile:
         trace_file = self.folder / "trace.json"
         profiler.export_chrome_trace(str(trace_file))
         trace = json.loads(trace_file.read_text())
-        for name in ("host_name", "traceName"):  # a run does not say whose machine it was on
+        for name in ("host_name", "traceName"):  # a run does not name its machine
             trace.pop(name, None)
         trace_file.write_text(json.dumps(trace))
         # A GPU's kernels count with the operations that start them.

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class TrainingSets(NamedTuple):
-    """The images that training sees, and whose they are; nothing else is known of them.
+    """The images that training sees, and their patients; it knows nothing else of them.
 
     healthy, mixed: B and A, (N, C, H, W) uint8 or uint16, usually memory-mapped.
     healthy_patients, mixed_patients: (N,) identifiers.

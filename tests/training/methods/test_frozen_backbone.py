@@ -255,15 +255,15 @@ def test_patchcore_keeps_no_more_than_it_may():
 @pytest.mark.parametrize("name", NAMES)
 def test_without_weights_nothing_is_done_in_silence(name, monkeypatch):
     monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
-    paper = f"method.backbone={load_config(f'{name}-paper').method.backbone}"
-    method = small_config(name, paper).build_method()
+    absent = "method.backbone=resnet18.tv_in1k"
+    method = small_config(name, absent).build_method()
     assert method.note is None
-    wanted = r"fetch model.safetensors of timm/wide_resnet50_2.tv_in1k on Hugging Face"
+    wanted = r"fetch model.safetensors of timm/resnet18.tv_in1k on Hugging Face"
     with pytest.raises(InputError, match=wanted):
         method.require()
     with pytest.raises(InputError, match=wanted):
         method.prepare(Fabric(accelerator="cpu", devices=1))
-    method = small_config(name, paper, "method.random_features=true").build_method()
+    method = small_config(name, absent, "method.random_features=true").build_method()
     method.require()
     assert method.note == "random features"
     method = small_config(name).build_method()

@@ -1,4 +1,4 @@
-"""Diseases of phantom chests: each returns how far it replaces the lung (0..1), by what density."""
+"""Diseases of phantom chests: each returns its cover of the lung (0 to 1) and its density."""
 
 from collections.abc import Callable
 

@@ -16,7 +16,7 @@ from a2bgan.data.image_statistics import scaled
 from a2bgan.detection.measures import conformal
 
 GRID = 8
-"""Cells a side whose brightness and contrast describe an image."""
+"""Cells a side; the brightness and contrast of each describe an image."""
 
 NEAREST = 3
 """Number of nearest images of training whose mean distance counts."""

@@ -78,7 +78,7 @@ class Calibration:
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
         """Reverse `as_dict`. Raises one of `UNREADABLE`."""
         arrays = {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
-        # Older files do not say whose images are whose.
+        # Older files do not name the patients.
         numbers = values.get("image_patients", range(len(arrays["image_scores"])))
         patients = np.array(numbers, dtype=np.int64)
         known = values.get("pixel_threshold")
@@ -245,7 +245,7 @@ def _other_count(calibration: Calibration, numbers: NDArray[np.int64]) -> list[s
     counts = np.bincount(calibration.image_patients)
     counts = counts[counts > 0]
     if not len(numbers) or len(counts) != len(calibration.patient_scores):
-        return []  # older files do not say whose images are whose
+        return []  # older files do not name the patients
     new, old = float(np.median(np.bincount(numbers))), float(np.median(counts))
     if abs(new - old) <= OTHER_COUNT * old:
         return []

@@ -1,4 +1,4 @@
-"""Compare rules of selection by what each would have picked and cost: for analysis alone."""
+"""Compare rules of selection by their picks and what these cost: for analysis alone."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -39,7 +39,7 @@ LEAST_CHANGE = 1e-6
 """Map values are raised to this before their logarithm is taken."""
 
 MOST_IMAGES = 1500
-"""Images of a set whose features D is warmed up with, at most."""
+"""Most images of a set that warm D up with their features."""
 
 SPREAD_IMAGES = 128
 """Images of each set that the spreads of features are measured on."""

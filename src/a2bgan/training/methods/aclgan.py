@@ -146,7 +146,7 @@ class ACLGAN(StepMethod):
         self, healthy: Tensor, x: Tensor, there: Tensor, first: Tensor, back: Tensor
     ) -> dict[str, Tensor]:
         """Learn B against A translated, A against A translated to A (at once and by way of B), and
-        one of those two against the other, each beside the image it is of."""
+        one of those two against the other, each joined with its input."""
         w = self.config.loss
         d_b, d_a, d_pair = self._discriminators()
         adversarial = (

@@ -214,5 +214,5 @@ class CouncilGAN(StepMethod):
 
 
 def _beside(images: Tensor, inputs: Tensor) -> Tensor:
-    """Each of k N translations beside the input (N, C, H, W) it is of: (k N, 2 C, H, W)."""
+    """Join each of k N translations with its input, one of (N, C, H, W): (k N, 2 C, H, W)."""
     return torch.cat([images, inputs.repeat(len(images) // len(inputs), 1, 1, 1)], dim=1)
