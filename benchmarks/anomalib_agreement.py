@@ -11,7 +11,6 @@ does with a memory is compared with the same one in both, how memories are chose
 several choices. Prints a table and writes it to docs/results/anomalib-agreement.md.
 """
 
-import argparse
 import sys
 import warnings
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from a2bgan.data.batches import to_unit_range
 from a2bgan.data.generate.phantoms import KINDS, make_phantom
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod
-from results_page import write_page
+from result_page import script_parser, write_page
 
 SIZE = 128
 HEALTHY, TESTED = 40, 60  # tested: of each kind
@@ -43,12 +42,9 @@ MAP_CORRELATION = 0.99
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/anomalib-agreement.md")
     parser.add_argument("--anomalib", type=Path, help="folder that anomalib is installed in")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/anomalib-agreement.md"))
     args = parser.parse_args()
     if args.anomalib is not None:
         sys.path.append(str(args.anomalib))

@@ -11,7 +11,6 @@ object whose sender was told "success" must still be delivered, with the same by
 Prints a table and writes it to docs/results/attack-kills.md.
 """
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -21,7 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from results_page import write_page
+from a2bgan.files.markdown import table_row
+from result_page import script_parser, write_page
 
 KILLED = 137
 EVENTS = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync")
@@ -39,10 +39,7 @@ COUNTS = ("--size", "32", "--healthy", "60", "--mixed-normal", "20", "--mixed-ab
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/attack-kills.md"))
+    parser = script_parser(__doc__, "docs/results/attack-kills.md")
     out = parser.parse_args().out
     # Before processes are forked, which then need not; with one thread, because others are lost.
     import torch
@@ -66,7 +63,7 @@ def main() -> None:
         "",
         "| command | kills | same bytes, resumed | same bytes, started again | different |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        *map(table_row, rows),
     ]
     print(*lines, sep="\n")
     write_page(out, lines)

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from reading_room import free_port, wait_for
-from results_page import write_page
+from result_page import script_parser, write_page
 from upload_fuzz import train_tiny
 
 ATTACKS = {"none": "nobody", "one": "{} from one address", "own": "{}, each from its own address"}
@@ -137,14 +137,11 @@ def main() -> None:
     if sys.argv[1:2] == ["attack"]:
         asyncio.run(attack(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "own"))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/attack-room.md")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--attackers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=20, help="of a round")
     parser.add_argument("--rounds", type=int, default=3, help="of each kind, in turn")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/attack-room.md"))
     args = parser.parse_args()
     found: dict[str, Readers] = defaultdict(Readers)
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as name:

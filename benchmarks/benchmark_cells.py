@@ -6,21 +6,19 @@ import os
 from pathlib import Path
 
 from own_command import a2bgan
+from result_page import script_parser
 
 
 def study_parser(
     doc: str | None, *, minutes: float, seeds: int, runs: str
 ) -> argparse.ArgumentParser:
     """The options that all studies have, with their defaults."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(doc, "docs/results")
     parser.add_argument("--methods", default="a2bgan,brainomaly,ddad,pu,ganomaly")
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path(runs))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     return parser
 
 

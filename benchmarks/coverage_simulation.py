@@ -6,7 +6,6 @@ Draws scores from known distributions, so that the truth is known, and counts. P
 writes it to docs/results/coverage-simulation.md.
 """
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +16,13 @@ from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
 from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.measures.delong import compare_aurocs
 from a2bgan.detection.measures.prevalence import estimate_diseased_share
-from results_page import write_page
+from result_page import script_parser, write_page
 
 REPEATS = 500
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    script_parser(__doc__).parse_args()
     lines = [
         "# Do the statistics hold what they promise?",
         "",

@@ -21,7 +21,7 @@ import numpy as np
 
 from a2bgan.training.run_folder import RunFolder
 from own_command import a2bgan
-from results_page import write_page
+from result_page import script_parser, write_page
 
 RULES = ("aucp", "fid", "last")
 MEASURES = {
@@ -42,9 +42,7 @@ MEASURES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--data", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--variant", action="append", required=True)
@@ -53,7 +51,6 @@ def main() -> None:
     parser.add_argument("--reach", type=float, help="AUROC whose first checkpoint is reported")
     parser.add_argument("--compare", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     if args.reach is not None and not args.compare:
         parser.error("--reach asks every checkpoint, which --no-compare leaves out")

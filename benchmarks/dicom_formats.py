@@ -9,7 +9,6 @@ does not know, what was encoded is compared. Then pydicom's own test files, thos
 package: how many are read, and why the others are not. Writes docs/results/dicom.md.
 """
 
-import argparse
 import subprocess
 import tempfile
 from collections import Counter
@@ -29,7 +28,7 @@ from pydicom.uid import (
 
 from a2bgan.data.formats.picture import ImageError, ReadOptions
 from a2bgan.data.formats.reading import read_picture
-from results_page import write_page
+from result_page import script_parser, write_page
 
 LIMIT = 100_000_000
 SHAPE = (128, 96)
@@ -59,10 +58,7 @@ SYNTAXES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/dicom.md"))
+    parser = script_parser(__doc__, "docs/results/dicom.md")
     args = parser.parse_args()
     lines = [
         "# DICOM files that are read",

@@ -6,7 +6,6 @@ RUN: trained on a set whose mixed images have labels, which training never reads
 writes it to docs/results/diseased-share.md.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,12 @@ import numpy as np
 from a2bgan.detection.trained_model import read_selection
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
-from results_page import write_page
+from result_page import script_parser, write_page
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     lines = [
         "# Estimated share of diseased in the mixed set",

@@ -9,7 +9,6 @@ of places, taught by the masks of the mixed images. What it does not find, no li
 these features finds from so few images. Writes docs/results/evidence.md.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -26,6 +25,7 @@ from a2bgan.data.preprocessing import preprocess_mask
 from a2bgan.detection.measures.localisation import hit_rate, pixel_ap, within_image_auroc
 from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.measures.position import position_alone, position_matched
+from a2bgan.files.markdown import table_head, table_row
 from a2bgan.models import evidence as reading
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.evidence import Evidence, on_one_grid, over_pixels, split, standardised
@@ -35,7 +35,7 @@ from a2bgan.training import evidence_fit as fitting
 from a2bgan.training.config import Config, load_config
 from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.training_sets import TrainingSets
-from results_page import write_page
+from result_page import script_parser, write_page
 
 BACKBONE, STRIDES = "tf_efficientnet_lite0", (8, 16, 32)
 replaced = patch.object
@@ -52,11 +52,8 @@ HEAD = ("AUROC", "pixel AP", "AUROC within an image", "hit rate", "position-matc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--set", action="append", required=True, help="NAME=MANIFEST[,key=value]")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     lines = ["# What each part of the evidence is worth", ""]
     lines += ["How do score and map change without it, and what would labels add?", ""]
@@ -66,7 +63,7 @@ def main() -> None:
     for spec in args.set:
         name, _, rest = spec.partition("=")
         path, *settings = rest.split(",")
-        lines += [f"## {name}", "", f"| | {' | '.join(HEAD)} |", "| --- " * (len(HEAD) + 1) + "|"]
+        lines += [f"## {name}", "", *table_head(("", *HEAD))]
         for row in rows(Path(path), load_config("probe", None, settings)):
             print(name, row, flush=True)
             lines.append(row)
@@ -185,7 +182,7 @@ def measured(
         hit_rate(maps[kept], lesions[kept]),
         None if matched is None else matched.auroc,
     )
-    return f"| {name} | {' | '.join('' if v is None else f'{v:.3f}' for v in values)} |"
+    return table_row([name, *("" if v is None else f"{v:.3f}" for v in values)])
 
 
 def backbone(side: int, strides: tuple[int, ...]) -> Backbone:

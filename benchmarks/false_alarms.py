@@ -8,7 +8,6 @@ times; one half calibrates, the other is flagged. Prints a table and writes it t
 docs/results/false-alarms-NAME.md.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,14 @@ from a2bgan.detection.measures.conformal import p_values
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
-from results_page import write_page
+from result_page import script_parser, write_page
 
 SPLITS = 50
 RATES = (0.05, 0.1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--name", required=True)
     parser.add_argument("runs", type=Path, nargs="+")
     args = parser.parse_args()

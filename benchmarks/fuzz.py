@@ -7,7 +7,6 @@ bytes or values changed, and anything. Every one must be read, or refused in one
 seconds. Prints a table of how many were, and writes it to docs/results/fuzz.md.
 """
 
-import argparse
 import gzip
 import io
 import json
@@ -51,7 +50,7 @@ from a2bgan.serving.reading_room.progress import training_progress
 from a2bgan.training.checkpoint import list_ready_checkpoints, read_position
 from a2bgan.training.config import load_config, preset_names, read_config
 from a2bgan.training.run_folder import RunFolder
-from results_page import write_page
+from result_page import script_parser, write_page
 
 SECONDS = 10.0
 """Anything must be read or refused within this."""
@@ -430,11 +429,8 @@ LONG = settings(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/fuzz.md")
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/fuzz.md"))
     args = parser.parse_args()
     tallies = {name: Tally() for name in TARGETS}
     before = peak_memory()

@@ -9,7 +9,6 @@ one thread would need on a machine of its own. Prints a table and writes it to
 docs/results/ingest.md.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -24,19 +23,18 @@ from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.reading import read_image
 from a2bgan.detection.inputs import find_inputs
+from a2bgan.files.markdown import table_row
+from result_page import script_parser, write_page
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/ingest.md")
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--images", type=int, default=10_000, help="of a folder, at most")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ingest.md"))
     args = parser.parse_args()
     clock = CLOCKS[args.clock]
     lines = [
@@ -71,9 +69,9 @@ def main() -> None:
                 load_images(files, names, config, Path(cache))
                 seconds.append(clock() - began)
         cells = [kind, *map(spread, rates.values()), f"{built:,.0f}"]
-        lines.append("| " + " | ".join([*cells, f"{np.median(seconds):.2f}"]) + " |")
+        lines.append(table_row([*cells, f"{np.median(seconds):.2f}"]))
         print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def decoders(files: list[Path]) -> dict[str, Callable[[], object]]:

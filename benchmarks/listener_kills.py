@@ -9,7 +9,6 @@ receiver write down what was acknowledged, and sync it, before they go on; at th
 acknowledged UID is matched with its results. Prints a table and writes docs/results/listener.md.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -39,7 +38,7 @@ from pynetdicom.sop_class import (
 )
 
 from reading_room import free_port
-from results_page import write_page
+from result_page import script_parser, write_page
 from upload_fuzz import train_tiny
 
 NAME = "Phantom^Patient"
@@ -316,12 +315,9 @@ def main() -> None:
     if sys.argv[1:2] == ["send"]:
         send(Journal(Path(sys.argv[2])), int(sys.argv[3]), int(sys.argv[4]))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/listener.md")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=5, help="of each of the three processes")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/listener.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as name:
         folder = Path(name)

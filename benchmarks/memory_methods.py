@@ -21,21 +21,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from results_page import write_page
+from a2bgan.files.markdown import table_row
+from result_page import script_parser, write_page
 
 PRESETS = ("padim", "padim-paper", "patchcore", "patchcore-paper")
 LIMIT = 6.0  # GB
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/memory-methods.md")
     parser.add_argument("--images", type=int, default=20657)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--preset", action="append", help=f"by default {', '.join(PRESETS)}")
     parser.add_argument("--set", action="append", default=[], help="a setting of all of them")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/memory-methods.md"))
     parser.add_argument("--train", nargs=2, help=argparse.SUPPRESS)  # in the process of its own
     args = parser.parse_args()
     if args.train:
@@ -68,7 +66,7 @@ def main() -> None:
             peak, seconds = measure(preset, file, settings)
             cells = [preset, str(args.images), f"{peak:.2f}", "yes" if peak < LIMIT else "NO"]
             cells += [f"{seconds:.0f}", f"{args.images / seconds:.1f}"]
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(table_row(cells))
             print(lines[-1], flush=True)
     write_page(args.out, lines)
 

@@ -7,14 +7,14 @@ generated images; more images need no more (memory_training.py). Prints a table 
 docs/results/memory-presets.md.
 """
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 
+from a2bgan.files.markdown import table_row
 from a2bgan.training.config import load_config
 from memory_methods import measure, write_images
-from results_page import write_page
+from result_page import script_parser, write_page
 
 CASES = (
     ("fast", (64, 128, 256, 512)),
@@ -25,10 +25,7 @@ IMAGES = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/memory-presets.md"))
+    parser = script_parser(__doc__, "docs/results/memory-presets.md")
     args = parser.parse_args()
     threads = os.environ.get("OMP_NUM_THREADS")
     lines = [
@@ -59,7 +56,7 @@ def main() -> None:
                     settings += [f"train.precision={precision}", "train.accelerator=cpu"]
                     peak, _ = measure(preset, file, settings)
                     cells.append(f"{peak:.2f}")
-                lines.append("| " + " | ".join(cells) + " |")
+                lines.append(table_row(cells))
                 print(lines[-1], flush=True)
                 write_page(args.out, lines)
 

@@ -21,19 +21,16 @@ import numpy as np
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import train
 from a2bgan.training.run_folder import RunFolder
-from results_page import write_page
+from result_page import script_parser, write_page
 
 COUNTS = (10_000, 100_000)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/memory-training.md")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--width", type=int, default=4, help="of both networks")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/memory-training.md"))
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)  # in the process of its own
     args = parser.parse_args()
     if args.train:

@@ -15,9 +15,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from a2bgan.data.generate.squares import simulate_squares
+from a2bgan.files.markdown import table_head
 from a2bgan.training.config import load_config
 from benchmark_cells import aurocs, command, study_parser
-from results_page import write_page
+from result_page import write_page
 
 HEALTHY, MIXED, SHARE = 4000, 3000, 0.3
 AXES: dict[str, tuple[float, ...]] = {
@@ -86,8 +87,7 @@ def table(args: argparse.Namespace, found: Found) -> list[str]:
         " them diseased, unless varied. Test AUROC and its interval over patients, selected without"
         " labels. -: this method does not see A, so nothing changes.",
         "",
-        f"| varied | value | {' | '.join(methods)} |",
-        "|" + " --- |" * (len(methods) + 2),
+        *table_head(["varied", "value", *methods]),
     ]
     for axis, cells in found.items():
         for value, row in cells.items():

@@ -7,7 +7,6 @@ on it as a user would. Prints a table of mistake, exit code and the lines that s
 writes it to docs/results/newcomer.md.
 """
 
-import argparse
 import csv
 import os
 import re
@@ -22,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from results_page import write_page
+from a2bgan.files.markdown import table_row
+from result_page import script_parser, write_page
 
 COUNTS = ("--size", "64", "--healthy", "160", "--mixed-normal", "60", "--mixed-abnormal", "60",
           "--test-normal", "20", "--test-abnormal", "20")  # fmt: skip
@@ -42,10 +42,7 @@ class Said:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/results/newcomer.md"))
+    parser = script_parser(__doc__, "docs/results/newcomer.md")
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         made = Newcomer(Path(folder)).rows()
@@ -60,7 +57,7 @@ def main() -> None:
         "",
         "| mistake | command | what it says |",
         "| --- | --- | --- |",
-        *(f"| {' | '.join(row)} |" for row in made),
+        *map(table_row, made),
     ]
     print(*lines, sep="\n")
     write_page(out, lines)
@@ -83,7 +80,6 @@ class Newcomer:
             said = self.run(*make())
             spoken = [line for line in said.lines if re.search(wanted, line)]
             cell = " / ".join(dict.fromkeys(spoken)) or "**nothing**"
-            cell = cell.replace("|", "\\|")
             cell = cell if len(cell) <= LONGEST else f"{cell[:LONGEST]}..."
             found.append((mistake, f"`{command}`", cell))
             print(found[-1], file=sys.stderr, flush=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.data.manifest import Manifest, Row, read_manifest
+from a2bgan.files.markdown import table_head
 from benchmark_cells import aurocs, command, study_parser
-from results_page import write_page
+from result_page import write_page
 
 
 def main() -> None:
@@ -38,8 +39,7 @@ def main() -> None:
         "Test AUROC and its interval over patients, selected without labels. COVID-19 images come"
         " from other hospitals: part of any separation is the source.",
         "",
-        f"| in A, in the test | {' | '.join(methods)} |",
-        "|" + " --- |" * (len(methods) + 1),
+        *table_head(["in A, in the test", *methods]),
     ]
     for name, row in found.items():
         lines.append(f"| {name} | {' | '.join(row.get(m) or 'failed' for m in methods)} |")

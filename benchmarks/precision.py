@@ -7,7 +7,6 @@ quantisation (QDQ, per channel) of the exported ONNX file, with scales from the 
 images. Seconds are the processor's. Prints a table and writes it to docs/results/precision.md.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,17 +24,14 @@ from a2bgan.detection.measures.metrics import auroc
 from a2bgan.detection.predict import Model
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.training.run_folder import RunFolder
-from results_page import write_page
+from result_page import script_parser, write_page
 
 MARGIN = 0.005
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/precision.md")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/precision.md"))
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     trained = load_trained(run)

@@ -6,7 +6,6 @@ Starts `a2bgan serve` in a process of its own, on a tiny run and generated cases
 through Chromium. Prints a table and writes it to docs/results/reading-room.md.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -22,18 +21,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from results_page import write_page
+from result_page import script_parser, write_page
 from upload_fuzz import train_tiny
 
 REPEATS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/reading-room.md")
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/reading-room.md"))
     args = parser.parse_args()
     lines = [
         f"# The reading room with {args.cases} cases",

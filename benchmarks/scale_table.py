@@ -7,25 +7,25 @@ measured on. Parts are independent, so machines are taken to add up; what readin
 costs is not in it. Prints a table and writes it to docs/results/scale.md.
 """
 
-import argparse
 import re
 from pathlib import Path
+
+from a2bgan.files.markdown import table_head, table_row
+from result_page import script_parser, write_page
 
 COUNTS = (100_000, 1_000_000, 100_000_000)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/scale.md")
     parser.add_argument("--machines", type=int, action="append", help="by default 1 and 64")
     parser.add_argument("--price", type=float, default=0.10, help="of a machine's hour")
     parser.add_argument("--rates", type=Path, default=Path("docs/results/scoring.md"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/scale.md"))
     args = parser.parse_args()
     machines = args.machines or [1, 64]
     chosen = "".join(f" --machines {number}" for number in machines)
     text = args.rates.read_text()
+    head = [part for count in COUNTS for part in (f"{count:,}: hours", "cost")]
     lines = [
         "# Scale",
         "",
@@ -36,10 +36,7 @@ def main() -> None:
         f"{' and '.join(map(str, machines))} of them; the cost, at {args.price:g} an hour, is the "
         "same for any number.",
         "",
-        "| width | way | images/s | "
-        + " | ".join(f"{count:,}: hours | cost" for count in COUNTS)
-        + " |",
-        "| --- | --- | --- |" + " --- | --- |" * len(COUNTS),
+        *table_head(["width", "way", "images/s", *head]),
     ]
     for width, way, rate in re.findall(r"^\| (\d+) \| (predict[^|]*) \| ([\d.]+) ", text, re.M):
         cells = [width, way, rate]
@@ -47,9 +44,9 @@ def main() -> None:
             hours = count / float(rate) / 3600
             cells.append(" / ".join(f"{hours / number:,.1f}" for number in machines))
             cells.append(f"{hours * args.price:,.2f}")
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(table_row(cells))
     print(*lines[7:], sep="\n")
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 if __name__ == "__main__":

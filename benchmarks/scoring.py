@@ -11,7 +11,6 @@ processor instead of the clock's: what one thread would need on a machine of its
 overlapping gains. Prints tables and writes them to docs/results/scoring.md.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -29,26 +28,24 @@ from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.inputs import Input, find_inputs
 from a2bgan.detection.predict import Model, predict
 from a2bgan.detection.trained_model import Pick, Trained
+from a2bgan.files.markdown import table_row
 from a2bgan.report.score_tables import write_predictions
 from a2bgan.training.config import load_config
 from machine_peak import matmul_peak
-from results_page import write_page
+from result_page import script_parser, write_page
 
 WIDTHS = (16, 64)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/scoring.md")
     parser.add_argument("--images", type=int, default=16, help="of each timing, width 16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, action="append", help="by default 16 and 64")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--large", type=Path, help="folder of large images, such as 1024 x 1024")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/scoring.md"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     clock = CLOCKS[args.clock]
@@ -85,7 +82,7 @@ def main() -> None:
                 share = np.median(rate) * flops / peaks[kind]
                 cells = [str(width), name, spread(rate), against(rate, rates["plain loop"])]
                 cells += [f"{flops / 1e9:.1f}", f"{share:.0%}"]
-                lines.append("| " + " | ".join(cells) + " |")
+                lines.append(table_row(cells))
                 print(lines[-1], flush=True)
         if args.large:
             files = [item.path for item in find_inputs([args.large])][: args.images]

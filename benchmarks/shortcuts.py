@@ -7,7 +7,6 @@ every remedy; for analysis alone the same statistics on the labelled test images
 linear classifier of A against B detects there. Writes docs/results/shortcuts.md.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.detection.audit.shortcuts import Shortcut, audit_shortcuts
 from a2bgan.detection.measures.metrics import auroc
-from results_page import write_page
+from result_page import script_parser, write_page
 
 REMEDIES: dict[str, dict[str, object]] = {
     "as it is": {},
@@ -48,11 +47,8 @@ TONES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--chestxray8", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     lines = [
         "# Shortcuts in real X-rays, and what removes them",

@@ -17,7 +17,6 @@ import copy
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from a2bgan.files.markdown import table_row
 from a2bgan.models.blend import masked_reconstruction
 from a2bgan.models.discriminator import HalvingConvolution
 from a2bgan.models.instance_norm import InstanceNorm2d
@@ -34,7 +34,7 @@ from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.method import Moment
 from machine_peak import matmul_peak, synchronize
-from results_page import write_page
+from result_page import script_parser, write_page
 
 PYTORCHS = {InstanceNorm2d: nn.InstanceNorm2d, HalvingConvolution: nn.Conv2d}
 """Layers of ours, and those whose work they do."""
@@ -220,19 +220,16 @@ def measure(preset: str, size: int, width: int, args: argparse.Namespace) -> lis
         cells = [preset, str(size), str(width), name, f"{count / 1e9:.0f}"]
         cells += [f"{number / np.median(taken):.3g}", f"{share:.0%}"]
         cells.append(f"{np.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(table_row(cells))
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/training-step.md")
     parser.add_argument("--case", action="append", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", help="a backend of torch.compile, such as inductor")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/training-step.md"))
     args = parser.parse_args()
     options = "".join(f" --case {case}" for case in args.case) + f" --rounds {args.rounds}"
     if args.device != "cpu":

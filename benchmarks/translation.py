@@ -8,7 +8,6 @@ when every method has had time to learn: with 30 minutes and 3 seeds it takes 15
 --inception, FID and KID are of EfficientNet-Lite0's features, and the table says so.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from a2bgan.data.generate.faces import write_faces
 from a2bgan.data.generate.phantoms import write_phantoms
 from own_command import a2bgan
-from results_page import write_page
+from result_page import script_parser, write_page
 
 SIZE = 64
 COLUMNS = (
@@ -27,9 +26,7 @@ COLUMNS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000, help="of A and of B")
@@ -37,7 +34,6 @@ def main() -> None:
     parser.add_argument("--methods", default="all")
     parser.add_argument("--inception", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/translation"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--pictures", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
     shared = {

@@ -7,7 +7,6 @@ overwritten, cut, repeated, sizes in headers changed) and sent to a server with 
 tiny run. Prints a table and writes it to docs/results/upload-fuzz.md.
 """
 
-import argparse
 import io
 import platform
 import random
@@ -23,19 +22,16 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
-from results_page import write_page
+from result_page import script_parser, write_page
 
 SECONDS = 20.0
 """A file must be answered within this."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results/upload-fuzz.md")
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/upload-fuzz.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="a2bgan-") as folder:
         run = train_tiny(Path(folder))

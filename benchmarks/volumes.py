@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from own_command import a2bgan
-from results_page import write_page
+from result_page import script_parser, write_page
 
 HEALTHY, MIXED, TEST = 100, 50, 25
 SETTINGS = ("data.slices=[0.25, 0.8]", "data.skip_empty=0.2", "selection.images=25")
@@ -31,14 +31,11 @@ HIGHEST = 0.005
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__, "docs/results")
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--set", action="append", default=[], help="further settings")
     parser.add_argument("--runs", type=Path, default=Path("runs/volumes"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     data, run, maps = (args.runs / name for name in ("data", "run", "maps"))
     if not data.exists():

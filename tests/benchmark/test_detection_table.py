@@ -34,9 +34,9 @@ def repeat(shift: float, seed: int, **measures: object) -> Repeat:
 
 
 def rows() -> list[MethodRow]:
-    ours = MethodRow("a2bgan", Facts("A2B-GAN", "x", "mean"), [repeat(2, 0), repeat(2, 1)])
-    weak = MethodRow("weak", Facts("Weak & co", "y", "mean"), [repeat(0.2, 2), repeat(0.2, 3)])
-    broken = MethodRow("broken", Facts("Broken", "z", "mean"), [], "out of memory")
+    ours = MethodRow("a2bgan", Facts("A2B-GAN", "x"), [repeat(2, 0), repeat(2, 1)])
+    weak = MethodRow("weak", Facts("Weak & co", "y"), [repeat(0.2, 2), repeat(0.2, 3)])
+    broken = MethodRow("broken", Facts("Broken", "z"), [], "out of memory")
     return [weak, broken, ours]
 
 
@@ -58,7 +58,7 @@ def test_best_first_failures_last_and_p_values_of_mean_aurocs() -> None:
 
 
 def test_columns_that_one_method_has_are_there_for_all() -> None:
-    with_maps = MethodRow("m", Facts("M", "x", "mean"), [repeat(1, 0, pixel_ap=0.25)])
+    with_maps = MethodRow("m", Facts("M", "x"), [repeat(1, 0, pixel_ap=0.25)])
     made = make_table([with_maps, *rows()])
     head, cells = made.head, made.cells
     assert [dict(zip(head, line, strict=True))["pixel AP"] for line in cells].count("0.2500") == 1
@@ -70,8 +70,8 @@ def test_position_alone_is_a_line_below_the_methods_with_maps(tmp_path) -> None:
     good = {**measures, "within_image_auroc": 0.9, "position_matched_auroc": 0.7}
     bad = {**measures, "within_image_auroc": 0.7, "position_matched_auroc": 0.6}
     named = [
-        MethodRow("one", Facts("One", "x", "mean"), [repeat(1, 0, **bad)]),
-        MethodRow("two", Facts("Two", "x", "mean"), [repeat(3, 1, **good), repeat(3, 2, **bad)]),
+        MethodRow("one", Facts("One", "x"), [repeat(1, 0, **bad)]),
+        MethodRow("two", Facts("Two", "x"), [repeat(3, 1, **good), repeat(3, 2, **bad)]),
     ]
     made = make_table([*named, *rows()])
     lines = [dict(zip(made.head, line, strict=True)) for line in made.cells]

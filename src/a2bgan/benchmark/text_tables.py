@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from a2bgan.errors import InputError
+from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.methods.method import Facts
 
 
@@ -56,7 +57,7 @@ def write_text_tables(
     Raises InputError if they cannot be written.
     """
     paths = [folder / f"{name}.{suffix}" for suffix in ("csv", "md", "tex")]
-    lines = [*above, _bar(head), _bar(["---"] * len(head)), *map(_bar, cells)]
+    lines = [*above, *table_head(head), *map(table_row, cells)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with paths[0].open("w", newline="", encoding="utf-8") as file:
@@ -66,11 +67,6 @@ def write_text_tables(
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     return paths
-
-
-def _bar(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def _latex(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -35,6 +35,7 @@ def config(
     import yaml
     from rich.markup import escape
 
+    from a2bgan.files.markdown import table_head, table_row
     from a2bgan.training.config import load_config
     from a2bgan.training.settings import list_settings
 
@@ -47,16 +48,10 @@ def config(
         for one in list_settings(made)
     ]
     if form is Form.MARKDOWN:
-        lines = ["| setting | value | may be | meaning |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| `{name}` | {' | '.join(_cell(text) for text in rest)} |" for name, *rest in rows
-        ]
+        lines = table_head(["setting", "value", "may be", "meaning"])
+        lines += [table_row([f"`{name}`", *rest]) for name, *rest in rows]
         stdout.file.write("\n".join(lines) + "\n")
         return
     for name, value, allowed, meaning in rows:
         stdout.print(f"[bold]{name}[/] = {escape(value)}", highlight=False, soft_wrap=True)
         stdout.print(f"    {escape('; '.join(filter(None, [allowed, meaning])))}", style="dim")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -118,9 +118,8 @@ class A2BGAN(Extensions):
     Config = A2BGANConfig
     finders = ("translator",)
     facts = Facts(
-        title="A2B-GAN",
-        paper="Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
-        score="mean",
+        "A2B-GAN",
+        "Siddiquee et al., SASHIMI 2022 (as HealthyGAN)",
         own_scores=("discriminator", "evidence", "combined"),
         uses_mixed=True,
         tasks=("detection", "translation"),

@@ -79,13 +79,7 @@ class ACLGAN(StepMethod):
 
     Config = ACLGANConfig
     finders = ("translator_b",)
-    facts = Facts(
-        title="ACL-GAN",
-        paper="Zhao et al., ECCV 2020",
-        score="mean",
-        uses_mixed=True,
-        tasks=("translation",),
-    )
+    facts = Facts("ACL-GAN", "Zhao et al., ECCV 2020", uses_mixed=True, tasks=("translation",))
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         g, d = self.config.translator, self.config.discriminator

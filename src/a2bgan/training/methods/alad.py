@@ -161,9 +161,7 @@ class ALAD(StepMethod):
     """
 
     Config = ALADConfig
-    facts = Facts(
-        title="ALAD", paper="Zenati et al., ICDM 2018", score="features", own_scores=("features",)
-    )
+    facts = Facts("ALAD", "Zenati et al., ICDM 2018", score="features", own_scores=("features",))
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         width, latent = self.config.width, self.config.latent

@@ -34,9 +34,7 @@ class AutoencoderMethod(StepMethod):
 
     Config = AutoencoderConfig
     memory_format = torch.contiguous_format
-    facts = Facts(
-        title="Autoencoder", paper="Baur et al., Medical Image Analysis 2021", score="mean"
-    )
+    facts = Facts("Autoencoder", "Baur et al., Medical Image Analysis 2021")
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         c = self.config

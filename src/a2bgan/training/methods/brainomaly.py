@@ -42,9 +42,7 @@ class Brainomaly(StepMethod):
 
     Config = BrainomalyConfig
     finders = ("translator",)
-    facts = Facts(
-        title="Brainomaly", paper="Siddiquee et al., WACV 2024", score="mean", uses_mixed=True
-    )
+    facts = Facts("Brainomaly", "Siddiquee et al., WACV 2024", uses_mixed=True)
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         g, d = self.config.translator, self.config.discriminator

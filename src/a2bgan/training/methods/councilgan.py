@@ -91,11 +91,7 @@ class CouncilGAN(StepMethod):
 
     Config = CouncilGANConfig
     facts = Facts(
-        title="Council GAN",
-        paper="Nizan and Tal, CVPR 2020",
-        score="mean",
-        uses_mixed=True,
-        tasks=("translation",),
+        "Council GAN", "Nizan and Tal, CVPR 2020", uses_mixed=True, tasks=("translation",)
     )
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:

@@ -57,12 +57,7 @@ class DDAD(StepMethod):
     Config = DDADConfig
     memory_format = torch.contiguous_format
     facts = Facts(
-        title="DDAD",
-        paper="Cai et al., MICCAI 2022",
-        score="mean",
-        own_scores=("intra",),
-        uses_mixed=True,
-        makes_twin=False,
+        "DDAD", "Cai et al., MICCAI 2022", own_scores=("intra",), uses_mixed=True, makes_twin=False
     )
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:

@@ -194,8 +194,8 @@ class FAnoGAN(StepMethod):
     Config = FAnoGANConfig
     finders = ("encoder",)
     facts = Facts(
-        title="f-AnoGAN",
-        paper="Schlegl et al., Medical Image Analysis 2019",
+        "f-AnoGAN",
+        "Schlegl et al., Medical Image Analysis 2019",
         score="image-and-features",
         own_scores=("image-and-features",),
     )

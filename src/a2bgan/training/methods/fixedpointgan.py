@@ -39,9 +39,8 @@ class FixedPointGAN(StarGAN):
     Config = FixedPointGANConfig
     intermediate = "additive"
     facts = Facts(
-        title="Fixed-Point GAN",
-        paper="Rahman Siddiquee et al., ICCV 2019",
-        score="mean",
+        "Fixed-Point GAN",
+        "Rahman Siddiquee et al., ICCV 2019",
         uses_mixed=True,
         tasks=("translation",),
     )

@@ -101,9 +101,7 @@ class GANomaly(StepMethod):
     """
 
     Config = GANomalyConfig
-    facts = Facts(
-        title="GANomaly", paper="Akcay et al., ACCV 2018", score="latent", own_scores=("latent",)
-    )
+    facts = Facts("GANomaly", "Akcay et al., ACCV 2018", score="latent", own_scores=("latent",))
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         c = self.config

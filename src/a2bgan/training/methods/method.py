@@ -39,7 +39,7 @@ class Facts:
 
     title: str
     paper: str
-    score: str
+    score: str = "mean"
     own_scores: tuple[str, ...] = ()
     uses_mixed: bool = False
     makes_map: bool = True

@@ -46,8 +46,8 @@ class PaDiM(FrozenBackboneMethod):
 
     Config = PaDiMConfig
     facts = Facts(
-        title="PaDiM",
-        paper="Defard et al., ICPR 2020",
+        "PaDiM",
+        "Defard et al., ICPR 2020",
         score="max",
         own_scores=("max",),
         makes_twin=False,

@@ -54,8 +54,8 @@ class PatchCore(FrozenBackboneMethod):
 
     Config = PatchCoreConfig
     facts = Facts(
-        title="PatchCore",
-        paper="Roth et al., CVPR 2022",
+        "PatchCore",
+        "Roth et al., CVPR 2022",
         score="reweighted-max",
         own_scores=("reweighted-max",),
         makes_twin=False,

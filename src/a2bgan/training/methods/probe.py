@@ -30,8 +30,8 @@ class Probe(FitMethod):
 
     Config = ProbeConfig
     facts = Facts(
-        title="Linear probe",
-        paper="this project",
+        "Linear probe",
+        "this project",
         score="evidence",
         own_scores=("evidence", "focal", "diffuse"),
         uses_mixed=True,

@@ -99,8 +99,8 @@ class PUClassifier(StepMethod):
 
     Config = PUConfig
     facts = Facts(
-        title="PU classifier",
-        paper="Kiryo et al., NeurIPS 2017",
+        "PU classifier",
+        "Kiryo et al., NeurIPS 2017",
         score="unhealthy",
         own_scores=("unhealthy",),
         uses_mixed=True,

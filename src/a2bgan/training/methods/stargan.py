@@ -130,13 +130,7 @@ class StarGAN(StepMethod):
     Config: ClassVar[type[MethodConfig]] = StarGANConfig
     finders = ("translator",)
     intermediate: ClassVar[Intermediate] = "tanh"
-    facts = Facts(
-        title="StarGAN",
-        paper="Choi et al., CVPR 2018",
-        score="mean",
-        uses_mixed=True,
-        tasks=("translation",),
-    )
+    facts = Facts("StarGAN", "Choi et al., CVPR 2018", uses_mixed=True, tasks=("translation",))
 
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         g, d = self.config.translator, self.config.discriminator

@@ -59,9 +59,8 @@ class VAE(StepMethod):
     Config = VAEConfig
     memory_format = torch.contiguous_format
     facts = Facts(
-        title="VAE",
-        paper="Kingma & Welling, ICLR 2014; Baur et al., Medical Image Analysis 2021",
-        score="mean",
+        "VAE",
+        "Kingma & Welling, ICLR 2014; Baur et al., Medical Image Analysis 2021",
         own_scores=("elbo",),
     )
 
