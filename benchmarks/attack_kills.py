@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from a2bgan.files.markdown import table_row
 from result_page import script_parser, write_page
 
 KILLED = 137
@@ -62,7 +63,7 @@ def main() -> None:
         "",
         "| command | kills | same bytes, resumed | same bytes, started again | different |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        *map(table_row, rows),
     ]
     print(*lines, sep="\n")
     write_page(out, lines)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from a2bgan.files.markdown import table_row
 from result_page import script_parser, write_page
 
 COUNTS = ("--size", "64", "--healthy", "160", "--mixed-normal", "60", "--mixed-abnormal", "60",
@@ -56,7 +57,7 @@ def main() -> None:
         "",
         "| mistake | command | what it says |",
         "| --- | --- | --- |",
-        *(f"| {' | '.join(row)} |" for row in made),
+        *map(table_row, made),
     ]
     print(*lines, sep="\n")
     write_page(out, lines)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-BY_HAND = "## What it means"
+BY_HAND = "\n## What it means\n"
 """Heading of the part of a page that somebody wrote; scripts keep it."""
 
 
@@ -22,10 +22,11 @@ def script_parser(doc: str | None, out: str | None = None) -> argparse.ArgumentP
 def write_page(path: Path, lines: Iterable[str]) -> None:
     """Write the title, question, command and tables of a page, and the version they are of.
 
-    The text from the heading `## What it means` on is kept as it was.
+    Makes the folders above the file. The text from the heading `## What it means` on, which
+    somebody wrote by hand, is kept.
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    kept = old[old.find(f"\n{BY_HAND}\n") :] if f"\n{BY_HAND}\n" in old else ""
+    kept = old[old.index(BY_HAND) :] if BY_HAND in old else ""
     made = "\n".join([*lines, "", f"Measured with a2bgan {version('a2bgan')}."]) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(made + kept, encoding="utf-8")

@@ -156,7 +156,7 @@ class _Stage:
 
 
 @cache
-def _stages(name: str, input_size: int, **options: int) -> list[_Stage]:
+def _stages(name: str, input_size: int, **options: Any) -> list[_Stage]:
     """All stages of a timm network, found without memory. Raises where it takes no such images."""
     import timm  # takes a while
 
