@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import note, say_written
+from a2bgan.cli.console import note, say_next, say_written
 from a2bgan.cli.data_options import (
     KeepIdentifiersOption,
     WhereOption,
@@ -36,6 +36,10 @@ def report(
         Path | None,
         typer.Option(help="File to write, .html or .pdf.", show_default="RUN/report.html"),
     ] = None,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Write a model card instead, RUN/model-card.md or --out."),
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -63,9 +67,17 @@ def report(
     from a2bgan.report.pdf import require_pdf
     from a2bgan.training.run_folder import RunFolder
 
-    target = run / "report.html" if out is None else out
     folder = RunFolder.open(run)
+    target = out or run / ("model-card.md" if card else "report.html")
     require_place(target)
+    if card:
+        from a2bgan.report.model_card import write_model_card
+
+        if data is not None or show_ids:
+            raise InputError("--card reads no images: leave out --data and --show-ids")
+        write_model_card(folder, target)
+        say_written(target)
+        return
     if target.suffix.lower() == ".pdf":
         require_pdf()
     if not folder.manifest_source_file.exists():
@@ -80,6 +92,7 @@ def report(
         manifest = _shown_data(folder, data, where, keep_identifiers)
     write_report(examine(folder, manifest), target, rate=fpr, show_ids=show_ids)
     say_written(target)
+    say_next("serve", run)
 
 
 def _shown_data(
