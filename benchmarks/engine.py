@@ -151,7 +151,7 @@ def survive(model: Path, folder: Path, count: int) -> list[str]:
     first = min(file.stat().st_mtime for file in made(out)) - began
     os.kill(next(p for p in below(driver.pid) if "_Worker" in command_of(p)), signal.SIGKILL)
     wait_for(lambda: len(made(out)) >= count // 2000, driver)
-    left = below(driver.pid)
+    left = [p for p in below(driver.pid) if "_Worker" in command_of(p)]
     driver.kill()
     driver.wait()
     wait_for(lambda: not any(map(command_of, left)))

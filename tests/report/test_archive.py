@@ -221,7 +221,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(run, phantoms, expec
         os.kill(workers()[0], signal.SIGKILL)
         done = len(parts(out))
         wait_for(lambda: len(parts(out)) >= done + 4)
-        left = below(driver.pid)
+        left = workers()
     finally:
         driver.kill()
         driver.wait()

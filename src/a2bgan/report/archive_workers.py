@@ -127,7 +127,7 @@ def _start() -> Any:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
         # Nothing but numbers of parts goes through the store.
-        quiet |= {"include_dashboard": False, "object_store_memory": 128 * 2**20}
-        quiet |= {"_node_ip_address": "127.0.0.1"}
+        quiet |= {"address": "local", "include_dashboard": False}
+        quiet |= {"object_store_memory": 128 * 2**20, "_node_ip_address": "127.0.0.1"}
     ray.init(**quiet)
     return ray
