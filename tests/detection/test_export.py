@@ -47,7 +47,10 @@ def files(run, phantoms, a2bgan, tmp_path_factory) -> dict[str, Path]:
 def test_predict_gives_the_scores_of_the_run(files, form, run, phantoms, a2bgan, tmp_path):
     assert a2bgan("predict", run, phantoms, "--out", tmp_path / "a").exit_code == 0
     # Where it is deployed, PyTorch need not be installed.
-    code = "import sys; sys.modules['torch'] = None; from a2bgan.cli.app import main; main()"
+    code = (
+        "import sys; from a2bgan.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
     command = [sys.executable, "-c", code, "predict", files[form], phantoms]
     subprocess.run([*command, "--out", tmp_path / "b"], check=True)
     ones, others = scores_of(tmp_path / "a"), scores_of(tmp_path / "b")

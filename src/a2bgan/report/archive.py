@@ -311,10 +311,8 @@ def _count(result: Result, table: Any, good: NDArray[np.bool_]) -> None:
 def _hashes(texts: Any) -> NDArray[np.uint64]:
     """64 bits for each text, in which 100 million patients have a chance of 1 in 4,000 that any two
     coincide."""
-    from pandas.util import hash_array
-
-    found: NDArray[np.uint64] = hash_array(texts.to_numpy().astype(object), categorize=False)
-    return found
+    digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts.to_pylist())
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 class _BestScores:

@@ -1,13 +1,16 @@
-"""Ray Data's workers, which share the parts of an archive: on a laptop, or on a cluster."""
+"""Ray's workers, which share the parts of an archive: on a laptop, or on a cluster.
+
+Ray's own actors, not Ray Data: parts are numbers, so there are no data to move, and Ray Data takes
+longer to start than a thousand images to score (docs/results/engine.md).
+"""
 
 import logging
 import os
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from a2bgan.detection.open_model import open_model
 from a2bgan.errors import InputError, not_installed
@@ -19,10 +22,6 @@ CORES = 4
 RETRIES = 3
 """How often a part is tried again whose worker was lost; a file that kills its worker would do so
 for ever."""
-
-BLOCKS = 32
-"""Hand-outs of parts for each worker: what is lost with a worker is small, and so is what Ray
-remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +41,55 @@ def score_parts(
     """Have the missing parts made; yields the number of images after each part.
 
     Ray starts on this machine alone, unless RAY_ADDRESS names a cluster that is there. A worker
-    has a GPU where there are any.
+    has a GPU where there are any. A lost worker is replaced as soon as there is room for another
+    one; the others go on meanwhile.
 
     cores, workers: of each worker, and how many; by default `CORES`, and as many as fit.
     Raises InputError if Ray is missing, or a part cannot be made.
     """
-    if not (missing := archive.missing()):
+    todo = deque(archive.missing())
+    if not todo:
         return
     ray = _start()
-    from ray.data import ActorPoolStrategy, DataContext, from_items
-    from ray.exceptions import RayError
+    from ray.exceptions import RayActorError
+
+    there = ray.cluster_resources()
+    each, gpus = min(cores or CORES, int(there.get("CPU", 1))), int(there.get("GPU", 0))
+    fit = gpus or int(there.get("CPU", 1)) // each
+    kind = ray.remote(num_cpus=each, num_gpus=1 if gpus else 0)(_Worker)
+    lost = Counter[int | None]()
+    # What each worker does: a part, or None while it starts.
+    busy: dict[Any, tuple[Any, int | None]] = {}
+
+    def start() -> None:
+        worker = kind.remote(archive, opening)
+        busy[worker.ready.remote()] = worker, None
 
     try:
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        there = ray.cluster_resources()
-        each = min(cores or CORES, int(there.get("CPU", 1)))
-        gpus = int(there.get("GPU", 0))
-        fit = gpus or int(there.get("CPU", 1)) // each
-        count = max(1, min(workers or fit, len(missing)))
-        blocks = min(len(missing), BLOCKS * count)
-        done = from_items(missing, override_num_blocks=blocks).map_batches(
-            _Worker,
-            fn_constructor_args=(archive, opening),
-            batch_size=1,
-            compute=ActorPoolStrategy(size=count),
-            num_cpus=each,
-            num_gpus=1 if gpus else 0,
-            max_task_retries=RETRIES,
-        )
-        for row in done.iter_rows():
-            yield int(row["images"])
-    except RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, InputError):
-            raise cause from None
-        reason = " ".join(str(cause or error).split())[:300]
-        raise InputError(f"{archive.out}: a worker failed ({reason})") from None
+        for _ in range(max(1, min(workers or fit, len(todo)))):
+            start()
+        while todo or any(part is not None for _, part in busy.values()):
+            (done,), _ = ray.wait(list(busy), num_returns=1)
+            worker, part = busy.pop(done)
+            try:
+                images = ray.get(done)
+            except RayActorError as error:
+                lost[part] += 1
+                if lost[part] > RETRIES:
+                    what = "do not start" if part is None else f"were lost with part {part}"
+                    reason = " ".join(str(error).split())[-300:]
+                    raise InputError(
+                        f"{archive.out}: {lost[part]} workers {what}: {reason}"
+                    ) from None
+                if part is not None:
+                    todo.append(part)
+                start()
+                continue
+            if part is not None:
+                yield images
+            if todo:
+                part = todo.popleft()
+                busy[worker.make.remote(part)] = worker, part
     finally:
         ray.shutdown()
 
@@ -95,23 +106,28 @@ class _Worker:
             calibration = None
         self._scorer = PartScorer(archive, model, calibration)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"images": np.array([self._scorer.make(int(n)) for n in batch["item"]])}
+    def ready(self) -> int:
+        """Returns when the model is open."""
+        return 0
+
+    def make(self, number: int) -> int:
+        """See `PartScorer.make`."""
+        return self._scorer.make(number)
 
 
 def _start() -> Any:
     """Ray, connected or started: it reports to nobody, and shows no dashboard."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_worker_niceness", "0")  # or all else on the machine comes first
     try:
         import ray
-        import ray.data
     except ImportError:
         raise not_installed("ray", "scale") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
         # Nothing but numbers of parts goes through the store.
-        quiet |= {"include_dashboard": False, "object_store_memory": 128 * 2**20}
-        quiet |= {"_node_ip_address": "127.0.0.1"}
+        quiet |= {"address": "local", "include_dashboard": False}
+        quiet |= {"object_store_memory": 128 * 2**20, "_node_ip_address": "127.0.0.1"}
     ray.init(**quiet)
     return ray
