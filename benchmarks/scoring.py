@@ -140,7 +140,8 @@ def ways_of(trained: Trained, files: list[Path], folder: Path) -> dict[str, Call
 
     def scores_by(model: Model, pictures: bool = False) -> Callable[[], object]:
         out = folder / "out"
-        return lambda: write_predictions(predict(model, inputs), out, pictures=pictures)
+        config = model.data if pictures else None
+        return lambda: write_predictions(predict(model, inputs), out, pictures=config)
 
     return {
         "plain loop": lambda: plain_loop(plain, files),
