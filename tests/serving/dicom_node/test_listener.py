@@ -19,7 +19,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage
+from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 import a2bgan.serving.dicom_node.sender as dicom_sender
 from a2bgan.detection.trained_model import load_trained
@@ -60,6 +64,7 @@ class Archive:
         entity = AE("ARCHIVE")
         entity.add_supported_context(SecondaryCaptureImageStorage)
         entity.add_supported_context(SegmentationStorage)
+        entity.add_supported_context(ComprehensiveSRStorage)
         server = entity.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
         )
@@ -137,7 +142,7 @@ def test_without_an_archive_results_are_kept_under_pseudonyms(queue, accept, thr
     kept = queue.results / queue.key(uid)
     assert eventually(lambda: kept.is_dir() and not any(queue.received.iterdir()))
     files = sorted(kept.iterdir())
-    assert [file.name for file in files] == ["capture.dcm", "map.dcm"]
+    assert [file.name for file in files] == ["capture.dcm", "map.dcm", "report.dcm"]
     for file in files:
         made = pydicom.dcmread(file)
         assert made.PatientID.startswith("PSN-") and made.InstanceNumber == 3
@@ -174,13 +179,13 @@ def test_an_archive_that_is_away_refuses_and_stalls(queue, accept, threads, monk
         assert eventually(lambda: len(list(queue.outbox.iterdir())) == 2)  # scored all the same
     with archive.open():
         assert eventually(lambda: not any(queue.outbox.iterdir()))
-        assert len(archive.got) == 4 and len(refused) == 2
-        assert len({made.SOPInstanceUID for made in archive.got}) == 4
+        assert len(archive.got) == 6 and len(refused) == 3
+        assert len({made.SOPInstanceUID for made in archive.got}) == 6
         # Filed with their study: patient and study are the source's.
         for made in archive.got:
             assert (made.PatientID, str(made.PatientName)) == ("MRN-0815", "Doe^Jane")
             assert (made.AccessionNumber, made.StudyDate) == ("ACC-17", "20200102")
-        assert len({made.SeriesInstanceUID for made in archive.got}) == 2
+        assert len({made.SeriesInstanceUID for made in archive.got}) == 3
     assert any("refused a result (status 0xA700)" in line for line in log)
     assert not [word for word in (*SECRETS, *uids) if word in "\n".join(log)]
     assert all(queue.knows(queue.key(uid)) for uid in uids)
