@@ -326,15 +326,15 @@ def test_orthanc_routes_a_study_and_gets_the_results(run, write_dicom, make_text
         (study,) = ask("studies")
         for _ in range(2):  # again: nothing is scored again
             assert ask("modalities/a2bgan/store", study.encode())["FailedInstancesCount"] == 0
-        assert eventually(lambda: ask("statistics")["CountInstances"] == 9, 120)
+        assert eventually(lambda: ask("statistics")["CountInstances"] == 12, 120)
         # Filed with the study, in series of their own.
-        assert ask("studies") == [study] and len(ask("series")) == 3
+        assert ask("studies") == [study] and len(ask("series")) == 4
         # The archive sends all of it back, results too: nothing goes round in circles.
         assert ask("modalities/a2bgan/store", study.encode())["FailedInstancesCount"] == 0
         assert not any((tmp_path / "queue" / "received").iterdir())
-        assert ask("statistics")["CountInstances"] == 9
+        assert ask("statistics")["CountInstances"] == 12
     log = node.log.read_text()
-    assert "6 without an image to score, 3 known already" in log
+    assert "9 without an image to score, 3 known already" in log
     assert "STRANGER at 127.0.0.1: 1 refused (its AE title is not allowed" in log
     assert not [word for word in SECRETS if word in log]
 
