@@ -32,6 +32,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -88,15 +89,22 @@ def receive(journal: Journal, port: int) -> None:
         return 0xA700 if refuse else 0
 
     entity = AE("ARCHIVE")
-    for kind in (SecondaryCaptureImageStorage, ParametricMapStorage, SegmentationStorage):
+    for kind in (
+        SecondaryCaptureImageStorage,
+        ParametricMapStorage,
+        SegmentationStorage,
+        ComprehensiveSRStorage,
+    ):
         entity.add_supported_context(kind, ExplicitVRLittleEndian)
     entity.start_server(("127.0.0.1", port), evt_handlers=[(evt.EVT_C_STORE, store)])
 
 
 def kind_of(result: Dataset) -> str:
-    """capture, map or regions; both maps and regions may be segmentations."""
+    """capture, report, map or regions; both maps and regions may be segmentations."""
     if result.SOPClassUID == SecondaryCaptureImageStorage:
         return "capture"
+    if result.SOPClassUID == ComprehensiveSRStorage:
+        return "report"
     return "regions" if result.get("SegmentationType") == "BINARY" else "map"
 
 
@@ -104,6 +112,13 @@ def source_of(result: Dataset) -> str:
     """The UID of the image that a result was made from."""
     if "SourceImageSequence" in result:
         (source,) = result.SourceImageSequence
+    elif result.SOPClassUID == ComprehensiveSRStorage:
+        (study,) = result.CurrentRequestedProcedureEvidenceSequence
+        of_series = study.ReferencedSeriesSequence
+        images = [image for series in of_series for image in series.ReferencedSOPSequence]
+        (source,) = (
+            image for image in images if image.ReferencedSOPClassUID != SegmentationStorage
+        )
     else:
         frames = [*result.get("SharedFunctionalGroupsSequence", [])]
         frames += result.get("PerFrameFunctionalGroupsSequence", [])
@@ -277,8 +292,8 @@ def kill_it(run: Path, count: int, kills: int, folder: Path, seed: int = 0) -> F
 
 
 def match(count: int, sent: list[dict[str, Any]], got: list[dict[str, Any]]) -> dict[str, Any]:
-    """Match the UID of each image with its results, one by one: due is one capture, which has the
-    score, and one map; regions where there are any."""
+    """Match the UID of each image with its results, one by one: due is one capture, one report,
+    which both have the score, and one map; regions where there are any."""
     images = {str(image.SOPInstanceUID) for image in make_images(count)}
     acknowledged = Counter(line["uid"] for line in sent)
     stored = [line for line in got if not line["refused"]]
@@ -290,7 +305,7 @@ def match(count: int, sent: list[dict[str, Any]], got: list[dict[str, Any]]) -> 
     missing = twice = 0
     for uid in acknowledged:
         kinds = results[uid]
-        missing += not (kinds["capture"] and kinds["map"])
+        missing += not (kinds["capture"] and kinds["report"] and kinds["map"])
         uids = [uid for of_kind in kinds.values() for uid in of_kind]
         doubled = any(len(of_kind) > 1 for of_kind in kinds.values())
         twice += doubled or any(len(versions[uid]) > 1 for uid in uids)
@@ -332,7 +347,8 @@ def main() -> None:
         "",
         f"{os.cpu_count()} CPUs ({platform.machine()}), generated X-rays of 64 x 64, processes on "
         "one machine. Each image is sent until it is accepted, and once more. The receiver refuses "
-        "one result in twenty at first. Two results are due for each image: a capture and a map.",
+        "one result in twenty at first. Three results are due for each image: a capture, a report "
+        "and a map.",
         "",
         "| | |",
         "| --- | --- |",

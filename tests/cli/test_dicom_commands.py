@@ -57,7 +57,7 @@ def test_training_and_prediction_name_nobody(
     assert "DICOM results of 12 images" in said.output
     table = (out / "scores.csv").read_text().splitlines()
     assert all("PSN-" in line for line in table[1:])
-    assert len(list(dicom_out.rglob("*.dcm"))) == 24
+    assert len(list(dicom_out.rglob("*.dcm"))) == 36
     assert len(list(dicom_out.iterdir())) == 6
     everything = b"".join(map(read_all, (run, out, dicom_out))).decode("latin-1")
     everything += trained.output + said.output + caplog.text

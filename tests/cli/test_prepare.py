@@ -29,7 +29,7 @@ def test_kinds_and_options_that_do_not_exist_are_named(bottle, a2bgan, says, tmp
         )
 
     assert line("cifar") == (
-        "no kind 'cifar': use one of covidx, chestxray8, celeba, medianomaly, mvtec, medmnist"
+        "no kind 'cifar': use one of covidx, chestxray8, celeba, medianomaly, bmad, mvtec, medmnist"
     )
     assert line("mvtec", "--finding", "Hernia") == "--finding is not for mvtec; leave it out"
     assert line("mvtec", "--scale") == "--scale is not for mvtec; leave it out"

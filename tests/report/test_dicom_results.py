@@ -64,7 +64,7 @@ def test_results_conform_and_refer_to_their_source(
     source = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", pixels, **elements))
     results, files = write_results([tmp_path / "a.dcm"], tmp_path / "out", keep_identifiers=keep)
     assert (results.written, results.left_out) == (1, [])
-    assert [file.name for file in files] == ["capture-0001.dcm", "map-0001.dcm"]
+    assert [file.name for file in files] == ["capture-0001.dcm", "map-0001.dcm", "report-0001.dcm"]
     for file in files:
         made = pydicom.dcmread(file)
         assert MARK in made.SeriesDescription
@@ -154,6 +154,7 @@ def test_regions_are_a_binary_segmentation_on_the_sources_grid(
     found = sorted(file.name for file in (tmp_path / "out").rglob("*.dcm"))
     assert found == [
         "capture-0001.dcm", "capture-0002.dcm", "map-0001.dcm", "map-0002.dcm", "regions-0001.dcm",
+        "report-0001.dcm", "report-0002.dcm",
     ]  # fmt: skip
     file = tmp_path / "out/study-0001/regions-0001.dcm"
     made = pydicom.dcmread(file)
@@ -199,7 +200,7 @@ def test_regions_of_a_series_have_a_frame_for_each_slice_that_has_any(
         np.testing.assert_array_equal(frame, voxels[k] > 4500)
 
 
-def test_a_series_without_a_frame_of_reference_gets_a_capture_alone(
+def test_a_series_without_a_frame_of_reference_gets_no_map(
     tmp_path: Path, write_dicom: Write
 ) -> None:
     voxels = np.random.default_rng(0).integers(0, 4096, (4, 48, 40), dtype=np.uint16)
@@ -211,7 +212,8 @@ def test_a_series_without_a_frame_of_reference_gets_a_capture_alone(
     scored = replace(result_of(tmp_path / "series"), volume_map=volume)
     results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
     list(results.passing([scored]))
-    assert [file.name for file in (tmp_path / "out").rglob("*.dcm")] == ["capture-0001.dcm"]
+    written = sorted(file.name for file in (tmp_path / "out").rglob("*.dcm"))
+    assert written == ["capture-0001.dcm", "report-0001.dcm"]
 
 
 def test_a_nifti_volume_gets_no_dicom_result(tmp_path: Path) -> None:
@@ -227,7 +229,7 @@ def test_without_map_and_twin_the_warning_still_fits(
     scored = result_of(write_dicom(tmp_path / "a.dcm", pixels))
     results = DicomResults(tmp_path / "out", DicomObjects(CONFIG, vmax=0.3))
     list(results.passing([replace(scored, twin=None, anomaly_map=None)]))
-    (file,) = (tmp_path / "out").rglob("*.dcm")
+    (file,) = (tmp_path / "out").rglob("capture-*.dcm")
     heading = pydicom.dcmread(file).pixel_array[:40, :, 0] < 128
     assert np.flatnonzero(heading.any(axis=0)).max() > 350  # where it ends
     assert not heading[:, -10:].any()  # and not cut off
@@ -295,7 +297,7 @@ def test_one_series_a_study(tmp_path: Path, write_dicom: Write, pixels: np.ndarr
     series = {
         (file.parent.name, file.name[:3]): pydicom.dcmread(file).SeriesInstanceUID for file in files
     }
-    assert len(files) == 6 and len(set(series.values())) == 4
+    assert len(files) == 9 and len(set(series.values())) == 6
 
 
 def test_with_a_secret_uids_follow_from_the_source(
@@ -309,7 +311,7 @@ def test_with_a_secret_uids_follow_from_the_source(
         return [(o.SOPInstanceUID, o.SeriesInstanceUID) for o in found.values()]
 
     assert made("one") == made("one")
-    assert len({uid for pair in made("one") + made("two") for uid in pair}) == 8
+    assert len({uid for pair in made("one") + made("two") for uid in pair}) == 12
 
 
 def test_what_is_no_dicom_is_named(tmp_path: Path, write_dicom: Write, pixels: np.ndarray) -> None:
@@ -340,9 +342,9 @@ def test_a_text_stored_as_a_number_costs_one_image(
     results, files = write_results([bad, good], tmp_path / "out", keep_identifiers=keep)
     assert results.left_out == [(str(bad), "its header does not allow a DICOM result")]
     assert results.written == 1
-    assert [file.name[:-9] for file in files] == ["capture", "map"]
+    assert [file.name[:-9] for file in files] == ["capture", "map", "report"]
     of = {pydicom.dcmread(file).SeriesDescription for file in files}
-    assert len(of) == 2  # both are whole
+    assert len(of) == 3  # all are whole
 
 
 @pytest.mark.parametrize("error", [InputError("a font is missing"), MemoryError()])

@@ -10,6 +10,7 @@ from a2bgan.cli import (
     benchmark,
     config,
     data,
+    dicomweb,
     evaluate,
     export,
     listen,
@@ -69,6 +70,7 @@ app.command("report")(report.report)
 app.command("compare")(evaluate.compare)
 app.command("serve")(serve.serve)
 app.command("listen")(listen.listen)
+app.add_typer(dicomweb.app, name="dicomweb")
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 app.command("config")(config.config)

@@ -51,7 +51,7 @@ def predict(
         float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
     ] = RATE,
     dicom_out: Annotated[
-        Path | None, typer.Option(help="New or empty folder for captures and maps of DICOM images.")
+        Path | None, typer.Option(help="New or empty folder for DICOM results of DICOM images.")
     ] = None,
     runtime: Annotated[
         Runtime | None,
@@ -118,6 +118,8 @@ def predict(
         vmax=scale,
     )
     if results is not None:
+        if calibration is not None:
+            results.add_p_values(written.p_values, fpr)
         say_written(dicom_out, f"DICOM results of {results.written} images")
         list_failures(results.left_out, "without DICOM results")
     say_written(out / "scores.csv", f"{written.scored} images scored")

@@ -13,7 +13,8 @@ def prepare(
     kind: Annotated[
         str,
         typer.Argument(
-            help="covidx, chestxray8, celeba, medianomaly, mvtec or medmnist.", show_default=False
+            help="covidx, chestxray8, celeba, medianomaly, bmad, mvtec or medmnist.",
+            show_default=False,
         ),
     ],
     root: Annotated[Path, typer.Option(help="The download, unpacked or not.", show_default=False)],
@@ -38,7 +39,8 @@ def prepare(
         float | None,
         typer.Option(
             help="Share of the abnormal test images (mvtec, medianomaly) or of the normal training "
-            "images (medmnist) that goes into the mixed set; by default 0.5. celeba with --task: "
+            "images (medmnist) that goes into the mixed set; by default 0.5. bmad: share of the "
+            "abnormal test images that joins it; by default none. celeba with --task: "
             "share of the mixed set that is without the attribute; by default 0."
         ),
     ] = None,
@@ -47,7 +49,12 @@ def prepare(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same manifest.")] = 0,
 ) -> None:
-    """Make a set of a public data set that was downloaded. Nothing is downloaded here."""
+    """Make a set of a public data set that was downloaded. Nothing is downloaded here.
+
+    MedMNIST: after `pip install medmnist`, in Python, `medmnist.PneumoniaMNIST("train",
+    download=True, size=128)` puts pneumoniamnist_128.npz into ~/.medmnist; that file is its
+    --root.
+    """
     from a2bgan.data.prepare import prepare as prepare_set
 
     made = prepare_set(

@@ -5,7 +5,8 @@ methods that make maps, the map on the source's own grid: a Parametric Map in fl
 without coordinates of the patient (X-rays), a fractional Segmentation. Regions above the calibrated
 threshold, where there are any, are a binary Segmentation on the same grid. A series that was scored
 as a volume gets one of each: a capture of its most suspicious slice, a map with a frame for every
-slice, and a Segmentation with a frame for every slice that has a region.
+slice, and a Segmentation with a frame for every slice that has a region. A structured report has
+score, p-value, flag and regions as values, see `measurement_report`.
 Every object says in itself that it is research and not for diagnosis.
 """
 
@@ -23,6 +24,7 @@ from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.sc import SCImage
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.spatial import get_image_coordinate_system
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -38,8 +40,10 @@ from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.detection.decisions.contours import Place, place_mask
 from a2bgan.detection.predict import Prediction
 from a2bgan.errors import InputError
+from a2bgan.files.atomic import atomic_file
 from a2bgan.report.case_facts import slice_text
 from a2bgan.report.film import Film, film_of, read_film
+from a2bgan.report.measurement_report import add_p_value, measurement_report
 from a2bgan.report.pictures import draw_triptych
 from a2bgan.rounding import score_text
 
@@ -47,7 +51,7 @@ MARK = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
 CAPTURED = 1024
 """Longest side of an image in a capture: captures are not compressed, and archives keep them."""
 
-CAPTURE_SERIES, MAP_SERIES, REGION_SERIES = 9801, 9802, 9803
+CAPTURE_SERIES, MAP_SERIES, REGION_SERIES, REPORT_SERIES = 9801, 9802, 9803, 9804
 
 # What a result needs of its source, and nothing that tells whose it is.
 KEPT = (
@@ -78,6 +82,7 @@ class _Series:
     captures: str
     maps: str
     regions: str
+    reports: str
     count: int = 0
 
 
@@ -113,8 +118,9 @@ class DicomObjects:
         self._studies: dict[str, _Series] = {}
 
     def make(self, prediction: Prediction) -> dict[str, Dataset]:
-        """ "capture"; of methods that make maps "map"; where there are any, "regions". Raises
-        ImageError."""
+        """Make "capture" and "report"; of methods that make maps "map"; where there are any,
+        "regions". The report is without p-value and flag, which depend on all images of a patient:
+        see `add_p_value`. Raises ImageError."""
         if is_enhanced(prediction.input.path):
             raise ImageError("an enhanced DICOM file gets its map as NIfTI alone")
         grid, files = _files(prediction.input.path)
@@ -127,11 +133,11 @@ class DicomObjects:
             # Checkers ask for it, if empty, in captures and Parametric Maps, not in Segmentations.
             capture.Laterality = source.get("Laterality") or ""
             made: dict[str, Dataset] = {"capture": capture}
-            if not self._is_placeable(prediction, sources):
-                return made
-            made["map"] = self._map(prediction, sources, grid, series)
-            if (regions := self._regions(prediction, sources, grid, series)) is not None:
-                made["regions"] = regions
+            if self._is_placeable(prediction, sources):
+                made["map"] = self._map(prediction, sources, grid, series)
+                if (regions := self._regions(prediction, sources, grid, series)) is not None:
+                    made["regions"] = regions
+            made["report"] = self._report(prediction, sources, made.get("regions"), series)
             for each in made.values():
                 if isinstance(each, ParametricMap):
                     each.Laterality = capture.Laterality
@@ -148,11 +154,13 @@ class DicomObjects:
             of = str(source.SeriesInstanceUID)
             number = source.get("InstanceNumber")
             before = int(number) - 1 if isinstance(number, int) and number > 0 else 0
-            captures, maps, regions = (self._uid(k, of) for k in ("captures", "maps", "regions"))
-            return _Series(captures, maps, regions, before)
+            kinds = ("captures", "maps", "regions", "reports")
+            captures, maps, regions, reports = (self._uid(kind, of) for kind in kinds)
+            return _Series(captures, maps, regions, reports, before)
         study = str(source.StudyInstanceUID)
         if study not in self._studies:
-            self._studies[study] = _Series(generate_uid(), generate_uid(), generate_uid())
+            captures, maps, regions, reports = (generate_uid() for _ in range(4))
+            self._studies[study] = _Series(captures, maps, regions, reports)
         return self._studies[study]
 
     def _uid(self, kind: str, source: str) -> str:
@@ -303,6 +311,29 @@ class DicomObjects:
             **self._equipment("anomaly regions"),
         )
 
+    def _report(
+        self,
+        prediction: Prediction,
+        sources: Sequence[Dataset],
+        regions: Dataset | None,
+        series: _Series,
+    ) -> Dataset:
+        assert prediction.score is not None
+        source = sources[0]
+        report = measurement_report(
+            sources,
+            regions,
+            score=prediction.score,
+            comment=MARK,
+            frame=_frame_number(source, self._config),
+            series_uid=series.reports,
+            series_number=REPORT_SERIES,
+            sop_instance_uid=self._uid("report", str(source.SOPInstanceUID)),
+            instance_number=series.count,
+        )
+        report.SeriesDescription = self._equipment("report")["series_description"]
+        return report
+
     def _on_grid_of(self, source: Dataset) -> Place:
         return partial(
             to_original_grid,
@@ -368,9 +399,16 @@ def _reference(source: Dataset, config: DataConfig) -> Dataset:
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    if int(source.get("NumberOfFrames") or 1) > 1:
-        reference.ReferencedFrameNumber = 1 + chosen_frame(source, config.read_options)
+    if (number := _frame_number(source, config)) is not None:
+        reference.ReferencedFrameNumber = number
     return reference
+
+
+def _frame_number(source: Dataset, config: DataConfig) -> int | None:
+    """Which frame of several is the image, from 1 on; None where there is one alone."""
+    if int(source.get("NumberOfFrames") or 1) == 1:
+        return None
+    return 1 + chosen_frame(source, config.read_options)
 
 
 def encoded(dataset: Dataset) -> bytes:
@@ -387,8 +425,11 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 class DicomResults:
-    """Writes ``OUT/study-NNNN/capture-NNNN.dcm``, ``map-NNNN.dcm`` and ``regions-NNNN.dcm``; OUT is
-    made if it is missing.
+    """Writes ``OUT/study-NNNN/capture-NNNN.dcm``, ``map-NNNN.dcm``, ``regions-NNNN.dcm`` and
+    ``report-NNNN.dcm``; OUT is made if it is missing.
+
+    Reports are written with the others, and once more with their p-values by `add_p_values`, since
+    these depend on all images of a patient.
 
     Studies are counted from 1, so OUT must be empty: results of others would stay among the new
     ones. Raises InputError if it is not, or cannot be written.
@@ -400,6 +441,7 @@ class DicomResults:
         self.left_out: list[tuple[str, str]] = []
         self._objects = objects
         self._folders: dict[str, Path] = {}
+        self._reports: list[Path | None] = []  # of each image with a score
         try:
             out.mkdir(parents=True, exist_ok=True)
             taken = any(out.iterdir())
@@ -413,8 +455,9 @@ class DicomResults:
         for prediction in predictions:
             if not prediction.error:
                 try:
-                    self._write(self._objects.make(prediction))
+                    self._reports.append(self._write(self._objects.make(prediction)))
                 except ImageError as error:
+                    self._reports.append(None)
                     self.left_out.append((prediction.input.name, str(error)))
                 except OSError as error:
                     raise InputError(
@@ -422,7 +465,21 @@ class DicomResults:
                     ) from None
             yield prediction
 
-    def _write(self, made: dict[str, Dataset]) -> None:
+    def add_p_values(self, p_values: Sequence[float], rate: float) -> None:
+        """Complete the reports with the p-value of each image that has a score, in the order they
+        passed; flagged are those up to `rate`. Raises InputError."""
+        for file, p_value in zip(self._reports, p_values, strict=True):
+            if file is None:
+                continue
+            try:
+                report = dcmread(file)
+                add_p_value(report, p_value, rate)
+                with atomic_file(file) as partial:
+                    partial.write_bytes(encoded(report))
+            except OSError as error:
+                raise InputError(f"{file}: cannot be written ({error.strerror or error})") from None
+
+    def _write(self, made: dict[str, Dataset]) -> Path:
         contents = {kind: encoded(dataset) for kind, dataset in made.items()}
         study = str(made["capture"].StudyInstanceUID)
         if study not in self._folders:
@@ -432,3 +489,4 @@ class DicomResults:
         for kind, content in contents.items():
             (self._folders[study] / f"{kind}-{number:04d}.dcm").write_bytes(content)
         self.written += 1
+        return self._folders[study] / f"report-{number:04d}.dcm"

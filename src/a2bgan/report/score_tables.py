@@ -35,6 +35,7 @@ class Written:
     drift: sentences on how the images differ from those of calibration.
     outlined: images with a region; None where regions were not looked for.
     unfamiliar: names of images unlike all of training, see `familiarity`.
+    p_values: of each image with a score, in their order; empty without a calibration.
     counted_as: "images" where no patient is known, so that each image counts as one.
     """
 
@@ -46,6 +47,7 @@ class Written:
     outlined: int | None
     unfamiliar: Sequence[str] = ()
     counted_as: str = "patients"
+    p_values: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def write_predictions(
         people = [row.person for row in scored]
         flagged = 0
         sentences: list[str] = []
+        p_of: dict[int, float] = {}
         if calibration is not None and scored:
             scores, means, deviations = np.concatenate([row.images for row in scored], axis=1)
             counts = [row.images.shape[1] for row in scored]
@@ -165,8 +168,9 @@ def write_predictions(
     strange = [row.name for row in scored if row.unfamiliar]
     counted_as = "patients" if any(row.patient for row in scored) else "images"
     return Written(
-        len(scored), failures, len(set(people)), flagged, sentences, outlined, strange, counted_as
-    )
+        len(scored), failures, len(set(people)), flagged, sentences, outlined, strange, counted_as,
+        tuple(p_of.values()),
+    )  # fmt: skip
 
 
 def is_unfamiliar(calibration: Calibration | None, image: np.ndarray) -> bool | None:

@@ -19,7 +19,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage
+from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 import a2bgan.serving.dicom_node.sender as dicom_sender
 from a2bgan.detection.trained_model import load_trained
@@ -60,6 +64,7 @@ class Archive:
         entity = AE("ARCHIVE")
         entity.add_supported_context(SecondaryCaptureImageStorage)
         entity.add_supported_context(SegmentationStorage)
+        entity.add_supported_context(ComprehensiveSRStorage)
         server = entity.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
         )
@@ -137,7 +142,7 @@ def test_without_an_archive_results_are_kept_under_pseudonyms(queue, accept, thr
     kept = queue.results / queue.key(uid)
     assert eventually(lambda: kept.is_dir() and not any(queue.received.iterdir()))
     files = sorted(kept.iterdir())
-    assert [file.name for file in files] == ["capture.dcm", "map.dcm"]
+    assert [file.name for file in files] == ["capture.dcm", "map.dcm", "report.dcm"]
     for file in files:
         made = pydicom.dcmread(file)
         assert made.PatientID.startswith("PSN-") and made.InstanceNumber == 3
@@ -174,13 +179,13 @@ def test_an_archive_that_is_away_refuses_and_stalls(queue, accept, threads, monk
         assert eventually(lambda: len(list(queue.outbox.iterdir())) == 2)  # scored all the same
     with archive.open():
         assert eventually(lambda: not any(queue.outbox.iterdir()))
-        assert len(archive.got) == 4 and len(refused) == 2
-        assert len({made.SOPInstanceUID for made in archive.got}) == 4
+        assert len(archive.got) == 6 and len(refused) == 3
+        assert len({made.SOPInstanceUID for made in archive.got}) == 6
         # Filed with their study: patient and study are the source's.
         for made in archive.got:
             assert (made.PatientID, str(made.PatientName)) == ("MRN-0815", "Doe^Jane")
             assert (made.AccessionNumber, made.StudyDate) == ("ACC-17", "20200102")
-        assert len({made.SeriesInstanceUID for made in archive.got}) == 2
+        assert len({made.SeriesInstanceUID for made in archive.got}) == 3
     assert any("refused a result (status 0xA700)" in line for line in log)
     assert not [word for word in (*SECRETS, *uids) if word in "\n".join(log)]
     assert all(queue.knows(queue.key(uid)) for uid in uids)
@@ -321,15 +326,15 @@ def test_orthanc_routes_a_study_and_gets_the_results(run, write_dicom, make_text
         (study,) = ask("studies")
         for _ in range(2):  # again: nothing is scored again
             assert ask("modalities/a2bgan/store", study.encode())["FailedInstancesCount"] == 0
-        assert eventually(lambda: ask("statistics")["CountInstances"] == 9, 120)
+        assert eventually(lambda: ask("statistics")["CountInstances"] == 12, 120)
         # Filed with the study, in series of their own.
-        assert ask("studies") == [study] and len(ask("series")) == 3
+        assert ask("studies") == [study] and len(ask("series")) == 4
         # The archive sends all of it back, results too: nothing goes round in circles.
         assert ask("modalities/a2bgan/store", study.encode())["FailedInstancesCount"] == 0
         assert not any((tmp_path / "queue" / "received").iterdir())
-        assert ask("statistics")["CountInstances"] == 9
+        assert ask("statistics")["CountInstances"] == 12
     log = node.log.read_text()
-    assert "6 without an image to score, 3 known already" in log
+    assert "9 without an image to score, 3 known already" in log
     assert "STRANGER at 127.0.0.1: 1 refused (its AE title is not allowed" in log
     assert not [word for word in SECRETS if word in log]
 

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from a2bgan.data.prepare.bmad import prepare_bmad
 from a2bgan.data.prepare.celeba import prepare_celeba
 from a2bgan.data.prepare.chestxray8 import prepare_chestxray8
 from a2bgan.data.prepare.covidx import prepare_covidx
@@ -18,6 +19,7 @@ KINDS: dict[str, Callable[..., Prepared]] = {
     "chestxray8": prepare_chestxray8,
     "celeba": prepare_celeba,
     "medianomaly": prepare_medianomaly,
+    "bmad": prepare_bmad,
     "mvtec": prepare_mvtec,
     "medmnist": prepare_medmnist,
 }

@@ -7,11 +7,13 @@ import numpy as np
 
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.pseudonyms import identify, pseudonym
+from a2bgan.detection import RATE
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import NOT_FINITE, Prediction
 from a2bgan.detection.trained_model import Trained
 from a2bgan.report.dicom_results import DicomObjects, encoded
+from a2bgan.report.measurement_report import add_p_value
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.dicom_node.queue import Queue
 
@@ -116,4 +118,7 @@ class Scorer(threading.Thread):
             self._log("an image looks like none that was learned from: its score means nothing")
         threshold = None if known is None else known.pixel_threshold
         made = self._objects.make(Prediction.of(found, 0, item, threshold))
+        if known is not None:  # a node never knows all images of a patient: of this one alone
+            (p_value,) = known.p_values([""], found.scores.double().numpy())
+            add_p_value(made["report"], float(p_value), RATE)
         return {name: encoded(dataset) for name, dataset in made.items()}

@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComprehensiveSRStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -87,7 +88,12 @@ class Sender(threading.Thread):
         self._entity = AE(aet)
         self._entity.acse_timeout = self._entity.dimse_timeout = seconds
         self._entity.connection_timeout = self._entity.network_timeout = seconds
-        for kind in (SecondaryCaptureImageStorage, ParametricMapStorage, SegmentationStorage):
+        for kind in (
+            SecondaryCaptureImageStorage,
+            ParametricMapStorage,
+            SegmentationStorage,
+            ComprehensiveSRStorage,
+        ):
             self._entity.add_requested_context(
                 kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -47,6 +48,7 @@ def make_app(
 
     app = FastAPI(
         title="a2bgan reading room",
+        version=version("a2bgan"),
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
