@@ -26,7 +26,7 @@ from sklearn.random_projection import johnson_lindenstrauss_min_dim
 from torch import Tensor
 
 from a2bgan.data.batches import to_unit_range
-from a2bgan.data.generate.phantoms import KINDS, make_phantom
+from a2bgan.data.generate.phantoms import DISEASES, make_phantom
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod
 from result_page import script_parser, write_page
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"skipped: anomalib cannot be imported ({error}); see --help for how to get it")
         return
     healthy = phantoms(0, HEALTHY, [None])
-    tested = torch.cat([phantoms(1, TESTED, [None]), phantoms(2, TESTED, list(KINDS))])
+    tested = torch.cat([phantoms(1, TESTED, [None]), phantoms(2, TESTED, list(DISEASES))])
     lines = [
         "# Agreement with anomalib",
         "",

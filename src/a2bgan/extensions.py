@@ -18,7 +18,7 @@ from typing import Any
 
 from a2bgan.errors import InputError
 
-METHODS, PRESETS, READERS = "a2bgan.methods", "a2bgan.presets", "a2bgan.readers"
+METHOD_GROUP, PRESET_GROUP, READER_GROUP = "a2bgan.methods", "a2bgan.presets", "a2bgan.readers"
 
 
 @cache

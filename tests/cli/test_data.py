@@ -3,8 +3,8 @@ import csv
 import numpy as np
 from PIL import Image
 
-from a2bgan.cli.data import DISEASES
-from a2bgan.data.generate.phantoms import KINDS
+from a2bgan.cli.data import SHOWN_DISEASES
+from a2bgan.data.generate.phantoms import DISEASES
 
 
 def test_check_prints_counts_and_writes_a_contact_sheet(tiny_set, a2bgan, tmp_path):
@@ -81,4 +81,4 @@ def test_check_without_one_of_the_sets_looks_for_no_shortcuts(tiny_set, a2bgan, 
 
 
 def test_the_help_lists_the_diseases_that_there_are():
-    assert tuple(DISEASES.replace(" or", ",").split(", ")) == KINDS
+    assert tuple(SHOWN_DISEASES.replace(" or", ",").split(", ")) == DISEASES

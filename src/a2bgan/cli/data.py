@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from a2bgan.data.check import DataCheck
     from a2bgan.detection.audit.shortcuts import Audit
 
-# `a2bgan.data.generate.phantoms.KINDS`, whose import would make every `--help` slower.
-DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
+# `a2bgan.data.generate.phantoms.DISEASES`, whose import would make every `--help` slower.
+SHOWN_DISEASES = "focal_opacity, diffuse_opacity, enlarged_heart or effusion"
 
 OutOption = Annotated[Path, typer.Option(help="Folder to make.", show_default=False)]
 SizeOption = Annotated[int, typer.Option(min=32, help="Side of the images.")]
@@ -124,7 +124,8 @@ def phantom(
     mixed_kinds: Annotated[
         str | None,
         typer.Option(
-            help=f"Diseases of the mixed set, with commas between: {DISEASES}.", show_default="all"
+            help=f"Diseases of the mixed set, with commas between: {SHOWN_DISEASES}.",
+            show_default="all",
         ),
     ] = None,
     test_kinds: Annotated[

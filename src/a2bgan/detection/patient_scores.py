@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 TOP_SLICES = 0.1
 """Share of a patient's images that `top-k` averages."""
 
-DEFAULT_RULE = "max"
+DEFAULT_PATIENT_SCORE = "max"
 """The patient score of images that are no slices: each was taken for a reason of its own."""
 
 
@@ -41,7 +41,7 @@ PATIENT_SCORES: dict[str, Callable[[NDArray[np.float64]], float]] = {
 def by_patient(
     patients: Sequence[str] | NDArray[np.str_],
     scores: NDArray[np.float64],
-    rule: str = DEFAULT_RULE,
+    rule: str = DEFAULT_PATIENT_SCORE,
 ) -> dict[str, float]:
     """Score of each patient, in the order they come."""
     images: dict[str, list[int]] = {}
@@ -51,7 +51,7 @@ def by_patient(
 
 
 def of_patient(
-    patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT_RULE
+    patients: Sequence[str], scores: NDArray[np.float64], rule: str = DEFAULT_PATIENT_SCORE
 ) -> NDArray[np.float64]:
     """Score of each image's patient, (N,); "" is a patient of its own."""
     found = by_patient(patients, scores, rule)

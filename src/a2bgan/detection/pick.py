@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from a2bgan.detection.patient_scores import DEFAULT_RULE
+from a2bgan.detection.patient_scores import DEFAULT_PATIENT_SCORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Pick:
     version: str
     score: str
     rule: str
-    patients: str = DEFAULT_RULE
+    patients: str = DEFAULT_PATIENT_SCORE
     map_score: str | None = None
 
     @classmethod
@@ -31,5 +31,5 @@ class Pick:
 
 
 def same_scores(one: Pick, other: Pick) -> bool:
-    """True for two picks have the same scores, by whatever rule they were picked."""
+    """True where two picks give the same scores, whatever rule picked them."""
     return replace(one, rule=other.rule, map_score=other.map_score) == other

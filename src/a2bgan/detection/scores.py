@@ -17,32 +17,32 @@ TOP_FRACTION = 0.05
 """Share of a map's pixels that `top-k` averages."""
 
 
-def mean(difference: Tensor, mask: Tensor | None) -> Tensor:
+def mean(anomaly_map: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over all pixels: the paper's score (section 3.3)."""
-    return difference.mean(dim=(1, 2))
+    return anomaly_map.mean(dim=(1, 2))
 
 
-def smooth_max(difference: Tensor, mask: Tensor | None) -> Tensor:
+def smooth_max(anomaly_map: Tensor, mask: Tensor | None) -> Tensor:
     """Maximum of the map after Gaussian smoothing, with sigma = shorter side / 32.
 
     Smoothing keeps one noisy pixel from deciding the score; a compact lesion is not diluted by the
     healthy rest of the image, as it is in the mean. Borders are mirrored, so that a lesion at the
     edge counts like any other.
     """
-    sigma = SMOOTHING * min(difference.shape[1:])
-    smooth = gaussian_smooth(difference, sigma)
+    sigma = SMOOTHING * min(anomaly_map.shape[1:])
+    smooth = gaussian_smooth(anomaly_map, sigma)
     return smooth.amax(dim=(1, 2))
 
 
-def top_k(difference: Tensor, mask: Tensor | None) -> Tensor:
+def top_k(anomaly_map: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the highest 5 % of the pixels (rounded up to whole pixels)."""
-    pixels = difference.flatten(start_dim=1)
+    pixels = anomaly_map.flatten(start_dim=1)
     count = math.ceil(TOP_FRACTION * pixels.shape[1])
     return pixels.topk(count, dim=1, sorted=False).values.mean(dim=1)
 
 
-def mask_weighted(difference: Tensor, mask: Tensor | None) -> Tensor:
-    """``sum(m * d) / sum(m)``: mean difference over the region the generator chose to repaint.
+def mask_weighted(anomaly_map: Tensor, mask: Tensor | None) -> Tensor:
+    """``sum(m * d) / sum(m)``: mean of the map over the region the generator chose to repaint.
 
     0 where the mask is zero everywhere: nothing was repainted, so nothing is abnormal.
 
@@ -55,7 +55,7 @@ def mask_weighted(difference: Tensor, mask: Tensor | None) -> Tensor:
             "choose another score"
         )
     weight = mask.sum(dim=(1, 2))
-    weighted = (mask * difference).sum(dim=(1, 2))
+    weighted = (mask * anomaly_map).sum(dim=(1, 2))
     return weighted / weight.clamp_min(torch.finfo(weight.dtype).tiny)
 
 
@@ -66,7 +66,8 @@ SCORES: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "mask-weighted": mask_weighted,
 }
 """Scores by name; each takes a map (N, H, W), 0 or more, and the generator's mask of the same
-shape in [0, 1], or None, and returns (N,)."""
+shape in [0, 1], or None, and returns (N,). The first paragraph of a function's docstring is written
+into exported files, as the definition of their score."""
 
 
 def scores_of(facts: Facts) -> tuple[str, ...]:

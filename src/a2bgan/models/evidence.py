@@ -24,8 +24,9 @@ LEAST_SPREAD = 1e-4
 
 
 def evidence_size(size: int) -> int:
-    """The side, in pixels, to which images of ``size`` pixels a side are best resized: twice as
-    many, 128 to 256, which what ImageNet's features were learned from is nearest to."""
+    """The side, in pixels, to which images of ``size`` pixels a side are best resized: twice the
+    side, but at least 128 and at most 256, near the size that ImageNet's features were learned at.
+    """
     return min(256, max(128, 2 * size))
 
 
@@ -101,24 +102,24 @@ class Evidence(nn.Module):
         """True where neither model's AUROC is a standard error above 0.5: neither counts."""
         return float(self.reliability.max() - 0.5) <= float(self.error)
 
-    def forward(self, x: Tensor) -> "Found":
+    def forward(self, x: Tensor) -> "EvidenceOutput":
         """Evidence in images (N, C, H, W) in [-1, 1]; autocast reaches the backbone alone."""
         features, kind = on_one_grid(self.backbone(x)), x.device.type
         halved = torch.is_autocast_enabled(kind)  # else nothing, which exports need not know of
         with torch.autocast(kind, enabled=False) if halved else nullcontext():
             return self._weigh(features.float())
 
-    def _weigh(self, features: Tensor) -> "Found":
+    def _weigh(self, features: Tensor) -> "EvidenceOutput":
         relative, overall = split(features)
         places = standardised(relative, self.focal_spread[:, None, None])
         odds = torch.einsum("nchw,c->nhw", places, self.focal_weight) + self.focal_bias
         whole = standardised(overall - self.diffuse_mean, self.diffuse_spread)
         scores = torch.stack([focal_score(odds), whole @ self.diffuse_weight + self.diffuse_bias])
         standard = (scores - self.score_mean[:, None]) / self.score_spread[:, None]
-        return Found(odds, scores[0], scores[1], (self.weights[:, None] * standard).sum(0))
+        return EvidenceOutput(odds, scores[0], scores[1], (self.weights[:, None] * standard).sum(0))
 
 
-class Found(NamedTuple):
+class EvidenceOutput(NamedTuple):
     """Evidence in n images, high for A.
 
     odds: (n, h, w), log odds of places by the focal model; focal, diffuse: (n,), the scores of the

@@ -31,7 +31,7 @@ from a2bgan.data.pseudonyms import identify
 from a2bgan.detection.decisions.calibration import Calibration, drift, intensities
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.measures.conformal import p_values
-from a2bgan.detection.patient_scores import DEFAULT_RULE
+from a2bgan.detection.patient_scores import DEFAULT_PATIENT_SCORE
 from a2bgan.detection.predict import Model, Prediction, predict
 from a2bgan.errors import InputError, not_installed
 from a2bgan.files.atomic import atomic_file, write_atomically
@@ -97,7 +97,7 @@ def open_archive(
     InputError if ``source`` cannot be read, ``out`` cannot be written or holds another plan, the
     model scores volumes, or pyarrow is missing.
     """
-    if model.pick.patients != DEFAULT_RULE:
+    if model.pick.patients != DEFAULT_PATIENT_SCORE:
         raise InputError("this run scores patients by their volumes; `a2bgan predict` does that")
     try:
         import pyarrow  # noqa: F401

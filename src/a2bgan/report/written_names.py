@@ -32,13 +32,13 @@ def free_name(name: str, taken: dict[str, int]) -> str:
 
     taken: the names given so far, each with the last number that was added to it; gets the new one.
     """
-    from a2bgan.data.formats.kinds import KINDS, image_suffix  # numpy takes a while
+    from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, image_suffix  # numpy takes a while
 
     # Not `escaped`: a backslash separates folders on some systems.
     path = Path(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name))
     suffix = image_suffix(path)
     # 1.2.840.113 has no suffix.
-    stem = path.name[: -len(suffix)] if suffix in KINDS else path.name
+    stem = path.name[: -len(suffix)] if suffix in KIND_OF_SUFFIX else path.name
     stem = stem.encode("utf-8")[:LONGEST].decode("utf-8", "ignore")
     free, number = stem, taken.get(stem, 1)
     while free in taken:  # also where a file is really called that

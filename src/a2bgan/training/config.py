@@ -269,8 +269,8 @@ def _find_preset(name: str) -> Traversable:
 
 def _preset_folders() -> Iterator[Traversable]:
     yield files("a2bgan").joinpath("presets")
-    for name in extensions.added(extensions.PRESETS):
-        yield files(extensions.load(extensions.PRESETS, name))
+    for name in extensions.added(extensions.PRESET_GROUP):
+        yield files(extensions.load(extensions.PRESET_GROUP, name))
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -42,7 +42,8 @@ class _Places:
 
 
 def at_most(images: np.ndarray, most: int) -> np.ndarray:
-    """Return the images (N, ...), or so many of them: the same rows for all arrays of a length."""
+    """Return the images (N, ...), or ``most`` of them drawn at random: the same rows for all arrays
+    of a length."""
     if len(images) <= most:
         return images
     return images[np.sort(np.random.default_rng(0).choice(len(images), most, replace=False))]

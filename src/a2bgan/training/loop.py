@@ -80,7 +80,7 @@ def train(
     run: RunFolder,  # where metrics, samples and checkpoints go
     *,
     patients: tuple[np.ndarray, np.ndarray]
-    | None = None,  # of B's and A's images; None: all others
+    | None = None,  # of B's and A's images; None: each image has its own
     resume: bool = False,  # go on from the run's last checkpoint, if it has one
     watch: Callable[[Report], None] = lambda report: None,  # called every train.log_every steps
     validate: Callable[[Method, Position], bool] | None = None,  # at checkpoints; True: enough
@@ -113,7 +113,7 @@ def train(
         position = read_position(checkpoint)
     first = position.step
 
-    def enough(position: Position) -> bool:
+    def measure_checkpoint(position: Position) -> bool:
         """True where training may end at the checkpoint just written (or resumed from)."""
         if validate is None or not method.ready:
             return False
@@ -126,7 +126,7 @@ def train(
             sets = TrainingSets.of(healthy, mixed, patients)
             position, stopped = _whole_sets(method, sets, settings.batch_size, fabric, run, watch)
         if not stopped:
-            enough(position)
+            measure_checkpoint(position)
         return Outcome(method, position, stopped, position.step - first)
     batches_b, batches_a = (
         RandomBatches(
@@ -148,7 +148,7 @@ def train(
 
     begun = time.monotonic()
     method.begin(TrainingSets.of(healthy, mixed, patients), resumed=position.step > 0)
-    ended = position.step > 0 and enough(position)
+    ended = position.step > 0 and measure_checkpoint(position)
     sums: dict[str, list[Tensor]] = defaultdict(list)
     step, started = position.step, begun - position.seconds  # the beginning counts
     saved = step  # that of the last checkpoint
@@ -203,7 +203,7 @@ def train(
                 if fabric.is_global_zero:
                     save_checkpoint(run.checkpoints, method, position)
                 saved = step
-                ended = enough(position)
+                ended = measure_checkpoint(position)
 
         position = Position(step, time.monotonic() - started)
         _stop_if_weights_are_not_finite(method, step, fabric)
@@ -214,7 +214,7 @@ def train(
                 save_checkpoint(run.checkpoints, method, position)
         stopped = _anyone(interrupted, fabric)
         if not stopped:
-            enough(position)  # which measures it
+            measure_checkpoint(position)
         if fabric.is_global_zero:
             logger.close()
             run.note_resources(position.seconds)

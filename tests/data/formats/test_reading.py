@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from a2bgan.data.formats.kinds import KINDS
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.reading import READERS, read_image, read_mask
 
@@ -335,8 +335,8 @@ def test_a_file_without_permission_is_named(tmp_path: Path, grey: np.ndarray) ->
 
 def test_every_suffix_has_a_reader() -> None:
     pictures = {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
-    assert pictures | {".dcm", ".nii", ".nii.gz"} == set(KINDS)
-    assert set(KINDS.values()) < set(READERS)
+    assert pictures | {".dcm", ".nii", ".nii.gz"} == set(KIND_OF_SUFFIX)
+    assert set(KIND_OF_SUFFIX.values()) < set(READERS)
 
 
 @pytest.mark.filterwarnings("ignore")

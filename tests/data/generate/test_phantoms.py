@@ -9,7 +9,7 @@ from PIL import Image
 
 from a2bgan.data.generate import phantoms as phantom_module
 from a2bgan.data.generate.phantoms import (
-    KINDS,
+    DISEASES,
     NOTABLE_DIFFERENCE,
     SHORTCUTS,
     make_phantom,
@@ -39,7 +39,7 @@ def healthy_set():
 
 @pytest.fixture(scope="module")
 def abnormal_set():
-    return [draw(1000 + index, KINDS[index % len(KINDS)]) for index in range(200)]
+    return [draw(1000 + index, DISEASES[index % len(DISEASES)]) for index in range(200)]
 
 
 def auroc(normal, abnormal):
@@ -70,7 +70,7 @@ def load(path):
 # --- one phantom
 
 
-@pytest.mark.parametrize("kind", [None, *KINDS])
+@pytest.mark.parametrize("kind", [None, *DISEASES])
 def test_the_same_generator_state_gives_the_same_phantom(kind):
     first, second = draw(3, kind), draw(3, kind)
     assert np.array_equal(first.image, second.image)
@@ -87,7 +87,7 @@ def test_a_healthy_phantom_is_its_own_twin():
     assert not healthy.mask.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISEASES)
 def test_the_twin_is_the_healthy_phantom_of_the_same_patient(kind):
     assert np.array_equal(draw(6, kind).twin, draw(6).image)
 
@@ -100,7 +100,7 @@ def test_image_and_twin_differ_inside_the_mask_only(abnormal_set):
         assert (np.abs(change[phantom.mask]) >= NOTABLE_DIFFERENCE - 1).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DISEASES)
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_mask_has_a_visible_size_and_stays_off_the_border(kind, size):
     for index in range(12):
@@ -229,7 +229,7 @@ def test_kinds_are_equally_frequent_in_each_split(tmp_path, drawn):
     write_phantoms(tmp_path / "set", **SMALL)
     rows = read_rows(tmp_path / "set" / "manifest.csv")
     counts = Counter((row["split"], kind) for row, kind in zip(rows, drawn, strict=True) if kind)
-    assert counts == {(split, kind): 2 for split in ("mixed", "test") for kind in KINDS}
+    assert counts == {(split, kind): 2 for split in ("mixed", "test") for kind in DISEASES}
 
 
 def test_mixed_and_test_set_may_have_diseases_of_their_own(tmp_path, drawn):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from a2bgan.detection.detect import score_of
 from a2bgan.errors import InputError
 from a2bgan.models.blend import difference_map
-from a2bgan.models.evidence import Found
+from a2bgan.models.evidence import EvidenceOutput
 from a2bgan.training.config import load_config
 from a2bgan.training.methods.a2bgan import A2BGAN
 from a2bgan.training.methods.a2bgan_extensions import FEATURES
@@ -332,7 +332,7 @@ def test_the_map_counts_as_far_as_evidence_speaks_for_disease(monkeypatch):
     weighed.networks["translator"].load_state_dict(bare.networks["translator"].state_dict())
     odds = torch.linspace(-3, 4, 8 * 16, dtype=x.dtype).view(8, 4, 4)
     scores = torch.arange(8.0)
-    found = Found(odds, scores, scores, scores)
+    found = EvidenceOutput(odds, scores, scores, scores)
     monkeypatch.setattr(weighed.networks[EVIDENCE], "forward", lambda _: found)
     raw, finding = bare.find(x).anomaly_map, weighed.find(x)
     assert raw is not None and finding.anomaly_map is not None and raw.min() > 0

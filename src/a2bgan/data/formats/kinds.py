@@ -12,7 +12,7 @@ Kind = Literal["picture", "dicom", "nifti", "series", "added"]
 """A file that Pillow reads, a DICOM file, a NIfTI file, a folder with a DICOM series, a file that
 another package reads."""
 
-KINDS: dict[str, Kind] = {
+KIND_OF_SUFFIX: dict[str, Kind] = {
     ".png": "picture",
     ".jpg": "picture",
     ".jpeg": "picture",
@@ -49,7 +49,7 @@ _OLD_ELEMENTS = (
 
 
 def image_suffix(path: Path) -> str:
-    """The key of KINDS for this path: its lowercase suffix, ".nii.gz" taken as one."""
+    """The key of KIND_OF_SUFFIX for this path: its lowercase suffix, ".nii.gz" taken as one."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
@@ -57,12 +57,12 @@ def image_suffix(path: Path) -> str:
 def kind_of(path: Path) -> Kind | None:
     """The kind of a file by its suffix, else by its content, because archives name DICOM files
     anyhow; None for any other file."""
-    if (kind := KINDS.get(image_suffix(path))) is not None:
+    if (kind := KIND_OF_SUFFIX.get(image_suffix(path))) is not None:
         return kind
     # Unlike Path.is_dir, this is false for a path that is too long or forbidden.
     if os.path.isdir(path):
         return "series"
-    if image_suffix(path)[1:] in extensions.added(extensions.READERS):
+    if image_suffix(path)[1:] in extensions.added(extensions.READER_GROUP):
         return "added"
     return "dicom" if begins_like_dicom(_start_of(path, 133), any_element=False) else None
 
@@ -112,7 +112,7 @@ def is_enhanced(path: Path) -> bool:
 
 def dicom_of(path: Path) -> Path:
     """The DICOM file whose header stands for a path: of a folder, a series, the first in it."""
-    if image_suffix(path) in KINDS or not os.path.isdir(path):
+    if image_suffix(path) in KIND_OF_SUFFIX or not os.path.isdir(path):
         return path
     try:
         return next(_series_files(path), path)

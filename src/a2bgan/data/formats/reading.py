@@ -136,7 +136,7 @@ def _read_added(path: Path, options: ReadOptions) -> Picture:
     """Read with another package's reader."""
     name = image_suffix(path)[1:]
     try:
-        reader: Reader = extensions.load(extensions.READERS, name)
+        reader: Reader = extensions.load(extensions.READER_GROUP, name)
     except InputError as error:
         raise PassingImageError(str(error)) from None
     return reader(path, options)

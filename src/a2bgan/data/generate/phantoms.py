@@ -38,7 +38,7 @@ _UNDEREXPOSED = 0.7
 # The letter L, as radiographers put it on a film.
 _MARKER = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
 
-KINDS: tuple[str, ...] = tuple(ANOMALIES)
+DISEASES: tuple[str, ...] = tuple(ANOMALIES)
 
 # Density that lies on top of everything.
 _IMPLANTS: dict[str, Callable[[Rng, Field, Field], Field]] = {
@@ -116,7 +116,7 @@ def write_phantoms(
     kind or the shortcut is unknown.
     """
     require_size(size)
-    kinds = {"mixed": mixed_kinds or KINDS, "test": test_kinds or KINDS}
+    kinds = {"mixed": mixed_kinds or DISEASES, "test": test_kinds or DISEASES}
     for kind in {*kinds["mixed"], *kinds["test"]}:
         _require_kind(kind)
     if shortcut not in (None, *SHORTCUTS):
@@ -149,8 +149,8 @@ def _plant(phantom: Generated, shortcut: str) -> Generated:
 
 
 def _require_kind(kind: str) -> None:
-    if kind not in (*KINDS, *OBJECTS):
-        known = ", ".join((*KINDS, *OBJECTS))
+    if kind not in (*DISEASES, *OBJECTS):
+        known = ", ".join((*DISEASES, *OBJECTS))
         raise InputError(f"phantom kind {kind!r} is unknown: use one of {known}")
 
 

@@ -14,7 +14,7 @@ from a2bgan.data.prepare.mvtec import prepare_mvtec
 from a2bgan.data.prepare.writing import Prepared
 from a2bgan.errors import InputError
 
-KINDS: dict[str, Callable[..., Prepared]] = {
+DATA_SETS: dict[str, Callable[..., Prepared]] = {
     "covidx": prepare_covidx,
     "chestxray8": prepare_chestxray8,
     "celeba": prepare_celeba,
@@ -32,10 +32,10 @@ def prepare(kind: str, root: Path, out: Path, **options: object) -> Prepared:
     masks/ where there are any, and manifest.csv; it appears whole or not at all, and the same
     arguments give the same manifest. Raises InputError.
     """
-    if kind not in KINDS:
-        raise InputError(f"no kind {kind!r}: use one of {', '.join(KINDS)}")
+    if kind not in DATA_SETS:
+        raise InputError(f"no kind {kind!r}: use one of {', '.join(DATA_SETS)}")
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
-        if name not in inspect.signature(KINDS[kind]).parameters:
+        if name not in inspect.signature(DATA_SETS[kind]).parameters:
             raise InputError(f"--{name.replace('_', '-')} is not for {kind}; leave it out")
-    return KINDS[kind](root, out, **given)
+    return DATA_SETS[kind](root, out, **given)

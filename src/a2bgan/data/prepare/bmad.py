@@ -8,7 +8,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from a2bgan.data.formats.kinds import KINDS, image_suffix
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, image_suffix
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Case, borrow_mixed, require_share
 from a2bgan.data.prepare.writing import Prepared, write_download
@@ -43,7 +43,7 @@ def prepare_bmad(
     masks: dict[tuple[str, str], str] = {}
     for file in download.names:
         found = _PLACE.fullmatch(file)
-        if found is None or image_suffix(Path(file)) not in KINDS:
+        if found is None or image_suffix(Path(file)) not in KIND_OF_SUFFIX:
             continue
         if (found["what"] or "img").lower() == "img":
             images.append((found, file))

@@ -4,7 +4,7 @@ import posixpath
 from collections import defaultdict
 from pathlib import Path
 
-from a2bgan.data.formats.kinds import KINDS, image_suffix
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, image_suffix
 from a2bgan.data.prepare.downloads import Download
 from a2bgan.data.prepare.splits import Case, borrow_mixed, require_share
 from a2bgan.data.prepare.writing import Prepared, write_download
@@ -21,7 +21,7 @@ def prepare_mvtec(root: Path, out: Path, *, mixed_share: float = 0.5, seed: int 
     """
     require_share(mixed_share)
     download = Download(root)
-    images = [name for name in download.names if image_suffix(Path(name)) in KINDS]
+    images = [name for name in download.names if image_suffix(Path(name)) in KIND_OF_SUFFIX]
     categories = sorted({name.split("train/good/")[0] for name in images if _has_training(name)})
     if not categories:
         raise InputError(f"{root}: no images in train/good/; expected {LAYOUT}")

@@ -18,7 +18,7 @@ from a2bgan.detection.image_sets import ImageSet
 from a2bgan.detection.measures.delong import auroc_with_error
 from a2bgan.detection.measures.fid import FeatureNetwork, HealthyFeatures, require_enough
 from a2bgan.detection.measures.prevalence import DiseasedShare, estimate_diseased_share
-from a2bgan.detection.patient_scores import DEFAULT_RULE, PATIENT_SCORES, by_patient
+from a2bgan.detection.patient_scores import DEFAULT_PATIENT_SCORE, PATIENT_SCORES, by_patient
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.scores import SCORES
 from a2bgan.detection.trained_model import Trained, default_pick, on_device
@@ -48,7 +48,7 @@ class Candidate:
     score: str
     auroc: float
     error: float
-    patients: str = DEFAULT_RULE
+    patients: str = DEFAULT_PATIENT_SCORE
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Candidate":
@@ -96,8 +96,8 @@ class Validator:
             _write_candidates(self.run, known)
         if self.patience is None:
             return False
-        # Do not wait for what is picked only if it is far better.
-        return _stale(_shown(known, method.default_score) or known) >= self.patience
+        # Patience follows the preferred scores: others are picked only when they are far ahead.
+        return _stale(_preferred(known, method.default_score) or known) >= self.patience
 
     def measure(self, method: Method, step: int, checkpoint: str) -> list[Candidate]:
         """AUCp of every version and score of a method as it stands."""
@@ -117,7 +117,7 @@ class Validator:
 
 def _rules(part: ImageSet) -> Sequence[str]:
     """Patient scores to choose from: one for images that are no slices."""
-    return tuple(PATIENT_SCORES) if part.slices else (DEFAULT_RULE,)
+    return tuple(PATIENT_SCORES) if part.slices else (DEFAULT_PATIENT_SCORE,)
 
 
 def _compared(part: ImageSet, scores: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
@@ -161,10 +161,10 @@ def best_candidate(
         raise InputError("no checkpoint to select from; train first")
     steady = _steadied(candidates)
     top = max(candidates, key=steady.__getitem__)
-    if shown := _shown(candidates, default_score):
-        best_shown = max(shown, key=steady.__getitem__)
-        if _are_tied(top, best_shown, steady):
-            candidates, top = shown, best_shown
+    if preferred := _preferred(candidates, default_score):
+        best_preferred = max(preferred, key=steady.__getitem__)
+        if _are_tied(top, best_preferred, steady):
+            candidates, top = preferred, best_preferred
     tied = [c for c in candidates if _are_tied(top, c, steady)]
     best = max(
         tied, key=lambda c: (c.step, c.score == default_score, c.version == "ema", steady[c])
@@ -178,8 +178,8 @@ def best_candidate(
     return pick, best
 
 
-def _shown(candidates: Sequence[Candidate], default_score: str) -> list[Candidate]:
-    """The candidates with the method's default score or one of a map."""
+def _preferred(candidates: Sequence[Candidate], default_score: str) -> list[Candidate]:
+    """The candidates with the method's default score or one of a map, which win ties."""
     return [c for c in candidates if c.score in SCORES or c.score == default_score]
 
 
@@ -249,7 +249,7 @@ def measure_with_labels(run: RunFolder, labelled: ImageSet, labels: np.ndarray) 
     Raises InputError unless there are images of both kinds.
     """
     # A patient is abnormal when an image is.
-    _, known = _compared(labelled, labels, DEFAULT_RULE)
+    _, known = _compared(labelled, labels, DEFAULT_PATIENT_SCORE)
     for whose, of_all in (("images", labels), ("patients", known)):
         if len(set(of_all.tolist())) < 2:
             raise InputError(f"labelled {whose} of both kinds are needed, label 0 and label 1")

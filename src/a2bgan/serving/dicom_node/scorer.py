@@ -119,6 +119,6 @@ class Scorer(threading.Thread):
         threshold = None if known is None else known.pixel_threshold
         made = self._objects.make(Prediction.of(found, 0, item, threshold))
         if known is not None:  # a node never knows all images of a patient: of this one alone
-            (p_value,) = known.p_values([""], found.scores.double().numpy())
+            (p_value,) = known.p_values([""], found.scores.astype(np.float64))
             add_p_value(made["report"], float(p_value), RATE)
         return {name: encoded(dataset) for name, dataset in made.items()}

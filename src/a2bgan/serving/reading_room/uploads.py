@@ -13,7 +13,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from a2bgan.data.formats.kinds import KINDS, is_volume
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, is_volume
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import Prediction
@@ -26,7 +26,7 @@ from a2bgan.serving.reading_room.verdicts import DiskFullError
 UPLOAD = "/api/uploads"
 
 # A volume is scored slice by slice, which takes longer than an upload may.
-SUFFIXES = sorted(suffix for suffix in KINDS if not is_volume(Path(f"image{suffix}")))
+SUFFIXES = sorted(suffix for suffix in KIND_OF_SUFFIX if not is_volume(Path(f"image{suffix}")))
 """Suffixes of images, which can be dropped in."""
 
 AT_WORK = 4

@@ -37,16 +37,17 @@ class _Methods(Mapping[str, type[Method]]):
             module, kind = BUILT_IN[name].split(":")
             found: type[Method] = getattr(import_module(f"{__name__}.{module}"), kind)
             return found
-        if name not in extensions.added(extensions.METHODS):
+        if name not in extensions.added(extensions.METHOD_GROUP):
             raise KeyError(name)
-        found = extensions.load(extensions.METHODS, name)
+        found = extensions.load(extensions.METHOD_GROUP, name)
         if not (isinstance(found, type) and issubclass(found, Method)):
             raise InputError(f"{name}: no subclass of a2bgan.training.methods.method.Method")
         return found
 
     def __iter__(self) -> Iterator[str]:
         yield from BUILT_IN
-        yield from (name for name in extensions.added(extensions.METHODS) if name not in BUILT_IN)
+        added = extensions.added(extensions.METHOD_GROUP)
+        yield from (name for name in added if name not in BUILT_IN)
 
     def __len__(self) -> int:
         return len(list(iter(self)))

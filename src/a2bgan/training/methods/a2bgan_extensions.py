@@ -38,7 +38,7 @@ EVIDENCE_SHARE = 0.5
 LEAST_CHANGE = 1e-6
 """Map values are raised to this before their logarithm is taken."""
 
-MOST_IMAGES = 1500
+MOST_CACHED = 1500
 """Most images of a set that warm D up with their features."""
 
 SPREAD_IMAGES = 128
@@ -88,11 +88,11 @@ def combined_score(anomaly_map: Tensor, score: Tensor, evidence: Evidence) -> Te
 
 
 class StoredFeatures:
-    """A backbone's cached features of `MOST_IMAGES` of images (N, C, H, W) uint8 or uint16."""
+    """A backbone's cached features of `MOST_CACHED` of images (N, C, H, W) uint8 or uint16."""
 
     def __init__(self, images: np.ndarray, backbone: Backbone, device: torch.device) -> None:
         self.device = device
-        self.maps = cached_features(at_most(images, MOST_IMAGES), backbone, device=device)
+        self.maps = cached_features(at_most(images, MOST_CACHED), backbone, device=device)
 
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Features (count, channels, h, w) of each stride of images drawn at random.

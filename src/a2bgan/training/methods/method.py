@@ -31,7 +31,7 @@ class Facts:
 
     title: as it is written in print; paper: authors, where and when.
     score: the paper's score, one of ``own_scores`` or of `a2bgan.detection.scores.SCORES`.
-    own_scores: image scores that do not come from a map.
+    own_scores: the method's own image scores: not functions of the map alone.
     uses_mixed: learns from the mixed set (A) too, not from the healthy one (B) alone.
     makes_map: shows where. makes_twin: shows what the image would look like if it were healthy; the
         map is then the difference, in [0, 1], or a share of it.
