@@ -102,3 +102,9 @@ def test_what_was_written_into_a_searched_folder_is_not_scored(run, a2bgan, tmp_
     for _ in range(2):
         result = a2bgan("translate", run, new, "--out", new / "results")
         assert "2 images translated" in result.output
+
+
+def test_the_device_is_the_users(run, phantoms, a2bgan, says, tmp_path):
+    command = ("predict", run, phantoms, "--out", tmp_path / "out", "--no-pictures")
+    assert a2bgan(*command, "--accelerator", "cpu").exit_code == 0
+    assert "accelerator 'xpu': this machine has" in says(a2bgan(*command, "--accelerator", "xpu"))

@@ -64,6 +64,9 @@ def predict(
             help="bfloat16: faster where hardware has it; scores shift a bit. Not with onnx.",
         ),
     ] = False,
+    accelerator: Annotated[
+        str, typer.Option(help="PyTorch's device, such as cpu, cuda:1, mps or xpu.")
+    ] = "auto",
     where: WhereOption = None,
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
@@ -79,7 +82,7 @@ def predict(
 
     require_sources(inputs)
     chosen = TagFilter(where) if where else None
-    model, calibration = open_model(run, checkpoint, score, runtime, half)
+    model, calibration = open_model(run, checkpoint, score, runtime, half, accelerator)
     found = find_inputs(
         inputs,
         keep_identifiers=keep_identifiers,

@@ -19,6 +19,7 @@ def open_model(
     score: str | None = None,
     runtime: str | None = None,
     half: bool = False,
+    accelerator: str = "auto",
 ) -> "tuple[Trained | Exported, Calibration | None]":
     """Open a run's method, or an exported one, and its calibration. Raises InputError.
 
@@ -26,6 +27,7 @@ def open_model(
     checkpoint, score: see `a2bgan.detection.trained_model.load_trained`; a file has its own.
     runtime: "torch", "onnx" or "openvino"; by default that of the file, or PyTorch for a run.
     half: compute in bfloat16.
+    accelerator: of PyTorch, see `a2bgan.detection.trained_model.device_named`.
     """
     of_file = None if path.is_dir() else runtime_of(path)
     if of_file is None and runtime in (None, "torch"):
@@ -34,8 +36,11 @@ def open_model(
         from a2bgan.training.run_folder import RunFolder
 
         folder = RunFolder.open(path)
-        trained = replace(load_trained(folder, checkpoint, score), half=half)
+        trained = load_trained(folder, checkpoint, score, accelerator)
+        trained = replace(trained, half=half)
         return trained, read_calibration(folder)
+    if accelerator != "auto":
+        raise InputError("an exported file runs on the CPU: leave out --accelerator")
     if score is not None or checkpoint != "selected":
         raise InputError(
             "an exported file has its own score and checkpoint: leave out --score and --checkpoint"
