@@ -96,6 +96,22 @@ class Compared:
     trouble: str = ""
 
 
+def time_needed(trainings: Sequence[Training], jobs: int) -> str:
+    """A sentence on how long trainings take, before the first one begins.
+
+    jobs: trainings at a time.
+    """
+    lengths = [load_config(t.preset, None, t.settings).train.minutes for t in trainings]
+    timed = [minutes for minutes in lengths if minutes is not None]
+    said = f"{len(trainings)} trainings, {jobs} at a time"
+    if timed:
+        said += f": {sum(timed) / jobs:.0f} minutes of training in all, and selection and scoring"
+    if len(timed) < len(lengths):
+        others = len(lengths) - len(timed)
+        said += f"; {others} of them by steps, which take as long as they take"
+    return said
+
+
 def plan_trainings(
     presets: Sequence[str],
     seeds: int,

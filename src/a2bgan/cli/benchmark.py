@@ -121,7 +121,13 @@ def benchmark(
     allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Train and score many methods on the same images; one table. Goes on where it was stopped."""
-    from a2bgan.benchmark.runs import Benchmark, plan_trainings, shown_command, threads_of_each
+    from a2bgan.benchmark.runs import (
+        Benchmark,
+        plan_trainings,
+        shown_command,
+        threads_of_each,
+        time_needed,
+    )
     from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
@@ -157,6 +163,7 @@ def benchmark(
         minutes=minutes,
         backbone_weights=backbone_weights,
     )
+    note(time_needed(trainings, jobs if network is None else 1))
     # Translators are trained one after the other.
     threads = threads_of_each(jobs if network is None else 1)
     command = shown_command(
