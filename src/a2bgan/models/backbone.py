@@ -60,8 +60,9 @@ class Backbone(nn.Module):
             )
         try:
             known: Any = get_pretrained_cfg(name)
-            fixed = known.fixed_input_size
-            self._options: dict[str, Any] = {"img_size": input_size} if fixed else {}
+            self._options: dict[str, Any] = {}
+            if known.fixed_input_size:
+                self._options["img_size"] = input_size
             stages = _stages(name, input_size, **self._options)
             reductions = [stage.reduction for stage in stages]
             self._isotropic = len(reductions) > 1 and len(set(reductions)) == 1
@@ -156,7 +157,7 @@ class _Stage:
 
 
 @cache
-def _stages(name: str, input_size: int, **options: Any) -> list[_Stage]:
+def _stages(name: str, input_size: int, **options: Any) -> tuple[_Stage, ...]:
     """All stages of a timm network, found without memory. Raises where it takes no such images."""
     import timm  # takes a while
 
@@ -172,7 +173,7 @@ def _stages(name: str, input_size: int, **options: Any) -> list[_Stage]:
         last = shape[0] != channels and shape[-1] == channels
         shape = (channels, *shape[:2]) if last else shape
         stages.append(_Stage(info["reduction"], shape, last))
-    return stages
+    return tuple(stages)
 
 
 class _Blocks(nn.Module):

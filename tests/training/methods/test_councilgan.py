@@ -86,9 +86,7 @@ def test_counts_and_sizes_are_the_papers():
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_losses_fall(precision):
-    method = make(
-        "councilgan", *SMALL, "method.members=2", "method.learning_rate=0.003", precision=precision
-    )
+    method = make("councilgan", *SMALL, "method.learning_rate=0.003", precision=precision)
     found = [
         method.step(*(part.float() for part in batches(step % 3)), moment(step, 0.05 + step / 50))
         for step in range(24)
