@@ -71,9 +71,8 @@ class Film:
             Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BOX)
             for plane in planes
         ]
-        levels = np.stack([np.rint(np.asarray(plane)) for plane in smaller], axis=-1).astype(
-            self.levels.dtype
-        )
+        values = np.stack([np.asarray(plane) for plane in smaller], axis=-1)
+        levels = np.rint(values).astype(self.levels.dtype)
         x0, y0, x1, y1 = self.place.box
         across, down = size[0] / width, size[1] / height
         x0, y0 = round(x0 * across), round(y0 * down)

@@ -120,8 +120,8 @@ class Cases:
         """The file of a case or, of a volume, the slice that is shown. Raises ImageError where it
         has gone, or is not the one that was scored."""
         path, state = self._files[number] if self._files else (Path(), None)
-        now = _state(Path(volume_of(path)))
-        if state is None or now is None:
+        now = None if state is None else _state(Path(volume_of(path)))
+        if now is None:
             raise ImageError("the file is no longer there")
         if now != state:
             raise ImageError("the file has changed since it was scored")
