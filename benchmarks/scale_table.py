@@ -11,7 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
-COUNTS = (100_000, 1_000_000, 100_000_000)
+COUNTS = (1_000_000, 100_000_000, 10_000_000_000)
 
 
 def main() -> None:

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from a2bgan.data.batches import to_unit_range
 from a2bgan.data.config import DataConfig
@@ -113,6 +111,8 @@ class HealthyFeatures:
     """
 
     def __init__(self, healthy: np.ndarray, network: FeatureNetwork, device: torch.device) -> None:
+        from torchmetrics.image.fid import FrechetInceptionDistance  # takes a while
+
         self._metric = FrechetInceptionDistance(feature=network, reset_real_features=False)
         self._metric.to(device)
         for x in _batches(healthy, device):
@@ -168,6 +168,9 @@ def set_distances(
     Images are resized as in "clean" FID (Parmar et al., CVPR 2022): bicubic, with antialiasing, and
     only then rounded to 8 bits. Raises InputError for fewer than two images in a set.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # takes a while
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     features = [
         torch.cat([torch.empty(0, network.num_features), *_features(batches, network)])
         for batches in (found, real)
