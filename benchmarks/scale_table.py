@@ -13,7 +13,7 @@ from pathlib import Path
 from a2bgan.files.markdown import table_head, table_row
 from result_page import script_parser, write_page
 
-COUNTS = (100_000, 1_000_000, 100_000_000)
+COUNTS = (1_000_000, 100_000_000, 10_000_000_000)
 
 
 def main() -> None:

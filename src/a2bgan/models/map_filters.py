@@ -5,7 +5,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,6 +52,8 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
 @lru_cache(maxsize=16)
 def smoothing_matrix(length: int, sigma: float) -> NDArray[np.float64]:
     """(length, length): what smoothing makes of a line of pixels."""
+    from scipy.ndimage import gaussian_filter1d  # takes a while
+
     unit = np.eye(length)
     smoothed: NDArray[np.float64] = gaussian_filter1d(
         unit, sigma, axis=0, mode="mirror", truncate=KERNEL_REACH

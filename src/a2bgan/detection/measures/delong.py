@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ def compare_aurocs(
     Raises:
         ValueError: there is one class only.
     """
+    from scipy.stats import norm  # takes a while
+
     ones, others = np.atleast_2d(first), np.atleast_2d(second)
     aurocs, covariance = auroc_covariance(labels, np.concatenate([ones, others]), patients)
     one, other = aurocs[: len(ones)].mean(), aurocs[len(ones) :].mean()
@@ -80,6 +81,8 @@ def auroc_covariance(
     Raises:
         ValueError: there is one class only.
     """
+    from scipy.stats import rankdata  # takes a while
+
     abnormal = np.asarray(labels) == 1
     m, n = int(abnormal.sum()), int((~abnormal).sum())
     if not m or not n:

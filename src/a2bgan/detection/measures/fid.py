@@ -182,6 +182,7 @@ def set_distances(
     Images are resized as in "clean" FID (Parmar et al., CVPR 2022): bicubic, with antialiasing, and
     only then rounded to 8 bits. Raises InputError for fewer than two images in a set.
     """
+
     features = [
         torch.cat([torch.empty(0, network.num_features), *_features(batches, network)])
         for batches in (found, real)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Area under the ROC curve, in [0, 1]: the chance that an abnormal image scores above a normal
     one; ties count half."""
     labels, scores = _arrays(labels, scores)
+    from sklearn.metrics import roc_auc_score  # takes a while
+
     return float(roc_auc_score(labels, scores)) if _both_classes(labels) else None
 
 
@@ -23,6 +24,8 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Area under the precision-recall curve, in (0, 1], as average precision (no interpolation);
     chance level is the share of abnormal images."""
     labels, scores = _arrays(labels, scores)
+    from sklearn.metrics import average_precision_score  # takes a while
+
     return float(average_precision_score(labels, scores)) if _both_classes(labels) else None
 
 

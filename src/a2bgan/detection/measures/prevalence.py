@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from a2bgan.detection.measures.bootstrap import PatientBootstrap
 
@@ -106,6 +105,8 @@ def _posterior(healthy: NDArray[Any], mixed: NDArray[Any]) -> tuple[NDArray[Any]
 @cache
 def _grid() -> tuple[NDArray[Any], NDArray[Any]]:
     """Log probabilities of the cells, (shares, shapes, cells), and log prior of the shapes."""
+    from scipy.stats import norm  # takes a while
+
     grid = np.meshgrid(_SEPARATIONS, np.log(_SPREADS))
     separation, log_spread = (values.ravel() for values in grid)
     points = norm.ppf(np.linspace(0, 1, _CELLS + 1))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import roc_curve
 
 from a2bgan.detection.measures.bootstrap import PatientBootstrap
 
@@ -51,6 +50,8 @@ def _curve(
     kept = weights > 0
     if len(np.unique(labels[kept])) < 2:
         return None
+    from sklearn.metrics import roc_curve  # takes a while
+
     rates, sensitivity, _ = roc_curve(labels[kept], scores[kept], sample_weight=weights[kept])
     # A step is reached at its end: the highest sensitivity that a rate allows.
     position = np.searchsorted(rates, grid, "right") - 1

@@ -6,9 +6,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse
 
-from a2bgan.detection.examination import examine
 from a2bgan.errors import InputError
-from a2bgan.report.html_report import write_report
 from a2bgan.serving.private_folder import inside
 from a2bgan.serving.reading_room.progress import training_progress
 from a2bgan.serving.reading_room.room import Room
@@ -33,6 +31,9 @@ def run_routes(room: Room) -> APIRouter:
     @routes.post("/api/report", status_code=204, responses={409: {}, 429: {}})
     def make_report() -> None:
         """Write the run's report."""
+        from a2bgan.detection.examination import examine  # takes a while
+        from a2bgan.report.html_report import write_report
+
         if not writing.acquire(blocking=False):
             raise HTTPException(429, "the report is being written")
         try:
