@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from a2bgan.cli import (
     benchmark,
+    cache,
     config,
     data,
     evaluate,
@@ -70,6 +71,7 @@ app.command("listen")(listen.listen)
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 app.command("config")(config.config)
+app.command("cache")(cache.cache)
 
 
 def main() -> None:
