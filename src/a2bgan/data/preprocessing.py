@@ -244,10 +244,10 @@ def _percentiles(values: np.ndarray, percents: tuple[float, float]) -> tuple[flo
 
 def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
     # Differences of float images can leave the range of single precision.
-    values = region.astype(np.float64 if region.dtype.kind == "f" else np.float32)
+    values: np.ndarray = region.astype(np.float64 if region.dtype.kind == "f" else np.float32)
     np.clip(values, low, high, out=values)
-    values -= low
-    values /= high - low
+    np.subtract(values, low, out=values)
+    np.divide(values, high - low, out=values)
     return values.astype(np.float32, copy=False)
 
 

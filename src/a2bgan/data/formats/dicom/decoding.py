@@ -91,9 +91,8 @@ def decode_stored(dataset: Dataset, index: int) -> np.ndarray:
     else:
         if "PixelData" in dataset and len(dataset.PixelData) < _frame_bytes(dataset):
             raise ImageError("truncated file (fewer pixels than its header says)")
-        decoded = _plain_words(dataset, index)
-        if decoded is None:
-            decoded = _run_decoder(dataset, index, "")
+        words = _plain_words(dataset, index)
+        decoded = _run_decoder(dataset, index, "") if words is None else words
     return _significant(decoded, dataset, lowest)
 
 
