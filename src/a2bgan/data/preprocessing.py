@@ -56,13 +56,16 @@ def _preprocess(
     else:
         if low == high:
             raise ImageError("constant image after crop and window")
-        apply_window = partial(_apply_window, low=low, high=high)
         if config.clahe:
-            values = apply_window(region)
+            values = _apply_window(region, low, high)
             values[~visible] = 0
             content = resize(_equalize_locally(values, config.clahe), shape)
+        elif region.dtype.kind == "f":
+            content = resize(region, shape, partial(_apply_window, low=low, high=high))
         else:
-            content = resize(region, shape, apply_window)
+            # Resizing is linear: what is linear in the window can wait until pixels are few.
+            content = resize(region, shape, partial(_clip, low=low, high=high))
+            content = ((content - np.float64(low)) / (high - low)).astype(np.float32)
         np.clip(content, 0, 1, out=content)  # the filter overshoots at edges
         pixels = content[kept]
         if config.equalize:
@@ -243,12 +246,17 @@ def _percentiles(values: np.ndarray, percents: tuple[float, float]) -> tuple[flo
 
 
 def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
-    # Differences of float images can leave the range of single precision.
-    values: np.ndarray = region.astype(np.float64 if region.dtype.kind == "f" else np.float32)
+    # In double precision: differences of float images can leave the range of single.
+    values = region.astype(np.float64)
     np.clip(values, low, high, out=values)
-    np.subtract(values, low, out=values)
-    np.divide(values, high - low, out=values)
-    return values.astype(np.float32, copy=False)
+    values -= low
+    values /= high - low
+    return values.astype(np.float32)
+
+
+def _clip(region: np.ndarray, low: float, high: float) -> np.ndarray:
+    values = region.astype(np.float32)
+    return np.clip(values, low, high, out=values)
 
 
 def _is_plain_8_bit(config: DataConfig) -> bool:

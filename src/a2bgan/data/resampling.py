@@ -13,7 +13,7 @@ from scipy import sparse
 
 LOBES = 3
 
-_COLUMNS_AT_ONCE = 512
+_COLUMNS_AT_ONCE = 256
 """So many columns of an X-ray fit the cache of a core."""
 
 

@@ -29,8 +29,10 @@ PNG_HEADER = 26
 
 PNG_GREY, PNG_COLOUR = 0, 2
 
-PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Names of what may turn a PNG, which Pillow understands."""
+PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+
+PNG_ORIENTATION = (b"Raw profile type", b"XML:com.adobe.xmp")
+"""How texts begin that may say how to turn a PNG."""
 
 
 def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
@@ -96,7 +98,7 @@ def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndar
 
     file.seek(0)
     content = file.read()
-    if not deep and any(mark in content for mark in PNG_ORIENTATION):
+    if not deep and _may_be_turned(content):
         file.seek(0)
         return None
     try:
@@ -112,6 +114,17 @@ def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndar
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     return np.ascontiguousarray(values)
+
+
+def _may_be_turned(png: bytes) -> bool:
+    """Whether a PNG has a part that may say how to turn it, which Pillow understands."""
+    place = 8
+    while place + 8 < len(png):
+        name, text = png[place + 4 : place + 8], place + 8
+        if name == b"eXIf" or (name in PNG_TEXT and png.startswith(PNG_ORIENTATION, text)):
+            return True
+        place += 12 + int.from_bytes(png[place : place + 4], "big")
+    return False
 
 
 def _is_lossy(image: Image.Image) -> bool:

@@ -137,7 +137,10 @@ def _significant(stored: np.ndarray, dataset: Dataset, lowest: int) -> np.ndarra
     bits = int(dataset.BitsStored)
     if (bits, lowest) == (8 * stored.dtype.itemsize, 0):
         return stored
-    # Moved to the upper end of the word and back, which carries the sign, or zeros, down again.
+    if stored.dtype.kind == "u":
+        moved = stored >> lowest if lowest else stored
+        return np.bitwise_and(moved, (1 << bits) - 1)
+    # Moved to the upper end of the word and back, which carries the sign down again.
     above = 8 * stored.dtype.itemsize - bits
     values: np.ndarray = (stored << (above - lowest)) >> above
     return values
