@@ -138,11 +138,11 @@ def _significant(stored: np.ndarray, dataset: Dataset, lowest: int) -> np.ndarra
     if (bits, lowest) == (8 * stored.dtype.itemsize, 0):
         return stored
     if stored.dtype.kind == "u":
-        moved = stored >> lowest if lowest else stored
-        return np.bitwise_and(moved, (1 << bits) - 1)
+        values: np.ndarray = np.bitwise_and(stored >> lowest, (1 << bits) - 1)
+        return values
     # Moved to the upper end of the word and back, which carries the sign down again.
     above = 8 * stored.dtype.itemsize - bits
-    values: np.ndarray = (stored << (above - lowest)) >> above
+    values = (stored << (above - lowest)) >> above
     return values
 
 
