@@ -1,8 +1,8 @@
 """Resizing with Lanczos's filter and antialiasing, several times as fast as Pillow's.
 
-The weights are Pillow's, and of floats the results too. Of 8 bits Pillow rounds and cuts off what it
-has after the first direction; here sums stay exact until the end. Results differ by one level here
-and there, and by up to some ten in a pixel in a thousand beside burnt-in letters.
+The weights are Pillow's, and of floats the results too. Of 8 bits Pillow rounds and cuts off what
+it has after the first direction; here sums stay exact until the end. Results differ by one level
+here and there, and by up to some ten in a pixel in a thousand beside burnt-in letters.
 """
 
 from collections.abc import Callable
