@@ -33,7 +33,8 @@ def cache(
     say(f"{root}: {sum(entry.size for entry in entries) / 1e6:,.0f} MB")
     for kind, what in ((space.IMAGES, "lists of images"), (space.FEATURES, "sets of features")):
         chosen = [entry for entry in entries if entry.kind == kind]
-        count = sum(entry.images for entry in chosen)
-        images = f", {count:,} images" if kind == space.IMAGES else ""
+        images = ""
+        if kind == space.IMAGES:
+            images = f", {sum(entry.count_images() for entry in chosen):,} images"
         size = sum(entry.size for entry in chosen)
         say(f"  {len(chosen):,} {what}{images}, {size / 1e6:,.0f} MB")

@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 
@@ -8,12 +7,10 @@ from a2bgan.data.cache import space
 from a2bgan.errors import InputError
 
 
-def make_entry(root: Path, name: str, size: int, used: float, images: int = 0) -> Path:
+def make_entry(root: Path, name: str, size: int, used: float) -> Path:
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "images.npy").write_bytes(bytes(size))
-    if images:
-        (folder / "entry.json").write_text(json.dumps({"index": list(range(images))}))
     os.utime(folder, (used, used))
     return folder
 

@@ -29,14 +29,20 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class Stored(NamedTuple):
-    """An entry of the cache: its folder, its kind (IMAGES or FEATURES), its size in bytes, when it
-    was last used, and its number of images (0 for features)."""
+    """An entry of the cache: its folder, its kind (IMAGES or FEATURES), its size in bytes, and when
+    it was last used."""
 
     folder: Path
     kind: str
     size: int
     used: float
-    images: int
+
+    def count_images(self) -> int:
+        """Number of images in a list of images; 0 where it cannot be read."""
+        try:
+            return len(json.loads((self.folder / "entry.json").read_bytes())["index"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
 
 def stored_entries(root: Path) -> list[Stored]:
@@ -46,8 +52,7 @@ def stored_entries(root: Path) -> list[Stored]:
         for folder in _folders(root / kind):
             with suppress(OSError):  # another process removes it
                 size = sum(file.stat().st_size for file in folder.iterdir())
-                count = _count_images(folder) if kind == IMAGES else 0
-                found.append(Stored(folder, kind, size, folder.stat().st_mtime, count))
+                found.append(Stored(folder, kind, size, folder.stat().st_mtime))
     return sorted(found, key=lambda entry: entry.used)
 
 
@@ -108,10 +113,3 @@ def _folders(parent: Path) -> Iterator[Path]:
         for folder in sorted(parent.iterdir()):
             if not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink():
                 yield folder
-
-
-def _count_images(folder: Path) -> int:
-    try:
-        return len(json.loads((folder / "entry.json").read_bytes())["index"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
