@@ -1,113 +1,165 @@
-"""How fast images come into the cache, and how fast a second start is.
+"""How fast images come into the cache, beside a plain loop, and how fast a second start is.
 
-    python benchmarks/ingest.py FOLDER...
+    python benchmarks/ingest.py [FOLDER...] --generated 60
 
-For each folder: images a second of Pillow alone in one thread (open and decode), of torchvision's
-decoder, of the project's reader, and of `load_images` into a new cache; then the seconds of a
-second `load_images`, which reads no original. ``--clock cpu`` counts seconds of the processor: what
-one thread would need on a machine of its own. Prints a table and writes it to
-docs/results/ingest.md.
+For each folder: images a second of a loop of OpenCV (of DICOM, pydicom and OpenCV) that decodes and
+resizes by the mean of areas and checks nothing; of the project's reader and preprocessing, which
+uses Lanczos's filter; and of `load_images` into a new cache, which also hashes the files. The ratio
+is that of the second to the first. Then the seconds of a second `load_images`, which reads no
+original, and of one with an image more. ``--clock cpu`` counts seconds of the processor: what one
+thread would need on a machine of its own. Needs opencv-python-headless. Prints a table and writes
+it to docs/results/ingest.md.
 """
 
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import numpy as np
-import torch
-from PIL import Image
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
-from a2bgan.data.formats.reading import read_image
+from a2bgan.data.formats.kinds import is_dicom
+from a2bgan.data.preprocessing import load_image
 from a2bgan.detection.inputs import find_inputs
 from a2bgan.files.markdown import table_row
 from result_page import script_parser, write_page
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
+GENERATED = (("png", 8, 1024), ("png", 16, 1024), ("png", 8, 256), ("jpg", 8, 1024),
+             ("dcm", 12, 1024), ("png", 8, 64))  # fmt: skip
+
 
 def main() -> None:
     parser = script_parser(__doc__, "docs/results/ingest.md")
-    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("folders", type=Path, nargs="*")
+    parser.add_argument("--generated", type=int, default=0, help="images of each generated kind")
     parser.add_argument("--images", type=int, default=10_000, help="of a folder, at most")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     args = parser.parse_args()
-    clock = CLOCKS[args.clock]
+    cv2.setNumThreads(1)
     lines = [
         "# Speed of ingest",
         "",
-        f"`python benchmarks/ingest.py FOLDER... --rounds {args.rounds} --clock {args.clock}`",
+        f"`python benchmarks/ingest.py --generated {args.generated} --rounds {args.rounds} "
+        f"--clock {args.clock}`",
         "",
-        f"{os.cpu_count()} CPUs, clock: {args.clock}. Images a second of 1,000 images: median of "
-        "rounds in turn, in brackets the lowest and the highest. Second start: seconds of "
-        "`load_images` for all images once they are in the cache, median of five.",
+        f"{os.cpu_count()} CPUs, clock: {args.clock}. Images a second; the median of rounds in "
+        "turn, and the median of their ratios with the lowest and the highest. Starts: seconds of "
+        "`load_images` once the images are in the cache, and with one image more.",
         "",
-        "| images | Pillow, decode | torchvision, decode | a2bgan's reader | into the cache | "
-        "second start, s |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| images | OpenCV's loop | a2bgan | ratio | into the cache | second start, s | "
+        "one image more, s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for folder in args.folders:
-        files = [item.path for item in find_inputs([folder])][: args.images]
-        with Image.open(files[0]) as first:
-            kind = f"{len(files):,} {first.format}, {first.width} x {first.height}"
-            size = min(256, first.width)
-        some = files[:: max(1, len(files) // 1000)][:1000]
-        config = DataConfig(size=size)
-        rates = in_turn(decoders(some), len(some), args.rounds, clock)
-        with tempfile.TemporaryDirectory(prefix="a2bgan-") as cache:
-            names = [str(file) for file in files]
-            began = clock()
-            load_images(files, names, config, Path(cache))
-            built = len(files) / (clock() - began)
-            seconds = []
-            for _ in range(5):
-                began = clock()
-                load_images(files, names, config, Path(cache))
-                seconds.append(clock() - began)
-        cells = [kind, *map(spread, rates.values()), f"{built:,.0f}"]
-        lines.append(table_row([*cells, f"{np.median(seconds):.2f}"]))
-        print(lines[-1], flush=True)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="a2bgan-")))
+        made = [make_folder(place, kind, args.generated) for kind in GENERATED if args.generated]
+        for folder in [*args.folders, *made]:
+            files = [item.path for item in find_inputs([folder])][: args.images]
+            lines.append(row(folder.name, files, args.rounds, CLOCKS[args.clock]))
+            print(lines[-1], flush=True)
     write_page(args.out, lines)
 
 
-def decoders(files: list[Path]) -> dict[str, Callable[[], object]]:
-    from torchvision.io import ImageReadMode, decode_image
+def row(name: str, files: list[Path], rounds: int, clock: Callable[[], float]) -> str:
+    side = len(load_with_opencv(files[0]))
+    config = DataConfig(size=min(256, side))
+    some = files[:: max(1, len(files) // 1000)][:1000]
 
-    def pillow() -> None:
-        for file in files:
-            with Image.open(file) as image:
-                np.asarray(image)
+    def plain() -> None:
+        for file in some:
+            cv2.resize(
+                load_with_opencv(file), (config.size, config.size), interpolation=cv2.INTER_AREA
+            )
 
-    def torchvision() -> None:
-        for file in files:
-            data = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
-            decode_image(data, ImageReadMode.UNCHANGED)
+    def ours() -> None:
+        for file in some:
+            load_image(file, config)
 
-    def reader() -> None:
-        for file in files:
-            read_image(file, 100_000_000)
+    rates = in_turn((plain, ours), len(some), rounds, clock)
+    ratios = [second / first for first, second in zip(*rates, strict=True)]
+    with tempfile.TemporaryDirectory(prefix="a2bgan-") as cache:
+        names = [str(file) for file in files]
 
-    return {"Pillow": pillow, "torchvision": torchvision, "a2bgan": reader}
+        def load(count: int) -> float:
+            began = clock()
+            load_images(files[:count], names[:count], config, Path(cache))
+            return clock() - began
+
+        built = (len(files) - 1) / load(len(files) - 1)
+        second = np.median([load(len(files) - 1) for _ in range(5)])
+        more = load(len(files))
+    cells = [
+        f"{len(files):,} {name}",
+        *(f"{np.median(each):,.0f}" for each in rates),
+        f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{built:,.0f}",
+        f"{second:.3f}",
+        f"{more:.3f}",
+    ]
+    return table_row(cells)
+
+
+def load_with_opencv(file: Path) -> np.ndarray:
+    if is_dicom(file):
+        return pydicom.dcmread(file).pixel_array
+    return cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
 
 
 def in_turn(
-    ways: dict[str, Callable[[], object]], count: int, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    ways: tuple[Callable[[], None], ...], count: int, rounds: int, clock: Callable[[], float]
+) -> list[list[float]]:
+    rates: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds):
-        for name, way in ways.items():
+        for way, found in zip(ways, rates, strict=True):
             began = clock()
             way()
-            rates[name].append(count / (clock() - began))
+            found.append(count / (clock() - began))
     return rates
 
 
-def spread(rates: list[float]) -> str:
-    return f"{np.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+def make_folder(place: Path, kind: tuple[str, int, int], count: int) -> Path:
+    """Files of smooth and noisy pictures; small ones are a hundred times as many."""
+    suffix, bits, side = kind
+    folder = place / f"{suffix.upper()}, {bits} bits, {side} x {side}"
+    folder.mkdir()
+    for number in range(count * (100 if side < 128 else 1)):
+        rng = np.random.default_rng(number)
+        rough, finer = (
+            cv2.resize(rng.random((n, n), dtype=np.float32), (side, side)) for n in (9, side // 4)
+        )
+        values = 0.7 * rough + 0.2 * finer + 0.02 * rng.normal(size=(side, side))
+        values = (values - values.min()) / np.ptp(values)
+        levels = (values * ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+        file = folder / f"{number:06}.{suffix}"
+        if suffix == "dcm":
+            write_dicom(file, levels, bits)
+        else:
+            cv2.imwrite(str(file), levels)
+    return folder
+
+
+def write_dicom(file: Path, levels: np.ndarray, bits: int) -> None:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.Rows, dataset.Columns = levels.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelRepresentation, dataset.PixelData = 0, levels.tobytes()
+    dataset.save_as(file, enforce_file_format=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from a2bgan.cli import (
     benchmark,
+    cache,
     config,
     data,
     dicomweb,
@@ -74,6 +75,7 @@ app.add_typer(dicomweb.app, name="dicomweb")
 app.command("benchmark")(benchmark.benchmark)
 app.command("methods")(benchmark.methods)
 app.command("config")(config.config)
+app.command("cache")(cache.cache)
 
 
 def main() -> None:

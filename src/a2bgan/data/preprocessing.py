@@ -1,5 +1,6 @@
 """Preprocess images of any size and depth to the fixed-size arrays that networks see."""
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,13 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.pixels_at_once import ALL_THREADS
 from a2bgan.data.formats.reading import read_mask, read_picture
+from a2bgan.data.resampling import resize
 
 # ITU-R BT.601, the weights Pillow uses for its own conversion to grey.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+_COUNTED_TOGETHER = 2**17
+"""Pixels of a histogram counted at a time; as the integers that counting needs they fit a cache."""
 
 
 def preprocess(
@@ -45,14 +50,24 @@ def _preprocess(
     low, high = _window_limits(shown, config) if window is None else window
     kept = _visible(*shape, config)
     if region.dtype == np.uint8 and (low, high) == (0, 255) and _is_plain_8_bit(config):
-        content = _resize(region, shape)
+        content = region
+        if region.shape[:2] != shape:
+            content = np.rint(resize(region, shape)).clip(0, 255).astype(np.uint8)
         pixels = levels = content[kept]
     else:
-        values = _apply_window(region, low, high)
+        if low == high:
+            raise ImageError("constant image after crop and window")
         if config.clahe:
+            values = _apply_window(region, low, high)
             values[~visible] = 0
-            values = _equalize_locally(values, config.clahe)
-        content = _resize(values, shape)
+            content = resize(_equalize_locally(values, config.clahe), shape)
+        elif region.dtype.kind == "f":
+            content = resize(region, shape, partial(_apply_window, low=low, high=high))
+        else:
+            # Resizing is linear: what is linear in the window can wait until pixels are few.
+            content = resize(region, shape, partial(_clip, low=low, high=high))
+            content = ((content - np.float64(low)) / (high - low)).astype(np.float32)
+        np.clip(content, 0, 1, out=content)  # the filter overshoots at edges
         pixels = content[kept]
         if config.equalize:
             levels = _equalize(pixels, config.depth)
@@ -193,8 +208,13 @@ def _region_box(height: int, width: int, config: DataConfig) -> tuple[int, int, 
 
 def _visible(height: int, width: int, config: DataConfig) -> np.ndarray:
     """Bool (height, width): what the masks of border and corners leave."""
+    return _visible_between(height, width, config.mask_border, config.mask_corners)
+
+
+@lru_cache(maxsize=16)
+def _visible_between(height: int, width: int, border: float, corners: float) -> np.ndarray:
     visible = np.ones((height, width), dtype=bool)
-    for share, in_corners in ((config.mask_border, False), (config.mask_corners, True)):
+    for share, in_corners in ((border, False), (corners, True)):
         y, x = round(share * height), round(share * width)
         rows, columns = np.zeros(height, dtype=bool), np.zeros(width, dtype=bool)
         rows[:y] = rows[height - y :] = True
@@ -220,7 +240,7 @@ def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float
     if window == "voi":
         raise ImageError("no window in the file, which data.window=voi needs")
     if window == "percentile":
-        low, high = np.percentile(region, config.window_range)
+        low, high = _percentiles(region, config.window_range)
         if low < high:
             return float(low), float(high)
         # More than 99 % of the picture is one value: only its extremes can show the rest.
@@ -229,9 +249,25 @@ def _window_limits(region: np.ndarray, config: DataConfig) -> tuple[float, float
     return float(region.min()), float(region.max())
 
 
+def _percentiles(values: np.ndarray, percents: tuple[float, float]) -> tuple[float, float]:
+    """Percentiles, interpolated; of integers from their histogram, which needs no sorting."""
+    if values.dtype.kind == "f":
+        low, high = np.percentile(values, percents)
+        return float(low), float(high)
+    flat, levels = values.ravel(), int(values.max()) + 1
+    counts = np.zeros(levels, dtype=np.int64)
+    for start in range(0, flat.size, _COUNTED_TOGETHER):
+        counts += np.bincount(flat[start : start + _COUNTED_TOGETHER], minlength=levels)
+    up_to = np.cumsum(counts)
+    found = []
+    for percent in percents:
+        place = percent / 100 * (values.size - 1)
+        below, above = np.searchsorted(up_to, [np.floor(place), np.ceil(place)], "right")
+        found.append(float(below + (above - below) * (place % 1)))
+    return found[0], found[1]
+
+
 def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
-    if low == high:
-        raise ImageError("constant image after crop and window")
     # In double precision: differences of float images can leave the range of single.
     values = region.astype(np.float64)
     np.clip(values, low, high, out=values)
@@ -240,20 +276,14 @@ def _apply_window(region: np.ndarray, low: float, high: float) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def _clip(region: np.ndarray, low: float, high: float) -> np.ndarray:
+    values = region.astype(np.float32)
+    return np.clip(values, low, high, out=values)
+
+
 def _is_plain_8_bit(config: DataConfig) -> bool:
     # Ranks are taken before rounding to 8 bits, which would tie most pixels.
     return config.depth == 8 and not (config.equalize or config.standardize or config.clahe)
-
-
-def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize uint8 values, or floats in [0, 1]; (H, W) or (H, W, 3)."""
-    if values.ndim == 3 and values.dtype != np.uint8:
-        planes = [_resize(values[..., k], shape) for k in range(values.shape[2])]
-        return np.stack(planes, axis=-1)
-    picture = Image.fromarray(np.ascontiguousarray(values))
-    resized = np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS))
-    # Lanczos overshoots at edges; Pillow itself cuts off integers.
-    return resized if values.dtype == np.uint8 else np.clip(resized, 0.0, 1.0)
 
 
 def _quantise(values: np.ndarray, depth: int) -> np.ndarray:

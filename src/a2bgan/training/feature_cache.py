@@ -30,6 +30,7 @@ from a2bgan.data.cache.folder import (
     private_folder,
     require_space,
 )
+from a2bgan.data.cache.space import mark_used
 from a2bgan.files.atomic import write_atomically
 from a2bgan.files.building_folder import building_folder, move_into_place, remove_abandoned
 from a2bgan.models.backbone import Backbone
@@ -76,6 +77,7 @@ def cached_features(
         opened = partial(_open_entry, folder, shapes)
         stored = opened()
         if stored is not None:
+            mark_used(folder)
             return stored
         remove_abandoned(entries)
         with building_folder(entries, folder.name, NOTES) as building:

@@ -557,3 +557,86 @@ def test_where_a_killed_process_stopped_the_next_one_goes_on(
     np.testing.assert_array_equal(loaded.images, decoded(files))
     (entry,) = entries(cache_dir)
     assert sorted(path.name for path in entry.iterdir()) == ["entry.json", "images.npy"]
+
+
+def test_an_image_more_is_one_image_to_decode_and_no_second_copy(
+    files: list[Path],
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_texture: Callable[[int], np.ndarray],
+) -> None:
+    load(files, cache_dir)
+    (before,) = entries(cache_dir)
+    os.utime(before, (1, 1))  # nobody has used it lately
+    new = files[0].with_name("0-new.png")
+    Image.fromarray(make_texture(999)).save(new)
+    read: list[Path] = []
+
+    def counted(path: Path, options: ReadOptions) -> Picture:
+        read.append(path)
+        return read_picture(path, options)
+
+    monkeypatch.setattr(cache, "read_picture", counted)
+    more = [*files[:4], new, *files[4:]]
+    loaded = load(more, cache_dir)
+    assert read == [new]
+    np.testing.assert_array_equal(loaded.images, decoded(more))
+    assert loaded.originals == [loaded.originals[0]] * len(more)
+    (after,) = entries(cache_dir)
+    assert after != before
+    # A part of the list, in another order, is copied from it.
+    some = files[7:2:-1]
+    np.testing.assert_array_equal(load(some, cache_dir).images, decoded(some))
+    assert read == [new]
+    # Prepared in another way it is another image.
+    load(some, cache_dir, DataConfig(size=32, crop_top=0.1))
+    assert len(read) == 1 + len(some)
+
+
+def test_damaged_pixels_are_not_copied(files: list[Path], cache_dir: Path) -> None:
+    load(files, cache_dir)
+    (entry,) = entries(cache_dir)
+    with (entry / "images.npy").open("r+b") as stored:
+        stored.seek(-100, os.SEEK_END)
+        stored.write(bytes(100))
+    np.testing.assert_array_equal(load(files[1:], cache_dir).images, decoded(files[1:]))
+
+
+def test_the_cache_stays_within_its_limit(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(files, cache_dir)
+    (old,) = entries(cache_dir)
+    os.utime(old, (1, 1))
+    monkeypatch.setenv("A2BGAN_CACHE_LIMIT", "40KB")
+    other = DataConfig(size=32, crop_top=0.1)
+    np.testing.assert_array_equal(load(files, cache_dir, other).images, decoded(files, other))
+    (entry,) = entries(cache_dir)
+    assert entry != old
+    monkeypatch.setenv("A2BGAN_CACHE_LIMIT", "much")
+    with pytest.raises(InputError, match="A2BGAN_CACHE_LIMIT: 'much' is not a size"):
+        load(files[1:], cache_dir)
+
+
+def test_processes_that_grow_a_list_and_make_room_at_once(
+    files: list[Path], cache_dir: Path
+) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; "
+        "from a2bgan.data.cache import images as cache, space; "
+        "from a2bgan.data.config import DataConfig; "
+        "files, folder = sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2]); "
+        "first = int(sys.argv[3]); "
+        "[(cache.load_images(files[first:n], [''] * (n - first), DataConfig(size=32), folder), "
+        "space.prune(folder, 100_000)) for n in range(first + 2, len(files))]; "
+        "images = cache.load_images(files, [''] * len(files), DataConfig(size=32), folder); "
+        "print(images.images.sum())"
+    )
+    command = [sys.executable, "-c", program, str(files[0].parent), str(cache_dir)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = [
+        subprocess.Popen([*command, str(first)], stdout=subprocess.PIPE, text=True, env=environment)
+        for first in range(3)
+    ]
+    outputs = [process.communicate(timeout=120)[0].strip() for process in running]
+    assert outputs == [str(decoded(files).sum())] * 3

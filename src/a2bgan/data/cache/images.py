@@ -1,19 +1,22 @@
-"""Decode and preprocess a list of images once; then read them from one memory-mapped array.
+"""Decode and preprocess each image once; then read a list of them from one memory-mapped array.
 
 Below the cache folder:
-    images/<key>/images.npy   the preprocessed images, (N, C, H, W)
-    images/<key>/entry.json   row numbers, failures by row number, which of them may pass, original
-                              sizes, a checksum
-    content/<set>.json        the index of the originals' contents, see `content_index`
+    images/<way>-<key>/images.npy   the preprocessed images, (N, C, H, W)
+    images/<way>-<key>/entry.json   row numbers, failures by row number, which of them may pass,
+                                    contents, original sizes, a checksum
+    content/<set>.json              the index of the originals' contents, see `content_index`
 
-`key` is a digest of the contents, in order, and of the preprocessing, so a changed file or option
-never meets an old array. While sizes and modification times stand, a later start reads no original.
-No file name is stored anywhere.
+`way` is a digest of the preprocessing and `key` one of it and the contents, in order, so a changed
+file or option never meets an old array. A new list takes the pixels of what any list of the same
+preprocessing has, and decodes the rest alone; lists that it holds all images of are removed then.
+While sizes and modification times stand, a later start reads no original. No file name is stored
+anywhere.
 """
 
 import hashlib
 import json
 import os
+import time
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -32,6 +35,7 @@ from a2bgan.data.cache.folder import (
     require_space,
     reserve,
 )
+from a2bgan.data.cache.space import JUST_USED_SECONDS, cache_limit, mark_used, prune
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.formats.pixels_at_once import ALL_THREADS
@@ -39,11 +43,17 @@ from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import fragment_of, parse_slice, volume_of
 from a2bgan.data.preprocessing import preprocess
 from a2bgan.errors import InputError
-from a2bgan.files.building_folder import building_folder, move_into_place, remove_abandoned
+from a2bgan.files.building_folder import (
+    PREFIX,
+    building_folder,
+    move_into_place,
+    remove_abandoned,
+    remove_in_one_step,
+)
 from a2bgan.files.ordered_work import read_in_order
 
 # Raise it when readers or preprocessing give other pixels for the same options.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 # Decoded images between two notes of what has been decoded, and where those are.
 NOTED_TOGETHER = 256
@@ -138,7 +148,9 @@ def _load_or_build(
         key = _entry_key(contents, config)
         stored = _usable_entry(entries / key, paths, config)
         if stored is not None:
+            mark_used(entries / key)
             return contents, stored
+        limit = cache_limit()
         remove_abandoned(entries)
         with building_folder(entries, key, NOTES) as building:
             # Another process may have finished while this one waited for the folder.
@@ -149,7 +161,10 @@ def _load_or_build(
             # A file replaced after it was hashed must not be stored under the old content's key.
             now = contents_of(paths, index_folder)
             if now == contents:
-                return contents, _install_entry(building, entries / key, paths, config)
+                installed = _install_entry(building, entries / key, paths, config)
+                _remove_contained(entries / key, installed[1]["contents"])
+                prune(root, limit, [entries / key])
+                return contents, installed
         contents = now
     raise InputError("image files change while they are read; start again when they are complete")
 
@@ -166,11 +181,38 @@ def _entry_key(contents: Sequence[Content], config: DataConfig) -> str:
     # The reader is chosen by the suffix, so equal bytes can read differently.
     header = {"version": FORMAT_VERSION, "options": options}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    way = digest.hexdigest()[:16]
     for content in contents:
         digest.update(
             f"\n{content.sha256}{content.suffix}{content.reason}".encode(errors="backslashreplace")
         )
-    return digest.hexdigest()
+    return f"{way}-{digest.hexdigest()}"
+
+
+def _lists_alike(folder: Path) -> list[Path]:
+    """The other lists that were prepared in the same way as one, under construction or complete,
+    the one used last first."""
+    way = folder.name.removeprefix(PREFIX).partition("-")[0]
+    others = [other for other in folder.parent.glob(f"{way}-*") if other != folder]
+    used = {}
+    for other in others:
+        with suppress(OSError):  # another process removes it
+            used[other] = other.stat().st_mtime
+    return sorted(used, key=lambda other: -used[other])
+
+
+def _remove_contained(folder: Path, contents: Sequence[str]) -> None:
+    """Remove the lists whose images are all in this one too, unless they were used just now."""
+    here = set(contents)
+    for other in _lists_alike(folder):
+        try:
+            rested = time.time() - other.stat().st_mtime > JUST_USED_SECONDS
+            theirs = json.loads((other / "entry.json").read_bytes())["contents"]
+            contained = here.issuperset(theirs)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if rested and contained:
+            remove_in_one_step(other)
 
 
 def _build_entry(
@@ -195,6 +237,7 @@ def _build_entry(
             first_row.setdefault((content.sha256, content.suffix), row)
 
     images, decoded = _open_array(building, shape, dtype)
+    _copy_decoded(images, first_row, decoded, building, config)
 
     def decode(row: int) -> StoredForm | str:
         try:
@@ -235,6 +278,37 @@ def _build_entry(
     entry["crc32"] = _checksum(images)
     (building / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
     (building / NOTES).unlink(missing_ok=True)
+
+
+def _copy_decoded(
+    images: np.memmap,
+    first_row: dict[tuple[str | None, str], int],
+    decoded: dict[int, StoredForm | str],
+    building: Path,
+    config: DataConfig,
+) -> None:
+    """Take over the pixels that other lists have of the same contents."""
+    wanted = {
+        f"{sha256}{suffix}": row
+        for (sha256, suffix), row in first_row.items()
+        if row not in decoded
+    }
+    for folder in _lists_alike(building):
+        if not wanted:
+            return
+        stored = _open_entry(folder, config)
+        if stored is None:
+            continue
+        theirs, entry = stored
+        copied: dict[int, StoredForm | str] = {}
+        for place, content in enumerate(entry["contents"]):
+            if (row := wanted.pop(content, None)) is not None:
+                images[row] = theirs[place]
+                copied[row] = StoredForm(*entry["originals"][place])
+        if copied:
+            images.flush()
+            _note_decoded(building, copied)
+            decoded |= copied
 
 
 def _open_array(
@@ -295,7 +369,13 @@ def _describe(
             index.append(row)
             originals.append(outcome)
             sources.append(first)
-    entry = {"index": index, "failures": failures, "passing": passing, "originals": originals}
+    entry = {
+        "index": index,
+        "failures": failures,
+        "passing": passing,
+        "contents": [f"{contents[row].sha256}{contents[row].suffix}" for row in index],
+        "originals": originals,
+    }
     return entry, sources
 
 
@@ -353,7 +433,7 @@ def _open_entry(folder: Path, config: DataConfig) -> _Entry | None:
         intact = (
             images.shape == shape
             and images.dtype == (np.uint8 if config.depth == 8 else np.uint16)
-            and len(entry["originals"]) == shape[0]
+            and len(entry["originals"]) == len(entry["contents"]) == shape[0]
             and isinstance(entry["failures"], list)
             and isinstance(entry["passing"], list)
             and _checksum(images) == entry["crc32"]

@@ -74,6 +74,28 @@ def with_end(stream: bytes) -> bytes:
     return stream if stream.rstrip(b"\0").endswith(END) else stream + END
 
 
+def decode_common(stream: bytes) -> np.ndarray | None:
+    """Decode a JPEG of 8 bits, grey (H, W) or colour (H, W, 3); None for any other kind, or where
+    only another decoder can tell whether it is whole.
+
+    Raises ImageError where data end early.
+    """
+    frame = jpeg_frame(stream)
+    _check_scans(stream)
+    if frame is None or frame.bits != 8 or frame.process not in SEQUENTIAL_OR_PROGRESSIVE:
+        return None
+    if len(frame.components) not in (1, 3):
+        return None
+    colours = "gray" if len(frame.components) == 1 else "rgb"
+    try:
+        values: np.ndarray = simplejpeg.decode_jpeg(with_end(stream), colours)
+    except ValueError as error:
+        if "premature end" in str(error).lower():
+            raise ImageError("truncated file") from None
+        return None
+    return values[..., 0] if len(frame.components) == 1 else values
+
+
 def decode_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
     """Decode a JPEG stream, or refuse one whose data end early, with or without an end marker.
 
@@ -83,8 +105,7 @@ def decode_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> np.nda
     Raises ImageError.
     """
     frame = jpeg_frame(stream)
-    if stream.count(SCAN) > MOST_SCANS:
-        raise ImageError(f"more than {MOST_SCANS} scans in a JPEG")
+    _check_scans(stream)
     if frame is not None and frame.bits == 8 and frame.process in SEQUENTIAL_OR_PROGRESSIVE:
         try:
             # At an eighth of the size: all data are read, but little is computed.
@@ -105,3 +126,8 @@ def decode_whole(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> np.nda
     if not np.array_equal(whole, followed):
         raise ImageError("truncated file")
     return whole
+
+
+def _check_scans(stream: bytes) -> None:
+    if stream.count(SCAN) > MOST_SCANS:
+        raise ImageError(f"more than {MOST_SCANS} scans in a JPEG")

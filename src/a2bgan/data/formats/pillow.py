@@ -4,9 +4,9 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from a2bgan.data.formats.jpeg_stream import decode_whole
+from a2bgan.data.formats.jpeg_stream import decode_common, decode_whole
 from a2bgan.data.formats.picture import (
     ImageError,
     Picture,
@@ -26,6 +26,13 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 PNG_HEADER = 26
 """Bytes at the start of a PNG that say how many bits and channels there are."""
+
+PNG_GREY, PNG_COLOUR = 0, 2
+
+PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+
+PNG_ORIENTATION = (b"Raw profile type", b"XML:com.adobe.xmp")
+"""How texts begin that may say how to turn a PNG."""
 
 
 def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
@@ -52,15 +59,15 @@ def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
             jpeg = image.format in ("JPEG", "MPO")
             if not jpeg and _has_second_frame(image):
                 raise ImageError("multi-frame file; split it")
-            if image.format == "PNG" and start[24:25] == b"\x10" and start[25:26] != b"\0":
-                return Picture(_deep_png(file))
+            if image.format == "PNG" and (values := _read_png(file, image, start)) is not None:
+                return Picture(values)
             if jpeg:
-                return Picture(_whole_jpeg(file), lossy=True)
+                return Picture(_read_jpeg(file, image), lossy=True)
             image.load()
             return Picture(_to_array(ImageOps.exif_transpose(image)), lossy=_is_lossy(image))
 
 
-def _whole_jpeg(file: BufferedReader) -> np.ndarray:
+def _read_jpeg(file: BufferedReader, image: Image.Image) -> np.ndarray:
     """A JPEG's values; one that lacks nothing but its end marker is read."""
 
     def decode(stream: bytes) -> np.ndarray:
@@ -68,19 +75,56 @@ def _whole_jpeg(file: BufferedReader) -> np.ndarray:
             return _to_array(ImageOps.exif_transpose(image))
 
     file.seek(0)
-    return decode_whole(file.read(), decode)
+    stream = file.read()
+    values = decode_common(stream)
+    if values is None:
+        return decode_whole(stream, decode)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return values
+    turned = Image.fromarray(values)
+    turned.getexif()[ExifTags.Base.Orientation] = image.getexif()[ExifTags.Base.Orientation]
+    return np.array(ImageOps.exif_transpose(turned))
 
 
-def _deep_png(file: BufferedReader) -> np.ndarray:
-    """Colour or transparency of 16 bits a channel, which Pillow reduces to 8."""
+def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndarray | None:
+    """Grey, colour or transparency of 16 bits, which Pillow reduces to 8; and grey and colour of 8
+    bits, which Pillow decodes more slowly. None for all that Pillow is to read."""
+    bits, kind = start[24], start[25]
+    deep = bits == 16 and kind != PNG_GREY
+    plain = bits in (8, 16) and kind in (PNG_GREY, PNG_COLOUR) and not image.has_transparency_data
+    if not deep and not plain:
+        return None
     import imagecodecs
 
     file.seek(0)
-    values: np.ndarray = imagecodecs.png_decode(file.read())
-    if values.shape[2] in (2, 4):
+    content = file.read()
+    if not deep and _may_be_turned(content):
+        file.seek(0)
+        return None
+    try:
+        values: np.ndarray = imagecodecs.png_decode(content)
+    except imagecodecs.PngError:
+        if deep:
+            raise
+        file.seek(0)  # Pillow says what is wrong
+        return None
+    if values.ndim == 3 and values.shape[2] in (2, 4):
         seen = values[..., :-1].astype(np.uint32) * values[..., -1:] // np.iinfo(np.uint16).max
         values = seen.astype(np.uint16)
-    return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    return np.ascontiguousarray(values)
+
+
+def _may_be_turned(png: bytes) -> bool:
+    """Whether a PNG has a part that may say how to turn it, which Pillow understands."""
+    place = 8
+    while place + 8 < len(png):
+        name, text = png[place + 4 : place + 8], place + 8
+        if name == b"eXIf" or (name in PNG_TEXT and png.startswith(PNG_ORIENTATION, text)):
+            return True
+        place += 12 + int.from_bytes(png[place : place + 4], "big")
+    return False
 
 
 def _is_lossy(image: Image.Image) -> bool:

@@ -91,8 +91,25 @@ def decode_stored(dataset: Dataset, index: int) -> np.ndarray:
     else:
         if "PixelData" in dataset and len(dataset.PixelData) < _frame_bytes(dataset):
             raise ImageError("truncated file (fewer pixels than its header says)")
-        decoded = _run_decoder(dataset, index, "")
+        words = _plain_words(dataset, index)
+        decoded = _run_decoder(dataset, index, "") if words is None else words
     return _significant(decoded, dataset, lowest)
+
+
+def _plain_words(dataset: Dataset, index: int) -> np.ndarray | None:
+    """A frame of one sample a pixel in little-endian words of 8 or 16 bits; None for any other,
+    which pydicom reads."""
+    allocated = int(dataset.BitsAllocated)
+    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    plain = allocated in (8, 16) and dataset.SamplesPerPixel == 1 and little
+    if not plain or "PixelData" not in dataset:
+        return None
+    shape, size = (int(dataset.Rows), int(dataset.Columns)), _frame_bytes(dataset)
+    if len(dataset.PixelData) < (index + 1) * size:
+        raise ImageError("damaged or truncated file (its pixels cannot be decoded)")
+    kind = np.dtype(f"<{'i' if dataset.PixelRepresentation else 'u'}{allocated // 8}")
+    words = np.frombuffer(dataset.PixelData, kind, shape[0] * shape[1], index * size)
+    return words.reshape(shape).copy()  # writeable, for padding to be filled
 
 
 def _frame_bytes(dataset: Dataset) -> int:
@@ -120,10 +137,13 @@ def _significant(stored: np.ndarray, dataset: Dataset, lowest: int) -> np.ndarra
     bits = int(dataset.BitsStored)
     if (bits, lowest) == (8 * stored.dtype.itemsize, 0):
         return stored
-    values = (stored.astype(np.int64) >> lowest) & ((1 << bits) - 1)
-    if stored.dtype.kind == "i":
-        values -= (values >> (bits - 1)) << bits
-    return values.astype(stored.dtype)
+    if stored.dtype.kind == "u":
+        values: np.ndarray = np.bitwise_and(stored >> lowest, (1 << bits) - 1)
+        return values
+    # Moved to the upper end of the word and back, which carries the sign down again.
+    above = 8 * stored.dtype.itemsize - bits
+    values = (stored << (above - lowest)) >> above
+    return values
 
 
 def _decode_frame(dataset: Dataset, index: int) -> np.ndarray:

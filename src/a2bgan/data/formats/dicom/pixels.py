@@ -211,7 +211,7 @@ def _modality(
     intercept = _number(dataset, "RescaleIntercept") or 0.0
     low, high = sorted((least * slope + intercept, most * slope + intercept))
     if (slope, intercept) == (1, 0) and not signed and bits <= 16:
-        return stored.astype(np.uint8 if bits <= 8 else np.uint16), low, high
+        return stored.astype(np.uint8 if bits <= 8 else np.uint16, copy=False), low, high
     return (stored.astype(np.float64) * slope + intercept).astype(np.float32), low, high
 
 
