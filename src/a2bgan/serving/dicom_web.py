@@ -24,7 +24,7 @@ from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 from a2bgan.serving.addresses import is_loopback
-from a2bgan.serving.private_folder import open_private
+from a2bgan.serving.private_folder import make_private
 
 USER, PASSWORD, TOKEN = (f"A2BGAN_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN"))
 """Environment variables with credentials; without them requests looks into ~/.netrc."""
@@ -137,7 +137,7 @@ def find_images(
 
     studies, series: UIDs, of which an image has one each; all that there are where empty.
     query: keywords and values that series, or their studies, must have. Raises InputError, also
-    where there are none or more than `limits.images`.
+    where there are none, or more than `limits.images` series, images or other objects.
     """
     filters = [dict(query or {})]
     for keyword, uids in (("StudyInstanceUID", studies), ("SeriesInstanceUID", series)):
@@ -147,7 +147,7 @@ def find_images(
     others = 0
     with _saying(client):
         for each in filters:
-            for of_series in _pages(client.search_for_series, search_filters=each):
+            for of_series in _pages(client.search_for_series, limits.images, search_filters=each):
                 study, uid = (
                     _value(of_series, tag) or each.get(keyword, "")
                     for tag, keyword in (
@@ -157,6 +157,7 @@ def find_images(
                 )
                 inside = _pages(
                     client.search_for_instances,
+                    limits.images,
                     study_instance_uid=study,
                     series_instance_uid=uid,
                 )
@@ -168,10 +169,7 @@ def find_images(
                         continue
                     found[image] = Instance(study, uid, image)
                     if len(found) > limits.images:
-                        raise InputError(
-                            f"more than {limits.images} images; ask for less with --study, "
-                            "--series or --query, or raise --images"
-                        )
+                        raise _too_many(limits.images)
     if not found:
         raise InputError("the server has no such images; look at --study, --series and --query")
     return list(found.values()), others
@@ -190,7 +188,13 @@ def fetch(
     fails; what fails of single images is returned.
     """
     result = Transferred()
-    with open_private(out, "fetch", "--out"), _saying(client):
+    try:
+        make_private(out)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be used ({error.strerror}); choose another --out"
+        ) from None
+    with _saying(client):
         for number, instance in enumerate(images, start=1):
             file = out / instance.file
             if file.is_file():
@@ -251,8 +255,8 @@ def store(
 
 def files_below(folder: Path) -> list[Path]:
     """The files to store. Raises InputError where there are none."""
-    files = sorted(folder.rglob("*.dcm")) if folder.is_dir() else [folder / "."]
-    if not folder.is_dir() or not files:
+    files = sorted(folder.rglob("*.dcm"))
+    if not files:
         raise InputError(f"{folder}: no .dcm files; give the folder of `predict --dicom-out`")
     return files
 
@@ -328,7 +332,9 @@ def _saying(client: DICOMwebClient) -> Iterator[None]:
         raise InputError(f"{host}: cannot be reached, or ended the connection; {again}") from None
     except _TooLargeError as error:
         raise InputError(f"{host}: an answer is too large or too slow: {error}") from None
-    except (requests.RequestException, ValueError, KeyError, AttributeError, TypeError):
+    except (
+        requests.RequestException, ValueError, KeyError, AttributeError, TypeError, RecursionError
+    ):  # fmt: skip
         raise InputError(f"{host}: does not answer as DICOMweb does; is it the address?") from None
 
 
@@ -344,13 +350,25 @@ def _status(error: requests.HTTPError) -> str:
     return f"refused the request (HTTP {code}); is it the address of DICOMweb?"
 
 
-def _pages(ask: Callable[..., list[dict[str, Any]]], **wanted: Any) -> Iterator[dict[str, Any]]:
-    """All results of a query. A server that ignores `offset` sends the same page again."""
+def _too_many(most: int) -> InputError:
+    return InputError(
+        f"more than {most} images; ask for less with --study, --series or --query, or raise "
+        "--images"
+    )
+
+
+def _pages(
+    ask: Callable[..., list[dict[str, Any]]], most: int, **wanted: Any
+) -> Iterator[dict[str, Any]]:
+    """All results of a query, if there are no more than `most`. A server that ignores `offset`
+    sends the same page again."""
     seen: set[str] = set()
     while True:
         page = ask(limit=PAGE, offset=len(seen), **wanted)
         new = [each for each in page if _own_uid(each) not in seen]
         seen.update(map(_own_uid, new))
+        if len(seen) > most:
+            raise _too_many(most)
         yield from new
         if not new or len(page) < PAGE:
             return
