@@ -163,7 +163,7 @@ def benchmark(
         minutes=minutes,
         backbone_weights=backbone_weights,
     )
-    note(time_needed(trainings, jobs if network is None else 1))
+    note(time_needed(list(trainings.values()), jobs if network is None else 1))
     # Translators are trained one after the other.
     threads = threads_of_each(jobs if network is None else 1)
     command = shown_command(

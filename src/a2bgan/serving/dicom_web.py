@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -24,7 +23,7 @@ from a2bgan.data.pseudonyms import pseudonym
 from a2bgan.errors import InputError
 from a2bgan.files.atomic import atomic_file
 from a2bgan.serving.addresses import is_loopback
-from a2bgan.serving.private_folder import open_private
+from a2bgan.serving.private_folder import make_private
 
 USER, PASSWORD, TOKEN = (f"A2BGAN_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN"))
 """Environment variables with credentials; without them requests looks into ~/.netrc."""
@@ -137,7 +136,7 @@ def find_images(
 
     studies, series: UIDs, of which an image has one each; all that there are where empty.
     query: keywords and values that series, or their studies, must have. Raises InputError, also
-    where there are none or more than `limits.images`.
+    where there are none, or more than `limits.images` series, images or other objects.
     """
     filters = [dict(query or {})]
     for keyword, uids in (("StudyInstanceUID", studies), ("SeriesInstanceUID", series)):
@@ -147,7 +146,7 @@ def find_images(
     others = 0
     with _saying(client):
         for each in filters:
-            for of_series in _pages(client.search_for_series, search_filters=each):
+            for of_series in _pages(client.search_for_series, limits.images, search_filters=each):
                 study, uid = (
                     _value(of_series, tag) or each.get(keyword, "")
                     for tag, keyword in (
@@ -157,6 +156,7 @@ def find_images(
                 )
                 inside = _pages(
                     client.search_for_instances,
+                    limits.images,
                     study_instance_uid=study,
                     series_instance_uid=uid,
                 )
@@ -168,10 +168,7 @@ def find_images(
                         continue
                     found[image] = Instance(study, uid, image)
                     if len(found) > limits.images:
-                        raise InputError(
-                            f"more than {limits.images} images; ask for less with --study, "
-                            "--series or --query, or raise --images"
-                        )
+                        raise _too_many(limits.images)
     if not found:
         raise InputError("the server has no such images; look at --study, --series and --query")
     return list(found.values()), others
@@ -190,7 +187,13 @@ def fetch(
     fails; what fails of single images is returned.
     """
     result = Transferred()
-    with open_private(out, "fetch", "--out"), _saying(client):
+    try:
+        make_private(out)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be used ({error.strerror}); choose another --out"
+        ) from None
+    with _saying(client):
         for number, instance in enumerate(images, start=1):
             file = out / instance.file
             if file.is_file():
@@ -251,8 +254,8 @@ def store(
 
 def files_below(folder: Path) -> list[Path]:
     """The files to store. Raises InputError where there are none."""
-    files = sorted(folder.rglob("*.dcm")) if folder.is_dir() else [folder / "."]
-    if not folder.is_dir() or not files:
+    files = sorted(folder.rglob("*.dcm"))
+    if not files:
         raise InputError(f"{folder}: no .dcm files; give the folder of `predict --dicom-out`")
     return files
 
@@ -328,12 +331,19 @@ def _saying(client: DICOMwebClient) -> Iterator[None]:
         raise InputError(f"{host}: cannot be reached, or ended the connection; {again}") from None
     except _TooLargeError as error:
         raise InputError(f"{host}: an answer is too large or too slow: {error}") from None
-    except (requests.RequestException, ValueError, KeyError, AttributeError, TypeError):
+    except (
+        requests.RequestException, ValueError, KeyError, AttributeError, TypeError, RecursionError
+    ):  # fmt: skip
         raise InputError(f"{host}: does not answer as DICOMweb does; is it the address?") from None
 
 
+def _code(error: requests.HTTPError) -> int:
+    """The status of an answer; 0 where none came."""
+    return 0 if error.response is None else error.response.status_code
+
+
 def _status(error: requests.HTTPError) -> str:
-    code = error.response.status_code
+    code = _code(error)
     if code in BUSY:
         return f"is busy (HTTP {code}); the same command goes on with what is left"
     if code in STRANGER:
@@ -344,13 +354,25 @@ def _status(error: requests.HTTPError) -> str:
     return f"refused the request (HTTP {code}); is it the address of DICOMweb?"
 
 
-def _pages(ask: Callable[..., list[dict[str, Any]]], **wanted: Any) -> Iterator[dict[str, Any]]:
-    """All results of a query. A server that ignores `offset` sends the same page again."""
+def _too_many(most: int) -> InputError:
+    return InputError(
+        f"more than {most} images; ask for less with --study, --series or --query, or raise "
+        "--images"
+    )
+
+
+def _pages(
+    ask: Callable[..., list[dict[str, Any]]], most: int, **wanted: Any
+) -> Iterator[dict[str, Any]]:
+    """All results of a query, if there are no more than `most`. A server that ignores `offset`
+    sends the same page again."""
     seen: set[str] = set()
     while True:
         page = ask(limit=PAGE, offset=len(seen), **wanted)
         new = [each for each in page if _own_uid(each) not in seen]
         seen.update(map(_own_uid, new))
+        if len(seen) > most:
+            raise _too_many(most)
         yield from new
         if not new or len(page) < PAGE:
             return
@@ -373,9 +395,9 @@ def _retrieve(client: DICOMwebClient, instance: Instance) -> bytes:
         dataset.save_as(content, enforce_file_format=True)
         uid = str(dataset.SOPInstanceUID)
     except requests.HTTPError as error:
-        if error.response.status_code in (*BUSY, *STRANGER):
+        if _code(error) in (*BUSY, *STRANGER):
             raise
-        raise _OneFailsError(f"refused (HTTP {error.response.status_code})") from None
+        raise _OneFailsError(f"refused (HTTP {_code(error)})") from None
     except (requests.RequestException, MemoryError):
         raise
     except _TooLargeError as error:
@@ -401,10 +423,10 @@ def _store(client: DICOMwebClient, file: Path, known: set[str], limits: Limits) 
     except Exception:
         raise _OneFailsError("not a DICOM file") from None
     try:
-        said = cast(Dataset, client.store_instances([dataset]))
+        said = client.store_instances([dataset])
     except requests.HTTPError as error:
-        if error.response.status_code in (400, 409, 415, 422):
-            code = error.response.status_code
+        if _code(error) in (400, 409, 415, 422):
+            code = _code(error)
             raise _OneFailsError(f"the server refuses it (HTTP {code})") from None
         raise
     failed = [str(item.ReferencedSOPInstanceUID) for item in said.get("FailedSOPSequence") or ()]
