@@ -278,8 +278,8 @@ def finish(archive: Archive, calibration: Calibration | None, rate: float) -> Re
                 result.flagged += int((p[good & unnamed] <= rate).sum())
                 table = table.append_column("p_value", pa.array(p, mask=~good))
                 table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
-                who = np.where(unnamed, _hashes(table["path"]), keys)
-                compared.add(table, who, good, share)
+                keys[unnamed] = _hashes(table.filter(pa.array(unnamed))["path"])
+                compared.add(table, keys, good, share)
             pq.write_table(table, partial / file.name)
         shutil.rmtree(scores, ignore_errors=True)
         partial.rename(scores)
@@ -312,7 +312,7 @@ def _hashes(texts: Any) -> NDArray[np.uint64]:
     """64 bits for each text, in which 100 million patients have a chance of 1 in 4,000 that any two
     coincide."""
     digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts.to_pylist())
-    return np.frombuffer(b"".join(digests), np.uint64)
+    return np.frombuffer(bytearray(b"".join(digests)), np.uint64)
 
 
 class _BestScores:
