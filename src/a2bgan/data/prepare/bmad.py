@@ -21,7 +21,7 @@ LAYOUT = (
 
 # Places below the set's folder; train and valid may be split in parts, such as good_a and good_b.
 _PLACE = re.compile(
-    r"(?P<top>(.*/)?)(?P<side>train|valid|test)/(?P<kind>good|ungood)(_[a-z])?/"
+    r"(?P<top>(.*/)?)(?P<side>train|valid|test)/(?P<kind>good|ungood)(?P<part>_[a-z])?/"
     r"((?P<what>img|label|anomaly_mask)/)?(?P<name>[^/]+)",
     re.IGNORECASE,
 )
@@ -85,4 +85,6 @@ def prepare_bmad(
 
 def _key(found: re.Match[str]) -> tuple[str, str]:
     """What an image and its mask have in common: the folder and the name without its suffix."""
-    return f"{found['side']}/{found['kind']}".lower(), posixpath.splitext(found["name"])[0]
+    return f"{found['side']}/{found['kind']}{found['part']}".lower(), posixpath.splitext(
+        found["name"]
+    )[0]
