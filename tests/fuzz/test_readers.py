@@ -1,6 +1,7 @@
 """A small share of what benchmarks/fuzz.py does, the same every time."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
 EXAMPLES = 60
 
+sys.path.append(str(BENCHMARK.parent))  # of what its scripts share
 spec = importlib.util.spec_from_file_location("fuzz", BENCHMARK)
 fuzz = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fuzz)
