@@ -12,7 +12,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("dicomweb", "export", "listen", "scale", "serve")
+EXTRAS = ("all",)
 
 FREE = (
     "0BSD", "APACHE", "APACHE-2.0", "BSD", "BSL-1.0", "CC0", "HPND", "ISC", "MIT", "MOZILLA", "MPL",

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from result_page import write_page
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 TORCH = "import torch"
 
@@ -61,7 +63,7 @@ def main() -> None:
             f"| {np.median(seconds / torch):.2f} | {np.median(memory):.0f} |"
         )
     print(*lines[6:], sep="\n")
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def ways(run: Path, image: Path, folder: Path) -> dict[str, list[str]]:

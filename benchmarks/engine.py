@@ -61,6 +61,7 @@ from pathlib import Path
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.inputs import find_inputs
 from a2bgan.report import scored_parts
+from result_page import write_page
 model = load_exported(Path(sys.argv[1]))
 out = Path(sys.argv[3])
 before = peak()
@@ -97,13 +98,13 @@ def main() -> None:
         lines += survive(model, folder, args.images)
         if args.before:
             lines += [before(model, folder, args.images, args.before)]
-        args.out.write_text("\n".join(lines) + "\n")
+        write_page(args.out, lines)
         versions = {"now": (NEW, SOURCE)}
         if args.before:
             versions["before"] = (OLD, args.before)
         lines += memory(model, folder, versions)
     print(*lines, sep="\n")
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def write_model(file: Path) -> Path:

@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from a2bgan.detection.lesion_measures import LesionMeasures
 from a2bgan.detection.measures.regions import label_regions
 from a2bgan.detection.measures.stored_mask import StoredMask
+from result_page import write_page
 
 SIDE = 256
 COUNTS = (250, 1_000, 10_000)
@@ -65,7 +66,7 @@ def main() -> None:
             cells += ["", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
-    args.out.write_text("\n".join(lines) + "\n")
+    write_page(args.out, lines)
 
 
 def in_own_process(way: str, count: int) -> dict:
