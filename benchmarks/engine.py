@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from result_page import write_page
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 LENGTHS = (10_000, 100_000, 1_000_000)
 SCHEMA = ("path", "patient_id", "score", "mean", "deviation", "unfamiliar", "error")
@@ -61,7 +63,6 @@ from pathlib import Path
 from a2bgan.detection.exported_model import load_exported
 from a2bgan.detection.inputs import find_inputs
 from a2bgan.report import scored_parts
-from result_page import write_page
 model = load_exported(Path(sys.argv[1]))
 out = Path(sys.argv[3])
 before = peak()
