@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: help setup demo test lint docs licences sbom audit clean
+.PHONY: help setup demo test lint docs packages licences sbom audit clean
 
 TOOLS := dist/tools
 
@@ -12,6 +12,7 @@ help:
 	@echo "make test   the tests"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   the documentation as a site in dist/site"
+	@echo "make packages  the wheel and the source distribution in dist/packages, tried once"
 	@echo "make licences, sbom, audit   licences, bill of materials and known weaknesses of all dependencies"
 
 setup: .venv/ready
@@ -36,6 +37,17 @@ lint: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The wheel alone, away from the sources: what it lacks would be found in the clone.
+packages: setup
+	rm -rf dist/packages dist/installed
+	$(BIN)/python -m hatchling build -d dist/packages > /dev/null
+	$(BIN)/python -m pip install --quiet --no-deps --target dist/installed dist/packages/*.whl
+	cd dist && for command in --version methods config; do \
+	  PYTHONPATH=installed ../$(BIN)/python -P -m a2bgan $$command > /dev/null || exit 1; done
+	cd dist && PYTHONPATH=installed ../$(BIN)/python -P -c \
+	  "import a2bgan; assert 'installed' in a2bgan.__file__, a2bgan.__file__"
+	@ls dist/packages
 
 licences: setup
 	$(BIN)/python .ci/licences.py
