@@ -8,6 +8,7 @@ their Segmentation, and each region has one with its outline on the source image
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from highdicom.sr import (
@@ -107,7 +108,7 @@ def measurement_report(
         ],
         measurements=[Measurement(SCORE, score, codes.UCUM.NoUnits)],
     )
-    groups = [whole]
+    groups: list[Any] = [whole]
     if segmentation is not None:
         of = {str(each.SOPInstanceUID): each for each in sources}
         found = list(outlines(segmentation))
