@@ -60,9 +60,6 @@ def test_an_mlflow_model_scores_as_the_detector(saved: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(found["p_value"], detector.p_value(images))
 
 
-@pytest.mark.xfail(
-    not hasattr(Detector, "anomaly_map"), strict=False, reason="Detector.anomaly_map is to come"
-)
 def test_a_monai_transform_adds_map_and_p_value(saved: Path, tmp_path: Path) -> None:
     pytest.importorskip("monai")
     from monai.data import PILReader
