@@ -21,8 +21,8 @@ from a2bgan import Detector
 
 
 class AddAnomalyMapd(MapTransform):
-    """For each key adds KEY_anomaly, a map (1, S, S) of what does not look healthy, at the size of
-    training, and KEY_p_value, small where the image does not look healthy.
+    """For each key adds KEY_anomaly, a map (1, H, W) of what does not look healthy, at the size
+    of the image, and KEY_p_value, small where the image does not look healthy.
 
     Images are 2-D, (C, H, W), of unsigned integers (uint8 or uint16), as files hold them.
     """

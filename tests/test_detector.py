@@ -9,34 +9,23 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
+import tiny_detector
 from a2bgan import Detector
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import write_selection
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
+from tiny_detector import pictures
 
 # Networks this small learn nothing in a few steps, which a Detector says.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-SETTINGS = {
-    "method.translator.width": 4,
-    "method.translator.blocks": 1,
-    "method.discriminator.width": 4,
-    "method.discriminator.features": None,
-    "method.discriminator.warmup_steps": 2,
-    "holdout.at_most": None,  # of few images too some are held out to select by
-    "train.accelerator": "cpu",
-    "train.precision": "32-true",
-}
+# Of few images too some are held out to select by.
+SETTINGS = {**tiny_detector.SETTINGS, "holdout.at_most": None}
 
 
 def make(**changes) -> Detector:
-    own = {"size": 32, "steps": 8, "score_name": "mean", "settings": SETTINGS}
-    return Detector(**{**own, **changes})
-
-
-def pictures(n: int, seed: int, shape: tuple[int, ...] = (40, 48)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (n, *shape), dtype=np.uint8)
+    return tiny_detector.make(**{"steps": 8, "settings": SETTINGS, **changes})
 
 
 @pytest.fixture(scope="module")

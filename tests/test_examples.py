@@ -11,31 +11,19 @@ import pytest
 from PIL import Image
 
 from a2bgan import Detector
+from tiny_detector import make, pictures
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SETTINGS = {
-    "method.translator.width": 4,
-    "method.translator.blocks": 1,
-    "method.discriminator.width": 4,
-    "method.discriminator.features": None,
-    "method.discriminator.warmup_steps": 2,
-    "holdout.at_most": None,
-    "train.accelerator": "cpu",
-}
 
 # A network this small learns nothing in a few steps, which a Detector says.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-def pictures(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (count, 40, 48), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny fitted Detector."""
     folder = tmp_path_factory.mktemp("detector") / "run"
-    detector = Detector(size=32, steps=4, settings=SETTINGS)
+    detector = make(score_name=None, settings={"holdout.at_most": None})
     detector.fit(healthy=pictures(10, 0), mixed=pictures(8, 1)).save(folder)
     return folder
 
@@ -72,6 +60,6 @@ def test_a_monai_transform_adds_map_and_p_value(saved: Path, tmp_path: Path) -> 
     load = LoadImaged("image", reader, dtype=np.uint8, ensure_channel_first=True)
     found = Compose([load, transform])({"image": str(tmp_path / "film.png")})
     detector = Detector.load(saved)
-    assert found["image_anomaly"].shape == (1, 32, 32)
+    assert found["image_anomaly"].shape == (1, 40, 48)
     np.testing.assert_allclose(found["image_anomaly"], detector.anomaly_map(image[None]), rtol=1e-5)
     assert found["image_p_value"] == pytest.approx(detector.p_value(image[None])[0])

@@ -1,6 +1,5 @@
 """`a2bgan predict`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,15 @@ import typer
 
 from a2bgan.cli.console import list_failures, note, say, say_written, stderr, warn
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, require_sources
-from a2bgan.cli.run_options import CheckpointOption, ScoreOption, VmaxOption
+from a2bgan.cli.run_options import (
+    CheckpointOption,
+    HalfOption,
+    ModelArgument,
+    RateOption,
+    RuntimeOption,
+    ScoreOption,
+    VmaxOption,
+)
 from a2bgan.detection import RATE
 from a2bgan.errors import name_some, not_installed
 
@@ -20,19 +27,8 @@ if TYPE_CHECKING:
     from a2bgan.detection.predict import Prediction
 
 
-class Runtime(StrEnum):
-    """Runtimes that run a network."""
-
-    TORCH = "torch"
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
 def predict(
-    run: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
-    ],
+    run: ModelArgument,
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Images, volumes, folders, manifests.")
     ],
@@ -47,23 +43,12 @@ def predict(
         ),
     ] = True,
     vmax: VmaxOption = None,
-    fpr: Annotated[
-        float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
-    ] = RATE,
+    fpr: RateOption = RATE,
     dicom_out: Annotated[
         Path | None, typer.Option(help="New or empty folder for DICOM results of DICOM images.")
     ] = None,
-    runtime: Annotated[
-        Runtime | None,
-        typer.Option(help="What runs the network; the others use RUN/model.onnx or RUN/model.xml."),
-    ] = None,
-    half: Annotated[
-        bool,
-        typer.Option(
-            "--half",
-            help="bfloat16: faster where hardware has it; scores shift a bit. Not with onnx.",
-        ),
-    ] = False,
+    runtime: RuntimeOption = None,
+    half: HalfOption = False,
     accelerator: Annotated[
         str, typer.Option(help="PyTorch's device, such as cpu, cuda:1, mps or xpu.")
     ] = "auto",

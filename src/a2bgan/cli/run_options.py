@@ -1,5 +1,6 @@
 """Options that several commands on runs share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,33 @@ if TYPE_CHECKING:
     from a2bgan.detection.measures.fid import FeatureNetwork
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `train`.")]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
+]
+RateOption = Annotated[
+    float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
+]
+
+
+class Runtime(StrEnum):
+    """Runtimes that run a network."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
+RuntimeOption = Annotated[
+    Runtime | None,
+    typer.Option(help="What runs the network; the others use RUN/model.onnx or RUN/model.xml."),
+]
+HalfOption = Annotated[
+    bool,
+    typer.Option(
+        "--half", help="bfloat16: faster where hardware has it; scores shift a bit. Not with onnx."
+    ),
+]
 DataOption = Annotated[
     str | None, typer.Option(help="Manifest, folder or 'phantom'; by default the run's own.")
 ]

@@ -7,17 +7,21 @@ import typer
 
 from a2bgan.cli.console import list_failures, note, say, say_written, stderr, warn
 from a2bgan.cli.data_options import KeepIdentifiersOption
-from a2bgan.cli.predict import Runtime, usable
-from a2bgan.cli.run_options import CheckpointOption, ScoreOption
+from a2bgan.cli.predict import usable
+from a2bgan.cli.run_options import (
+    CheckpointOption,
+    HalfOption,
+    ModelArgument,
+    RateOption,
+    RuntimeOption,
+    ScoreOption,
+)
 from a2bgan.detection import RATE
 from a2bgan.errors import name_some
 
 
 def score_archive(
-    run: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="Run folder of `train`, or a file of `a2bgan export`."),
-    ],
+    run: ModelArgument,
     source: Annotated[
         str,
         typer.Argument(
@@ -31,20 +35,9 @@ def score_archive(
     ],
     score: ScoreOption = None,
     checkpoint: CheckpointOption = "selected",
-    fpr: Annotated[
-        float, typer.Option(min=0.001, max=0.5, help="Rate of healthy patients to be flagged.")
-    ] = RATE,
-    runtime: Annotated[
-        Runtime | None,
-        typer.Option(help="What runs the network; the others use RUN/model.onnx or RUN/model.xml."),
-    ] = None,
-    half: Annotated[
-        bool,
-        typer.Option(
-            "--half",
-            help="bfloat16: faster where hardware has it; scores shift a bit. Not with onnx.",
-        ),
-    ] = False,
+    fpr: RateOption = RATE,
+    runtime: RuntimeOption = None,
+    half: HalfOption = False,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes with a model each.", show_default="as many as fit"),
