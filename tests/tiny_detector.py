@@ -16,7 +16,9 @@ SETTINGS = {
 
 
 def make(**changes) -> Detector:
-    settings = {**SETTINGS, **changes.pop("settings", {})}
+    settings = changes.pop("settings", {})
+    if isinstance(settings, dict):
+        settings = {**SETTINGS, **settings}
     own = {"size": 32, "steps": 3, "score_name": "mean", "settings": settings}
     return Detector(**{**own, **changes})
 

@@ -45,7 +45,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_1(tmp_path):
     [
         (["select"], "labels: what is best on --labels; last: the last checkpoint."),
         (["select"], "[default: (the preset's selection.by)]"),
-        (["train"], "`a2bgan methods` lists all"),
+        (["train"], "a name of `a2bgan methods`"),
         (["evaluate"], "What the measures are: docs/reading.md"),
         (["listen"], "[default: (this machine alone)]"),
         (["data", "phantom"], "enlarged_heart or effusion."),
