@@ -16,7 +16,7 @@ HEAVY = (
     ("modules", "without"),
     [
         ("a2bgan.cli.app", ("numpy", "torch", *HEAVY)),
-        ("a2bgan.detection.exported_model, a2bgan.detection.predict", ("torch", "scipy", *HEAVY)),
+        ("a2bgan.detection.exported_model, a2bgan.detection.predict", ("torch", *HEAVY)),
         ("a2bgan.detection.trained_model, a2bgan.detection.predict", HEAVY),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from a2bgan.cli.evaluate import _print_metrics
 from a2bgan.data.open_data import open_data
 from a2bgan.detection.evaluate import evaluate, summarise
+from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
@@ -44,10 +45,9 @@ def test_evaluate_warns_of_a_map_that_only_knows_the_usual_place(
     assert "pixel_auroc" not in result.output and "{" not in result.output
     sentence = "warning: the map does not point at lesions better than a guess of the usual place"
     for of_map, warned in ((0.75, True), (0.76, False)):
-        values = iter((0.75, of_map))  # position alone comes first
+        values = iter((of_map, 0.75))  # then position alone
         monkeypatch.setattr(
-            "a2bgan.detection.evaluate.within_image_auroc",
-            lambda maps, masks, values=values: next(values),
+            MapMeasures, "within_image_auroc", lambda measures, values=values: next(values)
         )
         result = a2bgan("evaluate", run, "--out", tmp_path / "m.json")
         assert result.exit_code == 0

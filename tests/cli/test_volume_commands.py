@@ -16,13 +16,13 @@ from typer.testing import Result
 
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
+from a2bgan.data.formats.pixel_area import pixel_area
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.generate.phantom_volumes import AFFINES, write_phantom_volumes
 from a2bgan.data.holdout import Holdout, HoldoutConfig, hold_out
 from a2bgan.data.manifest import read_manifest
 from a2bgan.data.open_data import open_data
-from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import load_image
 from a2bgan.data.volume_rows import expand_volumes
 from a2bgan.detection.detection import Detection
@@ -154,7 +154,7 @@ def test_maps_come_back_to_the_lesion_in_every_kind_of_grid(
     for prediction in found:
         assert prediction.error == ""
         assert prediction.score == pytest.approx(prediction.slices[0].mean())
-    write_predictions(found, tmp_path, pictures=False)
+    write_predictions(found, tmp_path, pictures=None)
     for row, path in zip(rows, paths, strict=True):
         made = nib.load(str(path).replace(".nii.gz", "_anomaly.nii.gz"))
         mask = nib.load(heads / row["mask"])

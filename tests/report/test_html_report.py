@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.data.holdout import Holdout
@@ -18,6 +18,7 @@ from a2bgan.data.open_data import open_data
 from a2bgan.detection.audit.score_audit import Dependence, ScoreAudit
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.examination import examine
+from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
@@ -99,10 +100,9 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
 def test_where_shows_the_map_beside_position_alone_and_warns(run, tmp_path, monkeypatch):
     sentence = "The map does not point at lesions better than a guess of the usual place"
     for of_map, warned in ((0.75, True), (0.76, False)):
-        values = iter((0.75, of_map))  # position alone comes first
+        values = iter((of_map, 0.75))  # then position alone
         monkeypatch.setattr(
-            "a2bgan.detection.evaluate.within_image_auroc",
-            lambda maps, masks, values=values: next(values),
+            MapMeasures, "within_image_auroc", lambda measures, values=values: next(values)
         )
         write_report(examine(RunFolder.open(run)), tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text("utf-8")
@@ -271,16 +271,16 @@ def test_large_films_keep_their_size(run, tmp_path):
     data = shutil.copytree(manifest.root, tmp_path / "data")
     for row in manifest.split("test"):
         with Image.open(row.path) as image:
-            image.resize((640, 640)).save(data / row.name)
+            image.resize((140, 140)).save(data / row.name)
     source = RunFolder(copy).manifest_source_file
     source.write_text(source.read_text().replace(str(manifest.root), str(data)))
     found = examine(RunFolder.open(copy))
     names = CaseNames(found.test.rows, show_ids=False)
     pages = CasePages(found.trained, None, names, 0.05)
     (sight,) = pages._sights(found.test.rows[:1])
-    assert (sight.width, sight.height, sight.note) == (640, 640, "640 × 640")
-    assert sight.film.startswith("data:image/jpeg;base64,")
-    assert (sight.anomaly_map.width, sight.anomaly_map.height) == (640, 640)
+    assert (sight.width, sight.height, sight.note) == (140, 140, "140 × 140")
+    assert sight.film.startswith("data:image/png;base64,")
+    assert (sight.anomaly_map.width, sight.anomaly_map.height) == (140, 140)
 
 
 def test_a_report_can_be_a_pdf(run, tmp_path):
@@ -288,6 +288,7 @@ def test_a_report_can_be_a_pdf(run, tmp_path):
     write_report(examine(RunFolder.open(run)), tmp_path / "report.pdf")
     content = (tmp_path / "report.pdf").read_bytes()
     assert content.startswith(b"%PDF-")
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES  # which WeasyPrint sets
     assert len(content) > 50_000
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.picture import ImageError, PassingImageError
+from a2bgan.data.formats.pixel_area import pixel_area
 from a2bgan.data.formats.slice_names import SliceName
-from a2bgan.data.pixel_area import pixel_area
 from a2bgan.data.preprocessing import to_original_grid
 from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection.decisions.calibration import intensities

@@ -127,7 +127,10 @@ class Backbone(nn.Module):
             x = _resized(x, side)
         x = ((x + 1) / 2 - self.mean) / self.std
         x = x.contiguous(memory_format=torch.channels_last)
-        return [self._ordered(found).to(x.dtype) for found in self.features(x)]
+        found = self.features(x)
+        # timm gives them in the network's order, whatever order they were asked for in.
+        places = [sorted(self._indices).index(i) for i in self._indices]
+        return [self._ordered(found[place]).to(x.dtype) for place in places]
 
     def _build(self, **weights: Any) -> nn.Module:
         import timm

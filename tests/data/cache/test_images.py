@@ -435,7 +435,7 @@ def test_memory_that_is_short_in_preprocessing_may_not_be_another_time(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(preprocessing, "_resize", short)
+        patch.setattr(preprocessing, "_region", short)
         failures = load(files, cache_dir).failures
         assert {failure.reason for failure in failures} == {"not enough memory"}
         with pytest.raises(PassingImageError, match="not enough memory"):

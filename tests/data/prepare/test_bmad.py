@@ -1,6 +1,7 @@
 import pytest
 
 from a2bgan.data.prepare.bmad import prepare_bmad
+from a2bgan.data.set_counts import SetCounts
 
 COUNTS = {
     "train/good": 12, "valid/good": 2, "valid/Ungood": 3, "test/good": 4, "test/Ungood": 6,
@@ -31,10 +32,7 @@ def test_the_validation_set_is_mixed_and_the_test_set_stays(write, tmp_path, row
     root = write(masks=masks)
     made = prepare_bmad(root, tmp_path / "out")
     rows = rows_of(tmp_path / "out")
-    assert tally(rows) == {
-        ("healthy", "0"): 12, ("mixed", "0"): 2, ("mixed", "1"): 3, ("test", "0"): 4,
-        ("test", "1"): 6,
-    }  # fmt: skip
+    assert tally(rows) == SetCounts(12, 2, 3, 4, 6)
     for row in rows:
         name = row["path"].removeprefix("images/")
         assert (tmp_path / "out" / row["path"]).read_bytes() == (root / name).read_bytes()
@@ -54,10 +52,7 @@ def test_a_share_of_the_test_set_can_join_it(write, tmp_path, rows_of, tally):
         made = prepare_bmad(root, tmp_path / str(number), mixed_share=0.5, seed=seed)
         texts.append(made.manifest.read_bytes())
     assert texts[0] == texts[1] != texts[2]
-    assert tally(rows_of(tmp_path / "0")) == {
-        ("healthy", "0"): 9, ("mixed", "0"): 5, ("mixed", "1"): 6, ("test", "0"): 4,
-        ("test", "1"): 3,
-    }  # fmt: skip
+    assert tally(rows_of(tmp_path / "0")) == SetCounts(9, 5, 6, 4, 3)
     assert "3 of 6 abnormal test images" in made.notes[-1]
 
 
@@ -65,7 +60,7 @@ def test_folders_in_parts_are_one(write, tmp_path, rows_of, tally):
     root = write("OCT_AD", counts={**COUNTS, "train/good_a": 3, "test/Ungood_b": 2})
     prepare_bmad(root, tmp_path / "out")
     counts = tally(rows_of(tmp_path / "out"))
-    assert (counts["healthy", "0"], counts["test", "1"]) == (15, 8)
+    assert (counts.healthy, counts.test_abnormal) == (15, 8)
 
 
 def test_mistakes_are_named_in_one_line(write, tmp_path, message):

@@ -350,5 +350,5 @@ def test_killed_while_it_works_it_loses_nothing(run, tmp_path):
     found = benchmark.kill_it(shutil.copytree(run, tmp_path / "run"), 12, 1, tmp_path)
     assert not found.failed, found
     assert set(found.kills.values()) == {1}
-    assert (found.acknowledged, found.objects) == (12, 24)
+    assert (found.acknowledged, found.objects) == (12, 36)
     assert found.known >= 12

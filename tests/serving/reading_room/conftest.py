@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,9 @@ def make_room(run: Path, tmp_path: Path, pictures: Pictures) -> Iterator[Callabl
         place = tmp_path / f"room-{len(opened)}"
         place.mkdir()
         trained = load_trained(folder)
+        # The tiny run reads nothing that is larger than an icon.
+        data = trained.data.model_copy(update={"max_pixels": 10**6})
+        trained = replace(trained, config=trained.config.model_copy(update={"data": data}))
         # 39 calibration patients with scores between those of the cases.
         scores = np.sort((np.arange(39) + 0.5) / 40)
         calibration = Calibration(trained.pick, *[scores] * 4, np.arange(len(scores)))

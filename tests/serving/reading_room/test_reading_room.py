@@ -15,7 +15,7 @@ from skimage.draw import polygon
 from starlette.testclient import TestClient
 
 from a2bgan.data.manifest import read_manifest
-from a2bgan.data.preprocessing import shown_range
+from a2bgan.data.preprocessing import load_image, shown_range
 from a2bgan.detection.audit.familiarity import learn_familiarity
 from a2bgan.detector import Detector
 from a2bgan.serving.reading_room.access import Access
@@ -228,12 +228,13 @@ def test_a_dropped_file_is_scored_like_any_other(client, run, make_texture, tmp_
     found, planes, levels = unpacked(answer.content)
     np.testing.assert_array_equal(levels, image)
     detector = Detector.load(run)
+    data = detector.trained_.data
     assert found["score"] == pytest.approx(detector.score(tmp_path / "image.png")[0], rel=1e-5)
     planes = planes / 65535
     twin = detector.translate(tmp_path / "image.png")[0, 0]
     np.testing.assert_allclose(planes[1], twin, atol=1e-4)
-    difference = detector.difference(tmp_path / "image.png")[0]
-    np.testing.assert_allclose(planes[2] * found["peak"], difference, atol=1e-4)
+    (judged,) = detector.trained_.detect_images(load_image(tmp_path / "image.png", data)[None])
+    np.testing.assert_allclose(planes[2] * found["peak"], judged.anomaly_map[0], atol=1e-4)
     assert found["contours"] == []
 
 

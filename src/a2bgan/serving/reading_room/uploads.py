@@ -11,12 +11,15 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, is_volume
 from a2bgan.data.formats.picture import ImageError
 from a2bgan.detection.inputs import Input
 from a2bgan.detection.predict import Prediction
+from a2bgan.report.film import Film
 from a2bgan.serving.decoder import Decoder
 from a2bgan.serving.reading_room.cases import planes_of
 from a2bgan.serving.reading_room.films import SentPictures, packed_picture
@@ -77,12 +80,12 @@ class Uploads:
                 self._at_work[client] -= 1
                 self._at_work += Counter()  # forgets those without any
 
-    def score(self, file: Path) -> bytes:
+    def score(self, file: Path) -> tuple[Film, NDArray[np.uint16], dict[str, Any]]:
         """Score an image.
 
-        Returns its `packed_picture` with ``score`` (None where it is not finite), ``p_value`` (None
-        without a calibration or a score), and ``unfamiliar``, whether it looks like none of
-        training. Raises HTTPException (422) if the file cannot be read.
+        Returns the film, the planes of `packed_picture`, and ``score`` (None where it is not
+        finite), ``p_value`` (None without a calibration or a score), and ``unfamiliar``, whether it
+        looks like none of training. Raises HTTPException (422) if the file cannot be read.
         """
         trained = self._room.trained
         assert trained is not None and self._decoder is not None
@@ -107,7 +110,7 @@ class Uploads:
             "peak": peak,
             "contours": self._room.contours(prediction.anomaly_map, film.place),
         }
-        return packed_picture(film, planes, about)
+        return film, planes, about
 
 
 def upload_routes(uploads: Uploads, sent: SentPictures) -> APIRouter:
@@ -126,7 +129,10 @@ def upload_routes(uploads: Uploads, sent: SentPictures) -> APIRouter:
         },
     )
     async def upload(request: Request, suffix: Annotated[str, Query(max_length=10)]) -> Any:
-        """Score a file, which is the body; its name stays with the browser, but for the suffix."""
+        """Score a file, which is the body; its name stays with the browser, but for the suffix.
+
+        To who accepts JSON without its pictures, otherwise as `packed_picture`.
+        """
         if suffix not in SUFFIXES:
             known = ", ".join(SUFFIXES)
             raise HTTPException(415, f"no image; one of {known}; `a2bgan predict` scores volumes")
@@ -139,7 +145,9 @@ def upload_routes(uploads: Uploads, sent: SentPictures) -> APIRouter:
                         target.write(chunk)
             except OSError:
                 raise DiskFullError from None
-            content = await run_in_threadpool(uploads.score, file)
-        return await sent.when_there_is_room(content)
+            film, planes, about = await run_in_threadpool(uploads.score, file)
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(about)
+        return await sent.when_there_is_room(packed_picture(film, planes, about))
 
     return routes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2bgan.data.formats.pixel_area import pixel_area
 from a2bgan.data.formats.slice_names import SliceName
-from a2bgan.data.pixel_area import pixel_area
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (48, 40), dtype=np.uint16)
 
