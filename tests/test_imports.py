@@ -77,3 +77,16 @@ def test_folders_hold_what_a_reader_can_look_over() -> None:
         if (count := len(list(folder.glob("*.py")))) > 22
     }
     assert crowded == {}
+
+
+def test_no_module_needs_unix_to_be_imported() -> None:
+    unix = {"fcntl", "resource", "pwd", "grp", "termios", "curses"}
+    found = {
+        f"{module}: {alias.name}"
+        for module, file in MODULES.items()
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name in unix
+    }
+    assert found == set()

@@ -4,9 +4,9 @@ own was killed.
 A lock on the folder, which ends with its process, tells one that is left from one in use.
 """
 
-import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from a2bgan.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
 
 Entry = TypeVar("Entry")
 
@@ -112,6 +115,8 @@ def _lock_folder(folder: Path, *, wait: bool) -> int | None:
     Raises BlockingIOError when another process has it, unless it is to `wait`, and
     FileNotFoundError when the folder is gone.
     """
+    if sys.platform == "win32":
+        return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -135,6 +140,8 @@ def _is_at(descriptor: int, folder: Path) -> bool:
 
 
 def _unlock(lock: int) -> None:
+    if sys.platform == "win32":
+        return
     # Closing alone would leave it to a child process that was forked meanwhile.
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_UN)

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-import resource
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -117,6 +117,17 @@ _WORK: dict[bytes, Callable[[Path, DataConfig], bytes]] = {
 }
 
 
+def _limit_memory() -> None:
+    """Bound this process's memory and leave no dumps of it; Windows cannot."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for limit, value in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(limit, (value, value))
+
+
 def _work(connection: Connection, config_text: str) -> None:
     """Answer what is wanted of each path with its pixels, or with "!" and the reason, "?" where
     that may pass; bytes only, no pickles."""
@@ -125,10 +136,7 @@ def _work(connection: Connection, config_text: str) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silent, stream)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_memory()
     connection.send_bytes(b"ready")
     with suppress(EOFError, KeyboardInterrupt):
         while True:

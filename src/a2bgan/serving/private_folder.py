@@ -1,13 +1,14 @@
 """The folder of a reading room or a DICOM node, and the lock that one server holds."""
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from a2bgan.errors import InputError
 from a2bgan.files.links import refuse_links
@@ -29,18 +30,18 @@ def open_private(folder: Path, what: str, option: str) -> Iterator[Path]:
         refuse_links(folder)
     try:
         make_private(folder)
-        lock = (folder / "lock").open("w")
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be used ({error.strerror}); choose another place with {option}"
         ) from None
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError, NotImplementedError) as error:
+        taken = isinstance(error, Timeout)
+        why = f"another {what} is open here; end it" if taken else "it cannot be locked"
+        raise InputError(f"{folder}: {why}, or choose another {option}") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            taken = isinstance(error, BlockingIOError)
-            why = f"another {what} is open here; end it" if taken else "it cannot be locked"
-            raise InputError(f"{folder}: {why}, or choose another {option}") from None
         for partial in folder.glob(".*.partial-*"):  # of a process that was killed
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)

@@ -225,7 +225,7 @@ def _build_entry(
     shape = (len(paths), config.channels, config.size, config.size)
     dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
     there = building / "images.npy"  # of a process that was killed
-    allocated = 512 * there.stat().st_blocks if there.exists() else 0
+    allocated = 512 * getattr(there.stat(), "st_blocks", 0) if there.exists() else 0
     needed = int(np.prod(shape)) * dtype.itemsize - allocated
     # Writing to a memory map on a full disk kills the process, so look first.
     require_space(building, needed, PREPROCESSED)

@@ -8,9 +8,9 @@ nothing keeps nobody out.
 import asyncio
 import json
 import math
-import resource
 import socket
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -207,12 +207,21 @@ def make_server(
 
 def run(server: uvicorn.Server, door: Door) -> None:
     """Serve until a signal comes, which is raised again at the end."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MOST_CONNECTIONS if hard < 0 else min(2 * MOST_CONNECTIONS, hard)
-    if 0 <= soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    _allow_open_files(2 * MOST_CONNECTIONS)
     with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(server.serve(sockets=[door]))
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise this process's limit of open files, as far as it may; Windows has none."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if hard < 0 else min(wanted, hard)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Loop(asyncio.SelectorEventLoop):
