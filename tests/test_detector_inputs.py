@@ -211,7 +211,7 @@ def test_a_run_is_kept_resumed_and_not_replaced(tmp_path):
         make(settings=settings).fit(healthy, mixed, out=out)
     with pytest.raises(InputError, match="a run with other settings"):
         make(settings=settings, seed=1).fit(healthy, mixed, out=out, resume=True)
-    with pytest.raises(InputError, match="a run that began with other images"):
+    with pytest.raises(InputError, match="a run that began with other images or patients"):
         make(settings=settings).fit(healthy, pictures(8, 2), out=out, resume=True)
     resumed = make(settings=settings).fit(healthy, mixed, out=out, resume=True)
     whole = make(settings=settings).fit(healthy, mixed)
@@ -307,3 +307,56 @@ def test_evaluates_arrays_as_the_command_evaluates_files(run, tmp_path):
         detector.evaluate(images)
     with pytest.raises(InputError, match="masks: expected 12, one for each image, got 3"):
         detector.evaluate(images, labels, masks=list(masks[:3]))
+
+
+def test_pil_images_are_read_as_their_files_are(run, tmp_path):
+    detector, _, _ = run
+    deep = np.random.default_rng(7).integers(0, 65535, (40, 48)).astype(np.uint16)
+    seen = np.random.default_rng(8).integers(0, 255, (40, 48, 4), dtype=np.uint8)
+    turned = Image.fromarray(pictures(1, 9)[0])
+    turned.getexif()[274] = 6
+    turned.save(tmp_path / "turned.png", exif=turned.getexif())
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(seen).save(tmp_path / "seen.png")
+    for name in ("turned", "deep", "seen"):
+        file = tmp_path / f"{name}.png"
+        np.testing.assert_allclose(detector.score(Image.open(file)), detector.score(file), 1e-6)
+    np.testing.assert_allclose(detector.score(deep.astype(">u2")), detector.score(deep))
+    content = (tmp_path / "deep.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="image 0: truncated file"):
+        detector.score(Image.open(tmp_path / "cut.png"))
+
+
+def test_what_a_callback_raises_is_not_the_disks_fault():
+    def lost(report):
+        raise ConnectionError("the other end is down")
+
+    with pytest.raises(ConnectionError, match="the other end is down"):
+        make().fit(pictures(20, 0), pictures(8, 1), callbacks=[lost])
+
+
+def test_a_resumed_run_keeps_its_patients_and_its_score(tmp_path):
+    healthy, mixed = pictures(20, 0), pictures(8, 1)
+    people = [f"p{k // 4}" for k in range(20)]
+    out = tmp_path / "run"
+    made = make(score_name="top-k").fit(healthy, mixed, healthy_patients=people, out=out)
+    with pytest.raises(InputError, match="other images or patients"):
+        make(score_name="top-k").fit(healthy, mixed, out=out, resume=True)
+    loaded = Detector.load(out)
+    assert (loaded.trained_.pick.score, loaded.score_name) == ("top-k", "top-k")
+    assert loaded.calibration_ is not None
+    np.testing.assert_array_equal(loaded.score(mixed), made.score(mixed))
+    again = make(score_name="top-k").fit(
+        healthy, mixed, healthy_patients=people, out=out, resume=True
+    )
+    assert again.details_ == made.details_
+
+
+def test_masks_have_the_size_of_their_images(run):
+    detector, _, _ = run
+    x = pictures(2, 0)
+    for mask in (np.ones((40, 40)), np.ones((40, 48, 3)), "mask.png"):
+        with pytest.raises(InputError, match=r"masks: mask 1: expected an array of \(40, 48\)"):
+            detector.evaluate(x, [0, 1], masks=[None, mask])
+    assert detector.evaluate(x, [0, 1], masks=[None, np.ones((1, 40, 48))]).metrics["auroc"] >= 0

@@ -149,7 +149,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             out: run folder to keep, which `a2bgan evaluate`, `predict`, `report` and `serve` read.
                 Its ``samples`` show images of training.
             resume: go on with the stopped run in ``out``, with the same parameters and images.
-            callbacks: each is called with a `Report` every ``train.log_every`` steps.
+            callbacks: each is called with a `Report` every ``train.log_every`` steps and, without
+                ``averages``, every few seconds between them.
             progress: show a progress bar; None does so in a terminal and in a notebook.
 
         Warns (ConvergenceWarning) of all that `a2bgan train` warns of: losses that look wrong at
@@ -177,7 +178,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         inputs = {name: as_slices(some, config.data, name) for name, some in inputs.items()}
         data = settled_by(config.data, [*inputs["healthy"], *inputs["mixed"]])
         config = config.model_copy(update={"data": data})
-        pixels = {name: load_images(some, config.data, name) for name, some in inputs.items()}
+        pixels = {name: load_images(some, config.data, name)[0] for name, some in inputs.items()}
         if not self.allow_leaks:
             _refuse_leaks(pixels, inputs)
         images = _run_images(pixels, inputs, config)
@@ -187,7 +188,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         with (
             tempfile.TemporaryDirectory(prefix="a2bgan-") if out is None else nullcontext(out)
         ) as folder:
-            run = _open_run(Path(folder), config, pixels, resume)
+            run = _open_run(Path(folder), config, _digest(pixels, inputs), resume)
             with run_lock(run.path, "train"):
                 self._fit_run(run, images, resume, callbacks, progress)
         return self
@@ -205,7 +206,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         warned = [patience_warning(config, images)]
         reported = [""]
 
-        with show_progress(config) if progress else nullcontext() as bar:
+        with show_progress(config, command=False) if progress else nullcontext() as bar:
 
             def watch(report: Report) -> None:
                 for callback in (*callbacks, *([] if bar is None else [bar])):
@@ -220,7 +221,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         picked = find_checkpoint(run.checkpoints, fit.trained.pick.checkpoint)
         self.position_ = read_position(picked)
         self.trained_, self.calibration_ = fit.trained, fit.calibration
-        self.details_ = {} if fit.decision is None else fit.decision.details
+        self.details_ = _details(run)
         for sentence in filter(None, [*warned, *fit.warnings, *reported]):
             warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
 
@@ -366,8 +367,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             patients: whose the cases are.
             split: of the manifest or folder.
 
-        Returns the measures (``metrics``), the scores behind them (``to_frame()``) and what could
-        not be read. Raises InputError.
+        Returns the measures (``metrics``), the scores behind them (``to_frame()``) and, of a
+        manifest or folder, what could not be read. Raises InputError.
         """
         check_is_fitted(self, "trained_")
         config = self.trained_.config.data
@@ -376,6 +377,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             return evaluate_images(self.trained_, found, self.calibration_, {})
         if not isinstance(images, str | Path):
             raise InputError("evaluate: give labels, or a manifest or a folder with a test split")
+        if masks is not None or patients is not None:
+            raise InputError("evaluate: masks and patients go with labels; a manifest has its own")
         from a2bgan.data.open_data import open_data
         from a2bgan.data.volume_rows import expand_volumes
 
@@ -477,11 +480,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
         detector = cls(**own, score_name=trained.pick.score, settings=settings)
         detector.trained_ = trained
-        detector.details_ = {
-            key: value
-            for key, value in (read_selection(run) or {}).items()
-            if key not in ("pick", WEIGHTS)
-        }
+        detector.details_ = _details(run)
         picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
         detector.position_ = read_position(picked)
         detector.calibration_ = usable_calibration(run, trained.pick)
@@ -511,6 +510,12 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return config
 
 
+def _details(run: RunFolder) -> dict[str, Any]:
+    """What ``selection.json`` says besides the pick."""
+    found = read_selection(run) or {}
+    return {key: value for key, value in found.items() if key not in ("pick", WEIGHTS)}
+
+
 def _marks(mixed: Any) -> np.ndarray | None:
     """Marks (N,), 0 or 1, in place of a mixed set; None where it is a set of images."""
     if isinstance(mixed, Sequence) and not isinstance(mixed, str):
@@ -534,15 +539,23 @@ def _by_mark(inputs: Sequence[Input], marks: np.ndarray) -> dict[str, list[Input
     return found
 
 
+def _stored_mask(mask: Any, shape: tuple[int, int], config: DataConfig, name: str) -> StoredMask:
+    """A mask of an image of this height and width. Raises InputError that starts with ``name``."""
+    values = np.squeeze(np.asarray(mask)) if not isinstance(mask, str | Path) else np.empty(0)
+    if values.shape != shape:
+        raise InputError(f"{name}: expected an array of {shape}, as its image, got {values.shape}")
+    return StoredMask.of(preprocess_mask(values, config))
+
+
 def _labelled(
-    images: Images,
+    given: Images,
     labels: Sequence[int],
     masks: Sequence[np.ndarray | None] | None,
     patients: Sequence[str] | None,
     config: DataConfig,
 ) -> LabelledImages:
     """Load images with their labels and masks, for `evaluate_images`."""
-    inputs = list_images(images, "images", series=config.series == "volume")
+    inputs = list_images(given, "images", series=config.series == "volume")
     marks = _checked_labels(labels, len(inputs))
     inputs = _with_patients(inputs, patients, "images")
     marked = [
@@ -551,6 +564,7 @@ def _labelled(
         for piece in as_slices([item], config, "images")
     ]
     pieces = [piece for piece, _ in marked]
+    images, shapes = load_images(pieces, config, "images")
     rows = [
         Row(p.name, p.path, "test", mark, p.patient_id or volume_of(p.name), None, None)
         for p, mark in marked
@@ -561,13 +575,13 @@ def _labelled(
         raise InputError(f"masks: expected {len(rows)}, one for each image, got {len(masks)}")
     else:
         stored = [
-            None if mask is None else StoredMask.of(preprocess_mask(np.asarray(mask), config))
-            for mask in masks
+            None if mask is None else _stored_mask(mask, shape, config, f"masks: mask {k}")
+            for k, (mask, shape) in enumerate(zip(masks, shapes, strict=True))
         ]
     of_patients = by_patient(
         [row.patient_id for row in rows], np.array([row.label for row in rows])
     )
-    return LabelledImages(load_images(pieces, config, "images"), rows, stored, of_patients)
+    return LabelledImages(images, rows, stored, of_patients)
 
 
 def _checked_labels(labels: Any, count: int) -> np.ndarray:
@@ -590,10 +604,14 @@ def _with_patients(inputs: Sequence[Input], given: Sequence[str] | None, name: s
 
 def _refuse_leaks(pixels: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[Input]]) -> None:
     """InputError where the healthy and the mixed set have patients or images in common."""
-    first = {image.tobytes(): number for number, image in enumerate(pixels["healthy"])}
+    named = {
+        name: zip(pixels[name], (item.name for item in some), strict=True)
+        for name, some in inputs.items()
+    }
+    first = {image.tobytes(): name for image, name in named["healthy"]}
     same = [
-        f"healthy {first[key]} = mixed {number}"
-        for number, image in enumerate(pixels["mixed"])
+        f"healthy {first[key]} = mixed {name}"
+        for image, name in named["mixed"]
         if (key := image.tobytes()) in first
     ]
     patients = {name: {item.patient_id for item in some} for name, some in inputs.items()}
@@ -635,23 +653,26 @@ def _run_images(
     )
 
 
-def _open_run(
-    folder: Path, config: Config, pixels: Mapping[str, np.ndarray], resume: bool
-) -> RunFolder:
-    """Make a run, or open the one to go on with. Raises InputError where that is of other settings
-    or images."""
+def _digest(pixels: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[Input]]) -> str:
+    """Digest of the images, and of whose they are, by which images are held out."""
     digest = hashlib.sha256()
-    for images in pixels.values():
+    for name, images in pixels.items():
+        people = [(item.patient_id, fragment_of(item.path)) for item in inputs[name]]
+        digest.update(json.dumps([name, images.shape, people]).encode())
         digest.update(images.tobytes())
+    return digest.hexdigest()
+
+
+def _open_run(folder: Path, config: Config, digest: str, resume: bool) -> RunFolder:
+    """Make a run, or open the one to go on with. Raises InputError where that is of other settings,
+    images or patients."""
     if not resume:
-        return RunFolder.create(
-            folder, config, fill=lambda run: run.note_images(digest.hexdigest())
-        )
+        return RunFolder.create(folder, config, fill=lambda run: run.note_images(digest))
     run = RunFolder.open(folder)
     if run.config() != config:
         raise InputError(f"{folder}: a run with other settings; resume it with the same ones")
-    if run.noted_images() != digest.hexdigest():
-        raise InputError(f"{folder}: a run that began with other images")
+    if run.noted_images() != digest:
+        raise InputError(f"{folder}: a run that began with other images or patients")
     return run
 
 

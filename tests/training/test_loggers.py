@@ -38,11 +38,12 @@ def package(monkeypatch):
 
 def test_mlflow_gets_settings_once_and_numbers_by_step(package, tmp_path):
     recorder = package("mlflow")
+    recorder.active_run = lambda: None
     for first in (0, 5):
         logger = open_logger("mlflow", RunFolder(tmp_path / "mine"), first, SETTINGS)
         logger.log(first + 1, {"loss": 0.5})
         logger.close()
-    started, ended = ("start_run", {"run_name": "mine"}), ("end_run", {})
+    started, ended = ("start_run", {"run_name": "mine", "nested": False}), ("end_run", {})
     assert recorder.calls == [
         started, ("log_params", SETTINGS, {}), ("log_metrics", {"loss": 0.5}, {"step": 1}), ended,
         started, ("log_metrics", {"loss": 0.5}, {"step": 6}), ended,

@@ -140,7 +140,7 @@ def plan_trainings(
         if backbone_weights is not None and backbone and not has_pretrained(backbone):
             own.append(f"method.backbone_weights={backbone_weights.resolve()}")
         for seed in range(seeds):
-            run = RunFolder(folder / preset / f"{seed}")
+            run = RunFolder(folder / Path(preset).stem / f"{seed}")
             training = Training(run, data_options, manifest, preset, [*own, f"train.seed={seed}"])
             training.refuse_other_run()
             trainings[preset, seed] = training
@@ -177,7 +177,8 @@ def shown_command(
     if task != "detection":
         parts.append(f"--task {task}")
     shown = data if data == "phantom" else Path(data).resolve().name
-    parts.append(f"--data {shown} --methods {methods} --seeds {seeds} --out DIR")
+    named = ",".join(Path(method).name for method in methods.split(","))
+    parts.append(f"--data {shown} --methods {named} --seeds {seeds} --out DIR")
     if minutes is not None:
         parts.append(f"--minutes {minutes:g}")
     for setting in settings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import note, say, say_written, stdout
+from a2bgan.cli.console import note, say, say_written, stdout, warn
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -58,8 +58,12 @@ def methods() -> None:
     table = Table("--preset", "method", "task", "learns from", "gives", "paper", box=None)
     for column in table.columns[:-1]:
         column.no_wrap = True
-    for name, method in METHODS.items():
-        f = method.facts
+    for name in METHODS:
+        try:
+            f = METHODS[name].facts
+        except InputError as error:  # of another package
+            warn(str(error))
+            continue
         task = "both" if len(f.tasks) > 1 else f.tasks[0]
         needs = "B and A" if f.uses_mixed else "B, weights" if f.pretrained else "B"
         gives = ", ".join(["map"] * f.makes_map + ["twin"] * f.makes_twin) or "score"
@@ -131,7 +135,7 @@ def benchmark(
     from a2bgan.data.image_size import settled_for
     from a2bgan.data.leaks import leaks_within
     from a2bgan.data.manifest import require_training_sets
-    from a2bgan.training.config import load_config
+    from a2bgan.training.config import load_config, preset_names
     from a2bgan.training.methods import METHODS
 
     if task is Task.TRANSLATION:
@@ -139,7 +143,8 @@ def benchmark(
     else:
         from a2bgan.benchmark.detection import compare_detectors
 
-    made_for = [name for name, method in METHODS.items() if task in method.facts.tasks]
+    presets = set(preset_names())
+    made_for = [n for n in METHODS if n in presets and task in METHODS[n].facts.tasks]
     names = made_for if methods == "all" else list(dict.fromkeys(methods.split(",")))
     settings = set_ or []
     # One choice of slices of volumes serves all methods, and the row that needs no training is

@@ -59,7 +59,7 @@ def score_archive(
     calibration = usable(
         calibration, model.pick, fpr, own=checkpoint == "selected" and score is None
     )
-    archive = open_archive(source, out, model, keep_identifiers=keep_identifiers)
+    archive = open_archive(source, out.absolute(), model, keep_identifiers=keep_identifiers)
     del model
     opening = Opening(run.absolute(), checkpoint, score, chosen, half)
     missing = len(archive.missing())

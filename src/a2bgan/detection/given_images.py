@@ -16,6 +16,7 @@ from PIL.Image import Image
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import is_volume
 from a2bgan.data.formats.picture import SMALLEST_SIDE, ImageError, Picture
+from a2bgan.data.formats.pillow import array_of
 from a2bgan.data.formats.slice_names import slices_of
 from a2bgan.data.image_size import settle, with_size_of_shapes
 from a2bgan.data.plain_window import LOOKED_AT, with_window_of_arrays
@@ -38,7 +39,8 @@ class Dataset(Protocol):
 Images = Array | Image | str | Path | Iterable[Array | Image | str | Path] | Dataset
 """Images however a caller has them.
 
-An array with one more axis in front for several images; one image; a folder, which is searched;
+An array with one more axis in front for several images ((3, H, W) are three grey ones: put one
+colour image of that layout into a list); one image; a folder, which is searched;
 files, volumes (NIfTI) or manifests' images by path; a list or a pandas column of any of these; a
 dataset, whose items are read when they are needed: an image, a tuple that begins with one, or a
 dictionary with one under "image".
@@ -125,19 +127,24 @@ def as_slices(inputs: Sequence[Input], config: DataConfig, name: str) -> list[In
     return found
 
 
-def load_images(inputs: Sequence[Input], config: DataConfig, name: str) -> np.ndarray:
-    """Preprocess all inputs, (N, C, S, S) uint8 or uint16. Raises InputError that starts with
-    ``name`` for the first that cannot be used."""
+def load_images(
+    inputs: Sequence[Input], config: DataConfig, name: str
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Preprocess all inputs, (N, C, S, S) uint8 or uint16; also returns heights and widths before.
 
-    def load(item: Input) -> np.ndarray:
+    Raises InputError that starts with ``name`` for the first that cannot be used.
+    """
+
+    def load(item: Input) -> tuple[np.ndarray, tuple[int, int]]:
         try:
-            return load_input(item, config)[0]
+            return load_input(item, config)
         except ImageError as error:
             raise InputError(f"{name}: {item.name}: {error}") from None
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        return np.stack(list(in_order(pool, load, inputs, ahead=2 * threads)))
+        loaded = list(in_order(pool, load, inputs, ahead=2 * threads))
+    return np.stack([image for image, _ in loaded]), [shape for _, shape in loaded]
 
 
 def settled_by(config: DataConfig, inputs: Sequence[Input]) -> DataConfig:
@@ -183,12 +190,11 @@ def _picture(image: Callable[[], Any], config: DataConfig) -> Picture:
     if isinstance(values, str | Path):
         raise ImageError("a path among arrays; give paths alone, or arrays alone")
     if isinstance(values, Image):
-        # Palettes and transparency become colours.
-        plain = values.mode in ("L", "RGB", "I;16", "I", "F")
-        values = np.asarray(values if plain else values.convert("RGB"))
+        values = array_of(values)
     if not isinstance(values, Array):
         raise ImageError(f"no array but {type(values).__name__}")
     array = _channels_last(_as_numpy(values))
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if min(array.shape[:2]) < SMALLEST_SIDE:
         raise ImageError(f"images must have {SMALLEST_SIDE} pixels or more a side: {array.shape}")
     if array.dtype in (np.uint8, np.uint16):

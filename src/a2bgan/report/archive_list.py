@@ -45,6 +45,8 @@ def write_list(source: str, file: Path) -> int:
         with atomic_file(file, private=True) as partial, pq.ParquetWriter(partial, schema) as out:
             rows = _rows(source)
             while some := list(islice(rows, ROWS)):
+                if any(not name for name, _ in some):
+                    raise InputError(f"{source}: a row without a path")
                 names = [os.fsencode(name) for name, _ in some]
                 out.write_table(pa.table([names, [who for _, who in some]], schema=schema))
                 count += len(some)
@@ -82,9 +84,10 @@ def _rows(source: str) -> Iterator[Row]:
             yield str(image.relative_to(path)), ""
     elif _is_pattern(source):
         for name in glob.iglob(source, recursive=True):
-            if name.endswith(".parquet"):
+            read = _TABLES.get(os.path.splitext(name)[1].lower())
+            if read is not None:
                 folder = os.path.dirname(name)
-                yield from ((os.path.join(folder, n), who) for n, who in _of_parquet(Path(name)))
+                yield from ((os.path.join(folder, n), who) for n, who in read(Path(name)))
             elif os.path.isfile(name):
                 yield name, ""
     elif path.suffix.lower() == ".csv":
@@ -125,3 +128,7 @@ def _of_parquet(path: Path) -> Iterator[Row]:
         names = batch["path"].to_pylist()
         known = batch["patient_id"].to_pylist() if len(columns) > 1 else [""] * len(names)
         yield from zip(names, (str(who or "") for who in known), strict=True)
+
+
+_TABLES = {".csv": _of_csv, ".parquet": _of_parquet}
+"""Readers of lists by suffix."""

@@ -51,7 +51,7 @@ def score_parts(
     if not todo:
         return
     ray = _start()
-    from ray.exceptions import RayActorError
+    from ray.exceptions import RayActorError, RayTaskError
 
     there = ray.cluster_resources()
     each, gpus = min(cores or CORES, int(there.get("CPU", 1))), int(there.get("GPU", 0))
@@ -85,6 +85,9 @@ def score_parts(
                     todo.append(part)
                 start()
                 continue
+            except RayTaskError as error:
+                reason = " ".join(str(error.cause).split())[-300:]
+                raise InputError(f"{archive.out}: part {part}: {reason}") from None
             if part is not None:
                 yield images
             if todo:

@@ -15,6 +15,7 @@ from a2bgan.detection import RATE
 from a2bgan.detection.audit.reliability import read_weaknesses
 from a2bgan.detection.decisions.calibration import usable_calibration
 from a2bgan.detection.decisions.thresholds import too_few_patients
+from a2bgan.detection.pick import Pick
 from a2bgan.detection.summary import metric_warnings
 from a2bgan.detection.trained_model import pick_of, read_selection
 from a2bgan.errors import InputError
@@ -45,7 +46,7 @@ def write_model_card(run: RunFolder, out: Path) -> None:
     Raises InputError if the run has no checkpoint or ``out`` cannot be written.
     """
     config, pick, selection = run.config(), pick_of(run), read_selection(run) or {}
-    facts, metrics = config.facts, _metrics(run)
+    facts, metrics = config.facts, _metrics(run, pick)
     position = read_position(find_checkpoint(run.checkpoints, pick.checkpoint))
     name, environment = escaped(run.path.resolve().name), run.environment()
     decisions = [f"checkpoint `{pick.checkpoint}`, score `{pick.score}`, selected by {pick.rule}"]
@@ -73,6 +74,7 @@ def write_model_card(run: RunFolder, out: Path) -> None:
         makes_map=facts.makes_map,
         makes_twin=facts.makes_twin,
         doubts=read_weaknesses(run),
+        by_labels=pick.rule == "labels",
         data=_data(run),
         decisions=decisions,
         tested=f"{metrics.get('n_normal')} normal and {metrics.get('n_abnormal')} abnormal images",
@@ -96,13 +98,16 @@ def _template() -> Any:
     return environment.get_template("model_card.md.j2")
 
 
-def _metrics(run: RunFolder) -> dict[str, Any]:
-    """What `a2bgan evaluate` has written; empty where it was not run or is damaged."""
+def _metrics(run: RunFolder, pick: Pick) -> dict[str, Any]:
+    """What `a2bgan evaluate` has written of what is selected; empty where there is nothing."""
     try:
         found = json.loads((run.path / "metrics.json").read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    of = tuple(found.get(key) for key in ("checkpoint", "weights", "score"))
+    return found if of == (pick.checkpoint, pick.version, pick.score) else {}
 
 
 def _measures(metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -165,7 +165,8 @@ def draw_triptych(
         InputError: `vmax` is out of range.
     """
     picture = film.picture()
-    factor = math.ceil(PANEL / picture.height)
+    # A long strip of few rows is not enlarged to a picture that is larger than any screen.
+    factor = max(1, math.ceil(PANEL / max(picture.height, picture.width / 2)))
     size = (factor * picture.width, factor * picture.height)
     own = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
     panels = {("Input", film.size): own}

@@ -34,6 +34,9 @@ from a2bgan.training.settings import unknown_setting
 
 DEFAULT_PRESET = "fast"
 
+YAML = (".yaml", ".yml")
+"""Suffixes of a preset that is a file."""
+
 DEEPEST_PRESET = 8
 """Presets that may extend one another."""
 
@@ -207,7 +210,7 @@ def preset_names() -> list[str]:
 
 
 def load_config(
-    preset: str = DEFAULT_PRESET, file: Path | None = None, settings: Sequence[str] = ()
+    preset: str | Path = DEFAULT_PRESET, file: Path | None = None, settings: Sequence[str] = ()
 ) -> Config:
     """A configuration from a preset, changed by a YAML file, changed by ``key=value`` settings.
 
@@ -245,17 +248,22 @@ def write_config(config: Config, path: Path) -> None:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _load_preset(name: str, depth: int = 0) -> dict[str, Any]:
+def _load_preset(name: str | Path, depth: int = 0) -> dict[str, Any]:
     if depth > DEEPEST_PRESET:
         raise InputError(f"{name}: presets that extend each other, without end")
+    name = str(name)
     values = _read_yaml(_find_preset(name), name)
     base = values.pop("extends", None)
-    return values if base is None else _merge(_load_preset(str(base), depth + 1), values)
+    if base is None:
+        return values
+    if str(base).endswith(YAML):
+        base = Path(name).parent / str(base)
+    return _merge(_load_preset(str(base), depth + 1), values)
 
 
 def _find_preset(name: str) -> Traversable:
     """The file of a preset by its name, or by its path."""
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(YAML):
         return Path(name)
     for folder in _preset_folders():
         if Path(name).name == name and (file := folder.joinpath(f"{name}.yaml")).is_file():

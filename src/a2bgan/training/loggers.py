@@ -62,7 +62,7 @@ class MLflowLogger:
         import mlflow
 
         self._mlflow = mlflow
-        mlflow.start_run(run_name=run.path.name)
+        mlflow.start_run(run_name=run.path.name, nested=mlflow.active_run() is not None)
         if step == 0:
             mlflow.log_params(settings)
 
@@ -104,9 +104,9 @@ def open_logger(
         logger = _OPENERS[name](run, step, settings)
     except ImportError:
         raise InputError(f"train.logger={name} needs its package: pip install {name}") from None
-    except OSError:
-        raise
     except Exception as error:  # each package raises its own
+        if isinstance(error, OSError) and name == "tensorboard":
+            raise  # the run's disk
         raise InputError(f"train.logger={name}: {' '.join(str(error).split())}") from None
     return logger if name == "tensorboard" else _Remote(name, logger)
 

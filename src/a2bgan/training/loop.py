@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -97,7 +97,7 @@ def train(
     InputError when the run folder cannot be written, a checkpoint cannot be read, or losses or
     weights are no longer finite: no such weights are ever written.
     """
-    settings = config.train
+    settings, watch = config.train, _told(watch)
     fabric = _launch(settings)
     if fabric.device.type == "cpu":
         keep_freed_memory()
@@ -139,12 +139,12 @@ def train(
         for number, images in enumerate((healthy, mixed))
     )
     generator = torch.Generator(fabric.device)
-    if fabric.is_global_zero:
-        with _full_disk_in_words(run):
+    with _full_disk_in_words(run):
+        if fabric.is_global_zero:
             run.truncate_metrics(position.step)
-            logger = open_logger(
-                settings.logger, run, position.step, by_dotted_name(config.model_dump(mode="json"))
-            )
+        shown = by_dotted_name(config.model_dump(mode="json"))
+        wanted = settings.logger if fabric.is_global_zero else None
+        logger = open_logger(wanted, run, position.step, shown)
 
     begun = time.monotonic()
     method.begin(TrainingSets.of(healthy, mixed, patients), resumed=position.step > 0)
@@ -155,7 +155,7 @@ def train(
     logged_step, logged_at = step, time.monotonic()
     ticked_at = logged_at
 
-    with _interruption() as interrupted, _full_disk_in_words(run):
+    with _interruption() as interrupted, _full_disk_in_words(run), closing(logger):
         while (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1:
             if ended or _anyone(interrupted, fabric):
                 break
@@ -216,7 +216,6 @@ def train(
         if not stopped:
             measure_checkpoint(position)
         if fabric.is_global_zero:
-            logger.close()
             run.note_resources(position.seconds)
     return Outcome(method, position, stopped, step - first)
 
@@ -366,11 +365,33 @@ def _stop_if_any(broken: list[str], step: int) -> None:
         )
 
 
+class _WatchError(Exception):
+    """Carries an error of the caller's own ``watch`` past what is said of the run's disk."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _told(watch: Callable[[Report], None]) -> Callable[[Report], None]:
+    """``watch``, whose OSError is not the run folder's."""
+
+    def tell(report: Report) -> None:
+        try:
+            watch(report)
+        except OSError as error:
+            raise _WatchError(error) from error
+
+    return tell
+
+
 @contextmanager
 def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
     """Metrics, samples and TensorBoard files that cannot be written end the run as InputError."""
     try:
         yield
+    except _WatchError as error:
+        raise error.error from None
     except OSError as error:
         raise InputError(
             f"{run.path}: cannot be written ({error.strerror or error}); make room and go on with "

@@ -39,13 +39,14 @@ def in_a_notebook_or_terminal() -> bool:
 
 @contextmanager
 def show_progress(
-    config: Config, console: Console | None = None, *, bar: bool = True
+    config: Config, console: Console | None = None, *, bar: bool = True, command: bool = True
 ) -> Iterator[Callable[[Report], None]]:
     """Yield a function that shows each report: how much is over, time, speed, losses.
 
     After the first steps it says how far the training will come. Warnings are shown once each.
 
     bar: False prints a line for every tenth of the training instead.
+    command: advice is for the command, otherwise for Python.
     """
     if console is None:
         # A notebook shows what goes to standard output as a widget.
@@ -70,7 +71,9 @@ def show_progress(
             nonlocal tenths, foretold, explained, numbers
             known = report.step >= FIRST_STEPS or bool(report.averages)
             if not foretold and known and report.fraction < 1:
-                console.print(outlook(config.train, report), soft_wrap=True, highlight=False)
+                console.print(
+                    outlook(config.train, report, command=command), soft_wrap=True, highlight=False
+                )
                 foretold = True
             if not explained and A2BGAN_NUMBERS["changed"] in report.averages:
                 console.print(WHAT_IS_GOOD, soft_wrap=True, highlight=False, style="dim")
@@ -100,7 +103,7 @@ def _words(averages: Mapping[str, float]) -> list[str]:
     ]
 
 
-def outlook(settings: TrainConfig, report: Report) -> str:
+def outlook(settings: TrainConfig, report: Report, *, command: bool = True) -> str:
     """How long the rest of a training takes, or how many steps its minutes allow.
 
     By the steps so far, which are often a quarter off; no time of checkpoints is counted.
@@ -117,7 +120,9 @@ def outlook(settings: TrainConfig, report: Report) -> str:
     if least is None or steps >= least:
         return said
     needed = (seconds * report.fraction + (least - report.step) / rate) / 60
+    minutes = math.ceil(1.25 * needed)
+    use = f"use --overwrite --set train.minutes={minutes}" if command else f"fit with {minutes=}"
     return (
         f"[yellow]{said}[/] by the first ones, which are slow; fewer than {least} are too few. To "
-        f"be safe, stop and use --overwrite --set train.minutes={math.ceil(1.25 * needed)}"
+        f"be safe, stop and {use}"
     )

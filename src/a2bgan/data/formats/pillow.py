@@ -11,6 +11,7 @@ from a2bgan.data.formats.picture import (
     ImageError,
     Picture,
     ReadOptions,
+    as_image_error,
     check_size,
     open_image_file,
 )
@@ -65,6 +66,17 @@ def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
                 return Picture(_read_jpeg(file, image), lossy=True)
             image.load()
             return Picture(_to_array(ImageOps.exif_transpose(image)), lossy=_is_lossy(image))
+
+
+def array_of(image: Image.Image) -> np.ndarray:
+    """The values of an image that is open, as `read_picture` gives those of a file: upright, on
+    black. Numbers of 32 bits stay as they are. Raises ImageError."""
+    try:
+        if image.mode in ("I", "F"):
+            return np.array(image)
+        return _to_array(ImageOps.exif_transpose(image))
+    except Exception as error:  # a cut file is decoded only now
+        raise as_image_error(error) from None
 
 
 def _read_jpeg(file: BufferedReader, image: Image.Image) -> np.ndarray:

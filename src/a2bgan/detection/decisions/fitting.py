@@ -18,7 +18,14 @@ from a2bgan.detection.decisions.selection import (
 from a2bgan.detection.decisions.thresholds import threshold_warnings
 from a2bgan.detection.image_sets import RunImages
 from a2bgan.detection.measures.fid import EfficientNet, FeatureNetwork
-from a2bgan.detection.trained_model import Trained, load_pick, load_trained, write_selection
+from a2bgan.detection.trained_model import (
+    WEIGHTS,
+    Trained,
+    load_pick,
+    load_trained,
+    read_selection,
+    write_selection,
+)
 from a2bgan.errors import InputError
 from a2bgan.training.config import Config
 from a2bgan.training.loop import Outcome, Report, train
@@ -125,6 +132,9 @@ def finish_run(
     trained = load_trained(run) if decision is None else decision.trained
     if score is not None:
         trained = replace(trained, pick=replace(trained.pick, score=score))
+        known = read_selection(run) or {}
+        details = {k: v for k, v in known.items() if k not in ("pick", WEIGHTS)}
+        write_selection(run, trained.pick, **details)
     calibration = None
     if len(images.part("healthy", "calibration")):
         calibration = calibrate_run(run, trained, images)
