@@ -207,7 +207,7 @@ def test_a_run_is_kept_resumed_and_not_replaced(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(settings=settings).fit(healthy, mixed, out=out, callbacks=[stop])
     assert seen[0].step == 1 and seen[0].averages
-    with pytest.raises(InputError, match="a run is there; --resume"):
+    with pytest.raises(InputError, match="a run is there; resume=True goes on"):
         make(settings=settings).fit(healthy, mixed, out=out)
     with pytest.raises(InputError, match="a run with other settings"):
         make(settings=settings, seed=1).fit(healthy, mixed, out=out, resume=True)

@@ -163,6 +163,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if resume and out is None:
             raise InputError("resume needs out, the run to go on with")
         if out is not None and not resume:
+            _refuse_run(Path(out), "resume=True goes on with it, or ")
             RunFolder.refuse_occupied(Path(out), overwrite=False)
         series = config.data.series == "volume"
         marks = _marks(mixed)
@@ -459,6 +460,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         It holds configuration and weights, no images. Raises InputError if anything is there.
         """
         check_is_fitted(self, "trained_")
+        _refuse_run(Path(folder))
         run = RunFolder.create(Path(folder), self.trained_.config)
         save_checkpoint(run.checkpoints, self.trained_.method, self.position_)
         write_selection(run, self.trained_.pick, **self.details_)
@@ -508,6 +510,12 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.score_name is not None:
             check_score(self.score_name, config.facts)
         return config
+
+
+def _refuse_run(folder: Path, instead: str = "") -> None:
+    """Raise InputError where a run is in the way."""
+    if RunFolder(folder).config_file.exists():
+        raise InputError(f"{folder}: a run is there; {instead}choose another folder")
 
 
 def _details(run: RunFolder) -> dict[str, Any]:

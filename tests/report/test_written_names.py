@@ -1,4 +1,4 @@
-from a2bgan.report.written_names import free_name
+from a2bgan.report.written_names import free_name, printable
 
 
 def test_names_of_files_are_free():
@@ -28,3 +28,7 @@ def test_many_equal_names_are_not_counted_through_anew():
     names = [free_name(f"{k}/img.png", taken) for k in range(500)]
     assert (names[-1], len(set(names))) == ("img-500", 500)
     assert taken.asked <= 1000
+
+
+def test_percents_are_printed_as_they_are():
+    assert printable("33\N{NO-BREAK SPACE}%\x1b") == "33\N{NO-BREAK SPACE}%\\x1b"

@@ -70,6 +70,8 @@ def report(
     folder = RunFolder.open(run)
     target = out or run / ("model-card.md" if card else "report.html")
     require_place(target)
+    if not card and target.suffix.lower() not in (".html", ".htm", ".pdf"):
+        raise InputError(f"--out {target}: use .html or .pdf")
     if card:
         from a2bgan.report.model_card import write_model_card
 

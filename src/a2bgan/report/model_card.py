@@ -131,7 +131,7 @@ def _data(run: RunFolder) -> list[str]:
         rows = manifest.split(split)
         patients = len({row.patient_id for row in rows})
         counted = f" of {patients} patients" if counted_as(rows) == "patients" else ""
-        lines.append(f"{name}: {len(rows)} images{counted}, part of them held out")
+        lines.append(f"{name}: {len(rows)} images{counted}, those held out included")
     lines += [f"the sets overlap: {leak}" for leak in run.manifest_leaks()]
     data = run.config().data
     return [*lines, f"seen at {data.size} x {data.size} pixels, window {data.window}"]

@@ -17,7 +17,8 @@ def escaped(text: str) -> str:
 
 def printable(text: str) -> str:
     """A text for a terminal: control characters, which could act on it, are shown as \\x1b."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in escaped(text))
+    kept = ("\n", "\N{NO-BREAK SPACE}")
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in escaped(text))
 
 
 def no_formula(text: str) -> str:
