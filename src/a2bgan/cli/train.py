@@ -202,7 +202,7 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     if outcome.interrupted:
         note(f"stopped after {steps} steps; go on with: a2bgan train --out {run.path} --resume")
         raise typer.Exit(130)
-    say(f"{steps} steps in {minutes:.1f} minutes")
+    say(f"{steps} step{'s' * (steps != 1)} in {minutes:.1f} minutes")
     if outcome.method.learned is not None:
         say(outcome.method.learned)
     fit = finish_run(run, images, outcome)

@@ -58,10 +58,10 @@ def outliers(scores):
 
 def test_outliers_are_named_where_the_threshold_is_theirs():
     rng = np.random.default_rng(0)
-    assert "of 25 held-out healthy patients 1 of them scores far" in outliers([*range(24), 500])
+    assert "of the 25 held-out healthy patients, 1 scores far" in outliers([*range(24), 500])
     assert outliers([*range(25)]) == ""
     assert outliers(rng.normal(size=100)) == ""
     assert outliers([*range(99), 5000]) == ""  # the threshold is the fifth highest score
-    assert "5 of them score far" in outliers([*range(95), *[5000] * 5])
+    assert "patients, 5 score far" in outliers([*range(95), *[5000] * 5])
     assert outliers([0, 500]) == ""  # nobody is flagged
     assert outliers([]) == ""

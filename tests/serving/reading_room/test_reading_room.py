@@ -308,7 +308,7 @@ def test_the_room_says_what_is_doubtful_and_which_cases_are_of_another_kind(room
     with TestClient(app, base_url="http://127.0.0.1:8080") as client:
         about = client.get("/api/room").json()
         assert about["doubts"] == ["3 steps are too few"]
-        assert about["outliers"].startswith("the threshold is that of outliers")
+        assert about["outliers"].startswith("outliers set the threshold")
         cases = client.get("/api/cases", params={"sort": "number"}).json()["cases"]
         found = known.unfamiliar(others)
         assert [case["unfamiliar"] for case in cases[:39]] == found.tolist()

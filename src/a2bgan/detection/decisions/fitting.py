@@ -197,7 +197,7 @@ def _nothing_held_out(config: Config, images: RunImages, purpose: str, consequen
     smallest = min(sum(len(images.rows(name, part)) for part in get_args(Part)) for name in SETS)
     why = ""
     if purpose == "to select by" and not config.holdout.selects(smallest):
-        why = " of so few images (holdout.at_most)"
-    elif config.holdout.fraction > 0:
+        return f"too few images to hold any out {purpose} (holdout.at_most): {consequence}"
+    if config.holdout.fraction > 0:
         why = " (too few patients, or each with too many of the images: `a2bgan data check`)"
     return f"nothing held out {purpose}{why}: {consequence}"

@@ -45,10 +45,10 @@ def outlier_warning(calibration: Calibration) -> str:
     low, high = np.quantile(scores, [0.25, 0.75])
     if scores[outliers - 1] - scores[outliers] <= FAR * (high - low):
         return ""
-    some = "1 of them scores" if outliers == 1 else f"{outliers} of them score"
+    some = "1 scores" if outliers == 1 else f"{outliers} score"
     return (
-        f"the threshold is that of outliers: of {len(scores)} held-out healthy patients {some} far "
-        "above all others; look at them: if one is not healthy, take it out of the healthy set and "
+        f"outliers set the threshold: of the {len(scores)} held-out healthy patients, {some} far "
+        "above the rest; look at them: if one is not healthy, take it out of the healthy set and "
         "train again"
     )
 
