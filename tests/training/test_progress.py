@@ -44,8 +44,8 @@ def test_losses_have_plain_names_and_warnings_come_once():
         Report(20, 0.22, 0.5, averages, warning),
         Report(30, 0.23, 0.5, averages, again),
     )
-    assert shown[0].startswith("about ") and shown[1].startswith("good signs:")
+    assert shown[0].startswith("about ") and shown[1].startswith("a good sign:")
     assert "step 10  0.5 steps/s  critic loss 0.50  translator loss 0.80" in shown[2]
-    assert shown[2].endswith("changed 3%")
+    assert shown[2].endswith("mask open 3%")
     assert [line for line in shown if "closed" in line] == [f"warning: {warning}"]
     assert len(shown) == 5  # a line for each tenth

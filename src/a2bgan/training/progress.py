@@ -16,14 +16,11 @@ A2BGAN_NUMBERS = {
     "critic loss": "d_adversarial",
     "translator loss": "g_adversarial",
     "identity loss": "g_identity",
-    "changed": "mask_mean",
+    "mask open": "mask_mean",
 }
 """A2B-GAN's numbers beside the bar, by their names there."""
 
-WHAT_IS_GOOD = (
-    "good signs: the losses level off, and the share of an image that the translator changes stays "
-    "between 1 % and 90 %; a warning follows where training goes wrong"
-)
+WHAT_IS_GOOD = "a good sign: the losses level off; a warning follows where training goes wrong"
 """A line on A2B-GAN's numbers."""
 
 
@@ -75,7 +72,7 @@ def show_progress(
                     outlook(config.train, report, command=command), soft_wrap=True, highlight=False
                 )
                 foretold = True
-            if not explained and A2BGAN_NUMBERS["changed"] in report.averages:
+            if not explained and A2BGAN_NUMBERS["mask open"] in report.averages:
                 console.print(WHAT_IS_GOOD, soft_wrap=True, highlight=False, style="dim")
                 explained = True
             if report.averages:
@@ -98,7 +95,7 @@ def _words(averages: Mapping[str, float]) -> list[str]:
     """Losses beside the bar: A2B-GAN's by plain names, the first four of other methods."""
     known = {name: averages[key] for name, key in A2BGAN_NUMBERS.items() if key in averages}
     return [
-        f"changed {value:.0%}" if name == "changed" else f"{name.replace('_', ' ')} {value:.2f}"
+        f"mask open {value:.0%}" if name == "mask open" else f"{name.replace('_', ' ')} {value:.2f}"
         for name, value in (known or dict(list(averages.items())[:4])).items()
     ]
 
