@@ -35,8 +35,9 @@ from a2bgan.detection.measures.stored_mask import StoredMask
 from a2bgan.detection.patient_scores import by_patient
 from a2bgan.detection.predict import Prediction, predict
 from a2bgan.detection.scores import check_score
-from a2bgan.detection.trained_model import WEIGHTS, load_trained, read_selection, write_selection
+from a2bgan.detection.trained_model import load_trained, read_details, write_selection
 from a2bgan.errors import InputError, name_some
+from a2bgan.report.score_tables import is_unfamiliar
 from a2bgan.training.checkpoint import find_checkpoint, read_position, save_checkpoint
 from a2bgan.training.config import Config, load_config
 from a2bgan.training.loop import Report
@@ -222,7 +223,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         picked = find_checkpoint(run.checkpoints, fit.trained.pick.checkpoint)
         self.position_ = read_position(picked)
         self.trained_, self.calibration_ = fit.trained, fit.calibration
-        self.details_ = _details(run)
+        self.details_ = read_details(run)
         for sentence in filter(None, [*warned, *fit.warnings, *reported]):
             warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
 
@@ -418,17 +419,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _p_values(self, found: Sequence[Prediction]) -> np.ndarray:
         assert self.calibration_ is not None
         scores = [np.array([p.score]) if p.slices is None else p.slices[0] for p in found]
-        people = [p.input.person for p in found]
-        behind = [who for who, some in zip(people, scores, strict=True) for _ in some]
-        first = np.cumsum([0, *(len(some) for some in scores[:-1])])
-        every = np.concatenate(scores).astype(np.float64)
-        p_values: np.ndarray = self.calibration_.p_values(behind, every)[first]
-        return p_values
+        return self.calibration_.case_p_values([p.input.person for p in found], scores)
 
     def _is_unfamiliar(self, p: Prediction) -> bool | None:
         assert p.image is not None
-        found = None if self.calibration_ is None else self.calibration_.unfamiliar(p.image[None])
-        return None if found is None else bool(found[0])
+        return is_unfamiliar(self.calibration_, p.image)
 
     def _on_original(self, p: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """Map and mask at the size of the original; the mask is empty without a threshold."""
@@ -482,7 +477,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         own = {name: settings.pop(key) for key, name in OWN_PARAMETERS.items()}
         detector = cls(**own, score_name=trained.pick.score, settings=settings)
         detector.trained_ = trained
-        detector.details_ = _details(run)
+        detector.details_ = read_details(run)
         picked = find_checkpoint(run.checkpoints, trained.pick.checkpoint)
         detector.position_ = read_position(picked)
         detector.calibration_ = usable_calibration(run, trained.pick)
@@ -516,12 +511,6 @@ def _refuse_run(folder: Path, instead: str = "") -> None:
     """Raise InputError where a run is in the way."""
     if RunFolder(folder).config_file.exists():
         raise InputError(f"{folder}: a run is there; {instead}choose another folder")
-
-
-def _details(run: RunFolder) -> dict[str, Any]:
-    """What ``selection.json`` says besides the pick."""
-    found = read_selection(run) or {}
-    return {key: value for key, value in found.items() if key not in ("pick", WEIGHTS)}
 
 
 def _marks(mixed: Any) -> np.ndarray | None:

@@ -23,7 +23,7 @@ METHOD_GROUP, PRESET_GROUP, READER_GROUP = "a2bgan.methods", "a2bgan.presets", "
 
 @cache
 def added(group: str) -> dict[str, EntryPoint]:
-    """What packages add to a group, by name; nothing is imported."""
+    """Entry points that packages add to a group, by name; nothing is imported."""
     return {point.name: point for point in entry_points(group=group)}
 
 

@@ -1,4 +1,4 @@
-"""What a trained method is used with: checkpoint, weights and score."""
+"""Checkpoint, weights and score that a trained method is used with."""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -92,7 +92,7 @@ class Prediction:
 
     @property
     def shown(self) -> Input:
-        """What image, twin, map and mask are of: the input, or a slice of it."""
+        """The input, or the slice of it, that image, twin, map and mask show."""
         return self.slice_shown or self.input
 
     @classmethod

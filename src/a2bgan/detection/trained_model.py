@@ -216,6 +216,15 @@ def read_selection(run: RunFolder) -> dict[str, Any] | None:
     return selection
 
 
+def read_details(run: RunFolder) -> dict[str, Any]:
+    """The parts of ``selection.json`` beside the pick and its weights; empty where there is none.
+
+    Raises InputError if it is damaged.
+    """
+    found = read_selection(run) or {}
+    return {key: value for key, value in found.items() if key not in ("pick", WEIGHTS)}
+
+
 def write_selection(run: RunFolder, pick: Pick, **details: Any) -> None:
     """Write ``selection.json``, whole or as it was: the pick and whatever else is known of it."""
     found = {"pick": asdict(pick), WEIGHTS: weights_sha256(run.checkpoints / pick.checkpoint)}

@@ -139,7 +139,7 @@ def open_archive(
 
 
 def _digest(source: str) -> str:
-    """Of a list's content; "" for folders and patterns."""
+    """Digest of a list's content; "" for folders and patterns."""
     try:
         with open(source, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,8 +20,8 @@ CORES = 4
 """Processor cores of a worker, unless the user says otherwise."""
 
 RETRIES = 3
-"""How often a part is tried again whose worker was lost; a file that kills its worker would do so
-for ever."""
+"""Number of times that a part is tried again whose worker was lost: a file that kills its worker
+would do so for ever."""
 
 
 @dataclass(frozen=True, slots=True)

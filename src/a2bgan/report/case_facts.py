@@ -1,4 +1,4 @@
-"""What is said of a case, in words: score, p-value, threshold, flagged or not, slice."""
+"""Facts of a case in words: score, p-value, threshold, flagged or not, slice."""
 
 import math
 

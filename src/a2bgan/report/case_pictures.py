@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a case looks like: the film, and what the method made of it, as layers over it.
+    """Picture of a case: the film, and what the method made of it, as layers over it.
 
     note: the film's size in words. lines: SVG paths around regions.
     """
@@ -167,7 +167,7 @@ class CasePages:
         return sorted(found, key=lambda line: _natural(line.name))
 
     def _panels(self) -> str:
-        """What the panels of a case are, from left to right."""
+        """Describe the panels of a case, from left to right."""
         facts = self.trained.method.facts
         shown = ["Input at its own size"]
         if self.calibration is not None and self.calibration.pixel_threshold is not None:

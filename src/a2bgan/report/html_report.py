@@ -149,7 +149,7 @@ def _answers(found: Examination, rate: float) -> list[tuple[str, list[str]]]:
 
 
 def _quality_sentences(selection: Mapping[str, Any], m: Mapping[str, Any]) -> list[str]:
-    """How well scores separate test images (measures ``m``), and what the mixed set is made of."""
+    """Say how well scores separate test images (measures ``m``), and describe the mixed set."""
     if m.get("auroc") is not None:
         first = f"On {m['n_normal']} normal and {m['n_abnormal']} abnormal test images the score "
         first += f"{separation(m['auroc_ci'])}: AUROC {measure_text(m['auroc'])}"
@@ -179,7 +179,7 @@ def _quality_sentences(selection: Mapping[str, Any], m: Mapping[str, Any]) -> li
 
 
 def _threshold_sentences(calibration: Calibration | None, rate: float) -> list[str]:
-    """What the threshold at a rate promises."""
+    """Say what the threshold at a rate promises."""
     if calibration is None:
         return ["There is none: nobody is flagged."]
     healthy = calibration.patient_scores
@@ -194,7 +194,7 @@ def _threshold_sentences(calibration: Calibration | None, rate: float) -> list[s
 
 
 def _flagged_sentences(calibration: Calibration, tested: Evaluation, rate: float) -> list[str]:
-    """How many of the labelled test patients are flagged at a rate."""
+    """Count the labelled test patients that are flagged at a rate."""
     normal, abnormal = _flags(calibration, tested, rate)
     shares = [
         f"{percent(float(np.mean(flags)))} of {len(flags)} {name}"
@@ -205,7 +205,7 @@ def _flagged_sentences(calibration: Calibration, tested: Evaluation, rate: float
 
 
 def _flags(calibration: Calibration, tested: Evaluation, rate: float) -> tuple[list[bool], ...]:
-    """Whether each normal test patient is flagged at a rate, and whether each abnormal one is."""
+    """True for each normal test patient that is flagged at a rate, and for each abnormal one."""
     people = [row.patient_id for row in tested.rows]
     p_of = dict(zip(people, calibration.p_values(people, tested.scores), strict=True))
     label_of = by_patient(people, tested.labels)  # abnormal when an image is
@@ -216,7 +216,7 @@ def _flags(calibration: Calibration, tested: Evaluation, rate: float) -> tuple[l
 
 
 def _following_sentences(found: Examination, m: Mapping[str, Any]) -> list[str]:
-    """What the score follows among the healthy, and what else separates the test images."""
+    """Say what the score follows among the healthy, and what else separates the test images."""
     audit = found.score_audit
     if audit is None:
         sentences = [

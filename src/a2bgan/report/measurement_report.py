@@ -47,7 +47,7 @@ SCORE = CodedConcept("score", SCHEME, "Anomaly score")
 P_VALUE = CodedConcept("p-value", SCHEME, "P-value among healthy patients")
 THRESHOLD = CodedConcept("p-value-threshold", SCHEME, "Highest p-value that is flagged")
 FLAGGED = CodedConcept("flagged", SCHEME, "Flagged as not healthy")
-"""What no public coding scheme has a code for."""
+"""Private codes, for concepts that no public coding scheme has."""
 
 PIXELS = CodedConcept("{pixels}", "UCUM", "pixels")
 

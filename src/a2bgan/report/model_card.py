@@ -99,7 +99,7 @@ def _template() -> Any:
 
 
 def _metrics(run: RunFolder, pick: Pick) -> dict[str, Any]:
-    """What `a2bgan evaluate` has written of what is selected; empty where there is nothing."""
+    """Measures that `a2bgan evaluate` wrote for the selected model; empty where there are none."""
     try:
         found = json.loads((run.path / "metrics.json").read_text())
     except (OSError, ValueError, RecursionError):

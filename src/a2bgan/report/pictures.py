@@ -217,8 +217,8 @@ def _page(
 
 
 def page_unit(film: Film) -> float:
-    """How much larger texts and margins are around a large film, so that they can be read where the
-    whole picture is on a screen."""
+    """Factor by which texts and margins are larger around a large film, so that they can be read
+    where the whole picture is on a screen."""
     return max(1.0, float(film.levels.shape[0] / _PLAIN))
 
 

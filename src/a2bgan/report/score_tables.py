@@ -147,8 +147,7 @@ def write_predictions(
             scores, means, deviations = np.concatenate([row.images for row in scored], axis=1)
             counts = [row.images.shape[1] for row in scored]
             behind = [who for who, n in zip(people, counts, strict=True) for _ in range(n)]
-            first = np.cumsum([0, *counts[:-1]])
-            p_values = calibration.p_values(behind, scores)[first]
+            p_values = calibration.case_p_values(people, [row.images[0] for row in scored])
             sentences = drift(calibration, behind, scores, means, deviations)
             flagged = len({who for who, p in zip(people, p_values, strict=True) if p <= rate})
             p_of = dict(zip(map(id, scored), p_values.tolist(), strict=True))

@@ -101,7 +101,7 @@ def _words(averages: Mapping[str, float]) -> list[str]:
 
 
 def outlook(settings: TrainConfig, report: Report, *, command: bool = True) -> str:
-    """How long the rest of a training takes, or how many steps its minutes allow.
+    """Say how long the rest of a training takes, or how many steps its minutes allow.
 
     By the steps so far, which are often a quarter off; no time of checkpoints is counted.
     """

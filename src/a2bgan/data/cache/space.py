@@ -1,4 +1,4 @@
-"""How much the cache holds, and making room in it: what was used longest ago goes first.
+"""Measure the cache and make room in it: entries used longest ago go first.
 
 What a process has open stays readable to it when it is removed.
 """

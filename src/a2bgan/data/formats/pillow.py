@@ -33,7 +33,7 @@ PNG_GREY, PNG_COLOUR = 0, 2
 PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 
 PNG_ORIENTATION = (b"Raw profile type", b"XML:com.adobe.xmp")
-"""How texts begin that may say how to turn a PNG."""
+"""Beginnings of texts that may say how to turn a PNG."""
 
 
 def read_with_pillow(path: Path, options: ReadOptions) -> Picture:
@@ -129,7 +129,7 @@ def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndar
 
 
 def _may_be_turned(png: bytes) -> bool:
-    """Whether a PNG has a part that may say how to turn it, which Pillow understands."""
+    """True where a PNG has a part that may say how to turn it, which Pillow understands."""
     place = 8
     while place + 8 < len(png):
         name, text = png[place + 4 : place + 8], place + 8

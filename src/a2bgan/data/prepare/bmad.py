@@ -84,7 +84,7 @@ def prepare_bmad(
 
 
 def _key(found: re.Match[str]) -> tuple[str, str]:
-    """What an image and its mask have in common: the folder and the name without its suffix."""
+    """Key that an image and its mask share: the folder and the name without its suffix."""
     return f"{found['side']}/{found['kind']}{found['part']}".lower(), posixpath.splitext(
         found["name"]
     )[0]

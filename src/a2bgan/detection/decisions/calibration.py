@@ -121,6 +121,20 @@ class Calibration:
             self.patient_scores, of_patient(patients, scores, self.pick.patients)
         )
 
+    def case_p_values(
+        self, people: Sequence[str], scores: Sequence[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """`p_values` (N,) of cases, each with the scores (n,) of its image or slices.
+
+        people: whose the cases are.
+        """
+        counts = [len(some) for some in scores]
+        behind = [who for who, n in zip(people, counts, strict=True) for _ in range(n)]
+        first = np.cumsum([0, *counts[:-1]])
+        every = self.p_values(behind, np.concatenate(scores).astype(np.float64))
+        of_cases: NDArray[np.float64] = every[first]
+        return of_cases
+
 
 def read_calibration(run: "RunFolder") -> Calibration | None:
     """A run's calibration; None where there is none. Raises InputError if it is damaged."""

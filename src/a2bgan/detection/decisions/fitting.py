@@ -19,11 +19,10 @@ from a2bgan.detection.decisions.thresholds import threshold_warnings
 from a2bgan.detection.image_sets import RunImages
 from a2bgan.detection.measures.fid import EfficientNet, FeatureNetwork
 from a2bgan.detection.trained_model import (
-    WEIGHTS,
     Trained,
     load_pick,
     load_trained,
-    read_selection,
+    read_details,
     write_selection,
 )
 from a2bgan.errors import InputError
@@ -132,9 +131,7 @@ def finish_run(
     trained = load_trained(run) if decision is None else decision.trained
     if score is not None:
         trained = replace(trained, pick=replace(trained.pick, score=score))
-        known = read_selection(run) or {}
-        details = {k: v for k, v in known.items() if k not in ("pick", WEIGHTS)}
-        write_selection(run, trained.pick, **details)
+        write_selection(run, trained.pick, **read_details(run))
     calibration = None
     if len(images.part("healthy", "calibration")):
         calibration = calibrate_run(run, trained, images)

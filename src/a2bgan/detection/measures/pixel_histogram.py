@@ -14,8 +14,8 @@ _BINS = 1 << (32 - _DROPPED_BITS)
 class PixelHistogram:
     """Numbers of lesion pixels and of others at each value of maps that come one by one.
 
-    Values are told apart to 16 binary digits, which is a relative difference of 1/65536 to 1/32768;
-    closer ones count as equal. The memory does not grow with the number of maps.
+    Values are kept to 16 binary digits: those closer than a relative difference of 1/65536 to
+    1/32768 count as equal. The memory does not grow with the number of maps.
     """
 
     def __init__(self) -> None:

@@ -142,7 +142,7 @@ def position_alone(masks: Sequence[ArrayLike], patients: ArrayLike) -> Iterator[
 
     @lru_cache(maxsize=32)
     def guess(who: int | None) -> NDArray[Any]:
-        """What others than a patient say; None: what all say."""
+        """Share of lesions over each pixel, without those of one patient; None: with all."""
         own = [] if who is None else sick[who]
         of_others = covering - sum(np.asarray(masks[k]).astype(bool, copy=False) for k in own)
         blur = [_SMOOTHING * side for side in of_others.shape]

@@ -139,6 +139,6 @@ def case_routes(room: Room, limits: Limits, films: Films, sent: SentPictures) ->
 
 
 def _changed_levels(data: DataConfig) -> str:
-    """How preprocessing changes grey levels beyond a window, in words; "" where it does not."""
+    """Name what preprocessing does to grey levels beyond a window; "" where nothing."""
     changes = {"equal histogram": data.equalize, "standardised": data.standardize}
     return ", ".join(name for name, used in {"CLAHE": data.clahe, **changes}.items() if used)
