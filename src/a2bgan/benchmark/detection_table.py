@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from a2bgan.benchmark.text_tables import MethodRow, failure_lines, write_text_tables
 from a2bgan.detection.measures.bootstrap import bootstrap_auroc_interval
-from a2bgan.detection.measures.delong import compare_aurocs
+from a2bgan.detection.measures.delong import compare_aurocs, holm
 from a2bgan.detection.measures.matched_auroc import matched_auroc
 from a2bgan.detection.measures.position import position_warning
 from a2bgan.errors import InputError
@@ -32,6 +32,7 @@ _MAP_MEASURES = {
     "within_image_auroc": "within-image AUROC",
     "hit_rate": "hit rate",
     "position_matched_auroc": "position-matched AUROC",
+    "dice": "Dice",
 }
 
 POSITION_ALONE = "position alone"
@@ -81,8 +82,8 @@ def make_table(rows: Sequence[MethodRow[Repeat]]) -> BenchmarkTable:
     """Compare methods.
 
     Measures that no method has are left out. The p-value is DeLong's against A2B-GAN, of the mean
-    AUROCs of these trainings on the same patients, not corrected for the number of methods. With a
-    TRIVIAL row there are AUROCs with test images matched by its statistic too; where maps were
+    AUROCs of these trainings on the same patients, corrected for the number of rows by Holm's
+    method. With a TRIVIAL row there are AUROCs with test images matched by its statistic too; where maps were
     compared with masks, a last line has the measures of position alone.
 
     Raises InputError if the methods were not evaluated on the same images.
@@ -98,7 +99,8 @@ def make_table(rows: Sequence[MethodRow[Repeat]]) -> BenchmarkTable:
     of_maps = {k: v for k, v in _MAP_MEASURES.items() if any(r.mean(k) == r.mean(k) for r in good)}
     on_gpu = any(repeat.resources["peak_gpu_memory"] for row in good for repeat in row.repeats)
     lines, intervals = [], []
-    for row in good:
+    p_values = holm([_p_value(row, ours) for row in good])
+    for row, p_value in zip(good, p_values, strict=True):
         first, notes = row.repeats[0], _notes(row)
         interval = bootstrap_auroc_interval(first.labels, scores_of(row), first.patients)
         intervals.append(interval)
@@ -119,7 +121,7 @@ def make_table(rows: Sequence[MethodRow[Repeat]]) -> BenchmarkTable:
         line["sd"] = f"{np.std(aurocs, ddof=1):.4f}" if len(aurocs) > 1 else ""
         line["AUPRC"] = _cell(row, "auprc")
         line |= {column: _cell(row, measure) for measure, column in of_maps.items()}
-        line["p against A2B-GAN"] = _p_value(row, ours)
+        line["p against A2B-GAN"] = "" if np.isnan(p_value) else f"{p_value:.2g}"
         line["score"] = ", ".join(sorted({r.metrics["score"] for r in row.repeats}))
         line["training, s"] = f"{_mean_resource(row, 'training_seconds'):.0f}"
         memory = _mean_resource(row, "peak_memory")
@@ -150,12 +152,12 @@ def _notes(row: MethodRow[Repeat]) -> set[str]:
     return notes
 
 
-def _p_value(row: MethodRow[Repeat], ours: MethodRow[Repeat] | None) -> str:
+def _p_value(row: MethodRow[Repeat], ours: MethodRow[Repeat] | None) -> float:
+    """p-value of the difference from A2B-GAN; NaN where there is none."""
     if ours is None or row is ours:
-        return ""
+        return float("nan")
     first = row.repeats[0]
-    found = compare_aurocs(first.labels, scores_of(row), scores_of(ours), first.patients)
-    return "" if np.isnan(found.p_value) else f"{found.p_value:.2g}"
+    return compare_aurocs(first.labels, scores_of(row), scores_of(ours), first.patients).p_value
 
 
 def write_tables(folder: Path, table: BenchmarkTable, command: str) -> list[Path]:
@@ -206,7 +208,7 @@ def _above(table: BenchmarkTable, command: str) -> list[str]:
         lines += [
             f"{first['n_normal']} normal and {first['n_abnormal']} abnormal test images. AUROC: "
             "mean of n trainings, interval by bootstrap over patients; p: DeLong's test on these "
-            "trainings, not corrected for the number of methods. Checkpoint and score were "
+            "trainings, corrected for the number of rows (Holm). Checkpoint and score were "
             "selected without labels, or are the last and the paper's where images were too few to "
             "hold any out for that.",
             "",
@@ -226,7 +228,8 @@ def _above(table: BenchmarkTable, command: str) -> list[str]:
             "patients' lesions; a map that points at lesions is above it. Within-image AUROC: of "
             "the pixels of each image, averaged; hit rate: share of the images with a lesion whose "
             "highest pixel lies in it; position-matched AUROC: images whose lesion covers a place "
-            "against images whose lesion is elsewhere, 0.5 for what knows position alone.",
+            "against images whose lesion is elsewhere, 0.5 for what knows position alone; Dice: of the "
+            "contours at the threshold that healthy images set.",
             "",
         ]
     return lines

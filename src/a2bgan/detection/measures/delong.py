@@ -1,4 +1,4 @@
-"""Standard error of an AUROC, and whether two AUROCs on the same images differ.
+"""Standard error of an AUROC, and whether AUROCs on the same images differ.
 
 DeLong's method (DeLong, DeLong and Clarke-Pearson 1988), in the form of Obuchowski (1997) for
 several images of a patient; with one image for each patient the two are the same.
@@ -63,6 +63,24 @@ def compare_aurocs(
     return Comparison(
         (float(one), float(other)), difference, (difference - reach, difference + reach), p_value
     )
+
+
+def holm(p_values: ArrayLike) -> NDArray[Any]:
+    """p-values corrected for the number of comparisons (Holm 1979).
+
+    Args:
+        p_values: (K,) in [0, 1]; NaN is no comparison and stays NaN.
+
+    Returns:
+        (K,) in [0, 1]. The chance that any true null hypothesis is at or below alpha is at most
+        alpha, however the comparisons depend on each other.
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    corrected = np.full(raw.shape, np.nan)
+    order = np.argsort(raw)[: int(np.isfinite(raw).sum())]  # NaN comes last
+    stepped = raw[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected
 
 
 def auroc_covariance(
