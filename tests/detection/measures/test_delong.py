@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from a2bgan.detection.measures.delong import auroc_covariance, auroc_with_error, compare_aurocs
+from a2bgan.detection.measures.delong import (
+    auroc_covariance,
+    auroc_with_error,
+    compare_aurocs,
+    holm,
+)
 
 
 def draw(rng, n=40, m=30, shift=1.0):
@@ -85,3 +91,22 @@ def test_repeated_trainings_are_compared_by_their_mean_aurocs():
 def test_one_patient_in_a_class_leaves_the_p_value_unknown():
     found = compare_aurocs([0, 0, 0, 1, 1], range(5), [4, 0, 2, 1, 3], list("abcdd"))
     assert np.isnan(found.p_value)
+
+
+def test_holm_agrees_with_its_definition():
+    """The k-th smallest times the comparisons left, never below an earlier one, at most 1."""
+    p = np.array([0.04, np.nan, 0.001, 0.03, 0.6])
+    # 2 x 0.04 would be below the 3 x 0.03 of a smaller p-value.
+    expected = [3 * 0.03, np.nan, 4 * 0.001, 3 * 0.03, 0.6]
+    np.testing.assert_allclose(holm(p), expected)
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
+    assert holm([]).shape == (0,)
+
+
+def test_holm_keeps_the_rate_of_any_false_alarm():
+    """Ten comparisons without a difference, dependent ones: at most 5 % of tables have one."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 10)) * 0.7 + rng.normal(size=(4000, 1)) * 0.7
+    p = 2 * norm.sf(np.abs(z / np.sqrt(0.98)))
+    alarms = np.mean([holm(row).min() <= 0.05 for row in p])
+    assert alarms <= 0.055 < np.mean(p.min(axis=1) <= 0.05)
