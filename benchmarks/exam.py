@@ -14,12 +14,13 @@ is not repeated, also with more seeds; --no-page only trains.
 import argparse
 import csv
 import os
+import shutil
 from pathlib import Path
 
 from a2bgan.benchmark.detection import compare_detectors
 from a2bgan.benchmark.runs import Benchmark, Training, plan_trainings
+from a2bgan.cli.data_options import open_chosen
 from a2bgan.data.image_size import settled_for
-from a2bgan.data.manifest import read_manifest
 from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.config import load_config
 from a2bgan.training.methods import METHODS
@@ -63,7 +64,7 @@ def table(spec: str, args: argparse.Namespace) -> list[dict[str, str]]:
     methods = [n for n in METHODS if "detection" in METHODS[n].facts.tasks]
     seeds = {method: args.own_seeds if method == OURS else args.seeds for method in methods}
     lines = compared(Path(path), args.runs / name, seeds, settings, args.minutes)
-    labelled = with_labels(Path(path), args.runs / name / "labelled.csv")
+    labelled = with_labels(Path(path), args.runs / name / "labelled")
     bound = compared(labelled, args.runs / name / "labels", {PROBE: 1}, settings, args.minutes)
     (best,) = [line for line in bound if line["method"].endswith(f"({PROBE})")]
     return [*lines, {**best, "method": LABELS}]
@@ -74,7 +75,7 @@ def compared(
 ) -> list[dict[str, str]]:
     """Train and evaluate what is left to do; lines of the table, by its columns."""
     config = load_config(next(iter(seeds)), None, settings).data
-    manifest = read_manifest(path)
+    manifest = open_chosen(str(path), config, None, False)
     trainings: dict[tuple[str, int], Training] = {}
     for method, count in seeds.items():
         trainings |= plan_trainings(
@@ -93,21 +94,22 @@ def compared(
     return [dict(zip(found.head, cells, strict=True)) for cells in found.cells]
 
 
-def with_labels(path: Path, copy: Path) -> Path:
-    """Write the manifest again, with the healthy images of the mixed set among the healthy."""
+def with_labels(path: Path, folder: Path) -> Path:
+    """Copy a set, with the healthy images of the mixed set among the healthy; its manifest."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         if row["split"] == "mixed" and row["label"] == "0":
             row["split"] = "healthy"
-        for column in {"path", "mask"} & row.keys():
-            row[column] = row[column] and str(path.parent.resolve() / row[column])
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with copy.open("w", newline="", encoding="utf-8") as file:
+        for name in filter(None, (row["path"], row.get("mask"))):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path.parent / name, folder / name)
+    manifest = folder / "manifest.csv"
+    with manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    return copy
+    return manifest
 
 
 def page(tables: dict[str, list[dict[str, str]]], args: argparse.Namespace) -> list[str]:

@@ -236,6 +236,13 @@ def test_compiled_networks_learn_the_same(tmp_path):
         torch.testing.assert_close(found["eager"][name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_minutes_that_the_beginning_takes_leave_a_model_of_one_step(tmp_path):
+    run, outcome = run_training(tmp_path / "run", "train.minutes=1e-4")
+    assert outcome.steps == 1 and outcome.position.seconds > 60e-4
+    assert [path.name for path in list_checkpoints(run.checkpoints)] == ["step-00000001"]
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
 def test_a_budget_in_minutes_is_kept(tmp_path):
     began = time.monotonic()
     _, outcome = run_training(tmp_path / "run", "train.minutes=0.03")

@@ -156,7 +156,11 @@ def train(
     ticked_at = logged_at
 
     with _interruption() as interrupted, _full_disk_in_words(run), closing(logger):
-        while (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1:
+        # One step at least, also where the beginning took all of the minutes.
+        fraction = 0.0
+        while step == 0 or (
+            (fraction := _fraction(settings, step, time.monotonic() - started, fabric)) < 1
+        ):
             if ended or _anyone(interrupted, fabric):
                 break
 
