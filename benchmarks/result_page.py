@@ -1,9 +1,12 @@
 """What the scripts of this folder have in common: options, and a page with the results."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 BY_HAND = "\n## What it means\n"
 """Heading of the part of a page that somebody wrote; scripts keep it."""
@@ -30,3 +33,9 @@ def write_page(path: Path, lines: Iterable[str]) -> None:
     made = "\n".join([*lines, "", f"Measured with a2bgan {version('a2bgan')}."]) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(made + kept, encoding="utf-8")
+
+
+def as_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Settings of a `Detector` from ``key=value``, the value as YAML."""
+    pairs = (setting.partition("=") for setting in given)
+    return {key: yaml.safe_load(value) for key, _, value in pairs}
