@@ -99,7 +99,7 @@ def test_commands_exist(page: Path) -> None:
 def check_script(words: list[str]) -> None:
     """A script of benchmarks/ is there and knows its options."""
     source = (REPOSITORY / words[0]).read_text(encoding="utf-8")
-    source += (REPOSITORY / "benchmarks" / "benchmark_cells.py").read_text(encoding="utf-8")
+    source += (REPOSITORY / "benchmarks" / "result_page.py").read_text(encoding="utf-8")
     for word in words[1:]:
         if word.startswith("--"):
             name = word.partition("=")[0]
