@@ -71,8 +71,8 @@ def methods() -> None:
     stdout.print(table)
     say(
         "B: healthy images; A: mixed ones; weights: of a backbone trained on other images.\n"
-        "Each but probe also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`, and its "
-        "released code's `healthygan`."
+        "Each but probe also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`, "
+        "and that of its released code `healthygan`."
     )
     ours = [name for name in preset_names() if load_config(name).method.name == "a2bgan"]
     say(f"Presets of A2B-GAN: {', '.join(ours)}.")

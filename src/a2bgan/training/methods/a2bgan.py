@@ -11,8 +11,8 @@ Where they differ:
 - The size term of equation 8 (``method.loss.focus_squared``): the text prints the mean of the mask,
   the code squares the mean over all masks of a batch. (The other presets square each image's.)
 - The rates (``method.decay_from``): in the text they fall over the last 100,000 of 400,000 steps,
-  here linearly to zero. The code means that too, but lowers them once in 1000 steps by what is meant
-  for one, and so ends at 99.9 % of them: `healthygan` keeps them.
+  here linearly to zero. The code means that too, but lowers them once in 1000 steps by what is
+  meant for one, and so ends at 99.9 % of them: `healthygan` keeps them.
 - Channels (``data.channels``): the code has three, grey repeated; the text does not say, and
   `paper` has one.
 
