@@ -36,7 +36,6 @@ from a2bgan.training.free_memory import free_memory
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
 from a2bgan.training.methods.method import Facts
 
-
 USABLE = 0.8
 """The part of free memory that patches may take while the coreset is chosen."""
 
