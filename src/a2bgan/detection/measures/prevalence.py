@@ -98,7 +98,7 @@ def _log_likelihood(healthy: NDArray[Any], mixed: NDArray[Any]) -> NDArray[Any]:
 
 @cache
 def _grid() -> tuple[NDArray[Any], NDArray[Any]]:
-    """Log probabilities of the cells, (shares, shapes, cells), and how far each shape is expected."""
+    """Log probabilities of the cells, (shares, shapes, cells), and how expected each shape is."""
     from scipy.stats import norm  # takes a while
 
     grid = np.meshgrid(_SEPARATIONS, np.log(_SPREADS))
