@@ -94,15 +94,15 @@ def test_inception_sees_images_as_pytorch_fid_or_as_clean_fid_resizes_them(tmp_p
     monkeypatch.setattr(f"{extractor}.load_state_dict", lambda *_: None)
     weights = tmp_path / "weights.pth"
     torch.save({}, weights)
-    levels = np.random.default_rng(0).integers(0, 256, (2, 3, 400, 400), dtype=np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (2, 3, 800, 800), dtype=np.uint8)
     x = to_unit_range(levels)
 
     paper = Inception(weights, "pytorch-fid")
     # Bilinear with two neighbours, centres of pixels half a pixel from the edge.
-    places = np.clip((np.arange(299) + 0.5) * 400 / 299 - 0.5, 0, 399)
+    places = np.clip((np.arange(299) + 0.5) * 800 / 299 - 0.5, 0, 799)
     low = np.floor(places).astype(int)
     part = places - low
-    high = np.minimum(low + 1, 399)
+    high = np.minimum(low + 1, 799)
     values = levels / 255
     rows = values[:, :, low] * (1 - part[:, None]) + values[:, :, high] * part[:, None]
     expected = 2 * (rows[..., low] * (1 - part) + rows[..., high] * part) - 1
