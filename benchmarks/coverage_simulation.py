@@ -104,17 +104,25 @@ def false_alarms() -> Iterator[Row]:
 
 
 def shares() -> Iterator[Row]:
-    """How often the interval of the share of diseased holds it."""
-    for share in (0.1, 0.3, 0.5):
-        rng = np.random.default_rng(3)
-        hits = 0
-        for repeat in range(REPEATS):
-            diseased = rng.binomial(300, share)
-            mixed = np.r_[rng.normal(size=300 - diseased), rng.normal(3.3, 1.3, diseased)]
-            found = estimate_diseased_share(rng.normal(size=400), mixed, repeats=100, seed=repeat)
-            hits += found.interval[0] <= diseased / 300 <= found.interval[1]
-        setting = f"share {share}, 400 + 300"
-        yield "interval contains the share of diseased", setting, "0.95", hits, REPEATS
+    """How often the interval of the share of diseased holds it, disease apart or near."""
+    for healthy, mixed in ((400, 300), (60, 60)):
+        for separation, spread in ((3.3, 1.3), (2.0, 1.0)):
+            auroc = norm.cdf(separation / np.hypot(1, spread))
+            for share in (0.0, 0.1, 0.3, 0.5):
+                rng = np.random.default_rng(3)
+                hits, off = 0, 0.0
+                for _ in range(REPEATS):
+                    diseased = rng.binomial(mixed, share)
+                    scores = np.r_[
+                        rng.normal(size=mixed - diseased), rng.normal(separation, spread, diseased)
+                    ]
+                    found = estimate_diseased_share(rng.normal(size=healthy), scores)
+                    hits += found.interval[0] <= diseased / mixed <= found.interval[1]
+                    off += (found.share - diseased / mixed) / REPEATS
+                setting = (
+                    f"share {share}, AUROC {auroc:.2f}, {healthy} + {mixed}; off by {off:+.3f}"
+                )
+                yield "interval contains the share of diseased", setting, "0.95", hits, REPEATS
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def test_fid_of_folders_and_of_a_run(run, phantoms, tmp_path, a2bgan, says):
     assert abs(json.loads((tmp_path / "fid.json").read_text())["fid"]) < 1e-3
     result = a2bgan("fid", run, twins)
     assert "6 images against 12" in result.output
+    line = says(a2bgan("fid", twins, twins, "--fid-resize", "pytorch-fid"))
+    assert "--fid-resize goes with --inception" in line
     line = says(a2bgan("fid", twins, twins, "--inception", tmp_path / "none.pth"))
     assert "none.pth: no such file; fetch weights-inception" in line
 

@@ -1,11 +1,15 @@
 """Shapes and sizes against those that the published networks have."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 from a2bgan.errors import InputError
 from a2bgan.models.dcgan import Decoder, Encoder, stage_widths
+from a2bgan.training.config import load_config
+from a2bgan.training.methods import METHODS
 from a2bgan.training.methods.alad import (
     ImagePairDiscriminator,
     JointDiscriminator,
@@ -46,6 +50,24 @@ def test_ganomaly_is_as_large_as_its_released_code():
     """At 32 pixels, 3 channels, width 64, z 100: counted in the released networks."""
     assert count(EncoderDecoderEncoder(3, 64, 32, 100)) == 3_206_528
     assert count(FeatureDiscriminator(3, 64, 32)) == 663_296
+
+
+def test_ganomaly_of_the_paper_doubles_down_to_4_x_4_at_256():
+    """The released code's 144 million at 256 pixels, by formula; meta weights take no memory."""
+    config = load_config("ganomaly-paper")
+    with torch.device("meta"):
+        networks = METHODS["ganomaly"](config.method, 1, 256).networks
+    widths = [64, 128, 256, 512, 1024, 2048]
+    convolutions = 16 * sum(cin * cout for cin, cout in pairwise([1, *widths]))
+    features = convolutions + 2 * sum(widths[1:])  # no norm after the first
+    decoder = convolutions + 2 * sum(widths) + 16 * 100 * 2048
+    generator = 2 * (features + 16 * 2048 * 100) + decoder
+    assert round(generator / 1e6) == 144
+    assert count(networks["generator"]) == generator
+    assert count(networks["discriminator"]) == features + 16 * 2048
+    # The preset of minutes, and runs from before the setting, stay at eight times the first.
+    assert stage_widths(16, 256) == [16, 32, 64, 128, 128, 128]
+    assert load_config("ganomaly").method.widest == 8
 
 
 def convolution(cin: int, cout: int, kernel: int) -> int:

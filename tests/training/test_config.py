@@ -52,7 +52,7 @@ def test_the_preset_paper_is_the_paper():
     assert config.method.decay_from == (400_000 - 100_000) / 400_000
     assert (loss.adversarial, loss.gradient_penalty) == ("wgan-gp", 10)
     assert (loss.identity, loss.reconstruction, loss.focus) == (1, 1, 0.1)
-    assert (loss.focus_size, loss.focus_indecision) == (1, 1)
+    assert (loss.focus_size, loss.focus_squared, loss.focus_indecision) == (1, "none", 1)
     assert (loss.change, d.features) == (0, None)
     assert (config.train.steps, config.train.batch_size) == (400_000, 16)
     assert config.train.checkpoint_every == 10_000
@@ -68,6 +68,23 @@ def test_the_simulated_set_differs_in_size_crop_and_mask():
     assert simulated["method"]["loss"].pop("focus_size") == 0.001
     del paper["data"]["size"], paper["data"]["crop_top"], paper["method"]["loss"]["focus_size"]
     assert simulated == paper
+
+
+def test_the_released_code_differs_in_channels_mask_and_decay():
+    paper, released = (load_config(p).model_dump() for p in ("paper", "healthygan"))
+    assert (paper["data"].pop("channels"), released["data"].pop("channels")) == (1, 3)
+    assert released["method"]["loss"].pop("focus_squared") == "batch"
+    assert released["method"].pop("decay_from") == 1
+    del paper["method"]["loss"]["focus_squared"], paper["method"]["decay_from"]
+    assert released == paper
+
+
+def test_runs_from_before_a_setting_square_each_images_mask(tmp_path):
+    config = load_config("paper")
+    values = config.model_dump(mode="json")
+    del values["method"]["loss"]["focus_squared"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert read_config(tmp_path / "config.yaml").method.loss.focus_squared == "image"
 
 
 def test_settings_change_a_file_which_changes_the_preset(tmp_path):

@@ -103,3 +103,15 @@ def test_equation_8():
         assert losses.focus_indecision(t(mask)).item() == pytest.approx(undecided[-1])
     expected = 0.3 * np.mean(sizes) + 2 * np.mean(undecided)
     assert losses.focus([t(mask) for mask in masks], 0.3, 2).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("squared", "power"), [("none", 1), ("batch", 2)])
+def test_the_size_term_as_printed_and_as_released(squared, power):
+    masks = (MASK, MASK[:2] ** 2)
+    sizes = [np.mean(mask) ** power for mask in masks]
+    for mask, size in zip(masks, sizes, strict=True):
+        assert losses.focus_size(t(mask), squared).item() == pytest.approx(size)
+    undecided = [np.mean(1 / (np.abs(mask - 0.5) + 0.01)) for mask in masks]
+    expected = 0.3 * np.mean(sizes) + 2 * np.mean(undecided)
+    found = losses.focus([t(mask) for mask in masks], 0.3, 2, squared)
+    assert found.item() == pytest.approx(expected)

@@ -15,7 +15,7 @@ from a2bgan.cli.data_options import (
     open_chosen,
     report_leaks,
 )
-from a2bgan.cli.run_options import InceptionOption, feature_network
+from a2bgan.cli.run_options import FidResizeOption, InceptionOption, feature_network
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def methods() -> None:
     stdout.print(table)
     say(
         "B: healthy images; A: mixed ones; weights: of a backbone trained on other images.\n"
-        "Each but probe also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`."
+        "Each but probe also as PRESET-paper, with its paper's settings; A2B-GAN's is `paper`, "
+        "and that of its released code `healthygan`."
     )
     ours = [name for name in preset_names() if load_config(name).method.name == "a2bgan"]
     say(f"Presets of A2B-GAN: {', '.join(ours)}.")
@@ -117,6 +118,7 @@ def benchmark(
         ),
     ] = None,
     inception: InceptionOption = None,
+    fid_resize: FidResizeOption = None,
     lpips: Annotated[
         Path | None, typer.Option(help="translation: torchvision's AlexNet weights, for LPIPS.")
     ] = None,
@@ -155,7 +157,7 @@ def benchmark(
     require_training_sets(manifest)
     _require_test_images(manifest, data, task)
     report_leaks(leaks_within(manifest), allowed=allow_leaks)
-    network = feature_network(inception) if task is Task.TRANSLATION else None
+    network = feature_network(inception, fid_resize) if task is Task.TRANSLATION else None
     flags = ["--keep-identifiers"] * keep_identifiers + ["--allow-leaks"] * allow_leaks
     trainings = plan_trainings(
         names,
@@ -181,7 +183,7 @@ def benchmark(
         jobs=jobs,
         where=where,
         files={"backbone-weights": backbone_weights, "inception": inception, "lpips": lpips},
-        flags=flags,
+        flags=flags + (["--fid-resize", fid_resize.value] if fid_resize else []),
         threads=threads,
     )
     facts = {name: load_config(name).facts for name in names}

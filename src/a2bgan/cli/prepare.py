@@ -23,6 +23,13 @@ def prepare(
         str | None,
         typer.Option(help="patient (the default): each on one side; paper: image by image."),
     ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(
+            help="covidx, chestxray8: folder with healthy.txt, mixed.txt and test.txt, a file name "
+            "a line, such as its authors' split; in place of --split."
+        ),
+    ] = None,
     scale: Annotated[
         bool, typer.Option("--scale", help="Paper's split in proportion, of other numbers.")
     ] = False,
@@ -62,6 +69,7 @@ def prepare(
         root,
         out,
         split=split,
+        lists=lists,
         scale=scale or None,
         finding=finding,
         view=view,

@@ -66,11 +66,31 @@ InceptionOption = Annotated[
 ]
 
 
-def feature_network(inception: Path | None) -> "FeatureNetwork":
+class FidResize(StrEnum):
+    """Ways to bring images to Inception's size."""
+
+    CLEAN = "clean"
+    PYTORCH_FID = "pytorch-fid"
+
+
+FidResizeOption = Annotated[
+    FidResize | None,
+    typer.Option(
+        help="With --inception: clean (the default), with antialiasing; pytorch-fid, without, as "
+        "the paper and most others."
+    ),
+]
+
+
+def feature_network(inception: Path | None, resize: FidResize | None = None) -> "FeatureNetwork":
     """Inception with the given weights, or EfficientNet-Lite0. Raises InputError."""
     from a2bgan.detection.measures.fid import EfficientNet, Inception
 
-    return EfficientNet() if inception is None else Inception(inception)
+    if inception is None:
+        if resize is not None:
+            raise InputError("--fid-resize goes with --inception")
+        return EfficientNet()
+    return Inception(inception, (resize or FidResize.CLEAN).value)
 
 
 def require_place(out: Path) -> None:

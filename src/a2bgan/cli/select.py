@@ -10,7 +10,7 @@ import typer
 
 from a2bgan.cli.console import list_failures, note, say, say_next, say_written, stdout, warn
 from a2bgan.cli.data_options import WhereOption, own_or_chosen
-from a2bgan.cli.run_options import InceptionOption, RunArgument, feature_network
+from a2bgan.cli.run_options import FidResizeOption, InceptionOption, RunArgument, feature_network
 from a2bgan.detection import RATE
 from a2bgan.errors import InputError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from a2bgan.detection.decisions.fitting import Decision
     from a2bgan.detection.decisions.selection import Selection
     from a2bgan.detection.image_sets import RunImages
+    from a2bgan.detection.measures.fid import FeatureNetwork
     from a2bgan.detection.trained_model import Trained
     from a2bgan.training.run_folder import RunFolder
 
@@ -53,6 +54,7 @@ def select(
         ),
     ] = None,
     inception: InceptionOption = None,
+    fid_resize: FidResizeOption = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Analysis: what each rule picks and what it costs.")
     ] = False,
@@ -77,14 +79,18 @@ def select(
         raise InputError("--data goes with --compare")
     if where and not compare:
         raise InputError("--where goes with --compare and --data")
-    if not compare and rule is not Rule.FID and inception is not None:
+    if not compare and rule is not Rule.FID and (inception, fid_resize) != (None, None):
         raise InputError("--inception goes with --by fid or --compare")
     if compare:
-        _compare(folder, own_or_chosen(folder, data, where), inception)
+        manifest = own_or_chosen(folder, data, where)
+        # Without twins FID has nothing to compare; who gives weights for it gets the error.
+        with_fid = folder.config().facts.makes_twin or inception is not None
+        _compare(folder, manifest, feature_network(inception, fid_resize) if with_fid else None)
         return
+    network = feature_network(inception, fid_resize) if rule is Rule.FID else None
     with run_lock(folder.path, "select"):
         images = RunImages.of_run(folder)
-        decision = decide(folder, _selection(folder, rule, images, labels, inception), images)
+        decision = decide(folder, _selection(folder, rule, images, labels, network), images)
         say_decision(decision)
         for sentence in decision.warnings:
             warn(sentence)
@@ -155,14 +161,17 @@ def _calibrate(
 
 
 def _selection(
-    run: "RunFolder", rule: Rule, images: "RunImages", labels: Path | None, inception: Path | None
+    run: "RunFolder",
+    rule: Rule,
+    images: "RunImages",
+    labels: Path | None,
+    network: "FeatureNetwork | None",
 ) -> "Selection":
     from a2bgan.detection.decisions.fitting import select_by
     from a2bgan.detection.decisions.selection import select_by_labels
     from a2bgan.detection.image_sets import load_labelled
 
     if rule is not Rule.LABELS:
-        network = feature_network(inception) if rule is Rule.FID else None
         return select_by(run, rule.value, images, network)
     if labels is None:
         raise InputError("--by labels needs --labels: a manifest of a few labelled images")
@@ -198,7 +207,7 @@ def _rows_to_select_by(run: "RunFolder", labels: Path) -> "list[Row]":
     return kept
 
 
-def _compare(run: "RunFolder", manifest: "Manifest", inception: Path | None) -> None:
+def _compare(run: "RunFolder", manifest: "Manifest", network: "FeatureNetwork | None") -> None:
     """Show and write what each rule would have picked, and the best candidate there was."""
     from rich.table import Table
 
@@ -208,9 +217,6 @@ def _compare(run: "RunFolder", manifest: "Manifest", inception: Path | None) -> 
     config = run.config()
     labelled, labels = load_labelled(manifest.split("test"), config.data)
     list_failures(labelled.failures, "left out")
-    # Without twins FID has nothing to compare; who gives weights for it gets the error.
-    with_fid = config.facts.makes_twin or inception is not None
-    network = feature_network(inception) if with_fid else None
     comparison = compare_rules(run, RunImages.of_run(run), labelled, labels, network)
     table = Table("rule", "checkpoint", "weights", "score", "test AUROC", "lost", box=None)
     for row in comparison.rows:

@@ -10,6 +10,7 @@ from a2bgan.cli.console import list_failures, say, say_written, stderr
 from a2bgan.cli.data_options import require_sources
 from a2bgan.cli.run_options import (
     CheckpointOption,
+    FidResizeOption,
     InceptionOption,
     RunArgument,
     feature_network,
@@ -56,6 +57,7 @@ def fid(
         Path, typer.Argument(metavar="REFERENCE", help="Folder of real images.", show_default=False)
     ],
     inception: InceptionOption = None,
+    fid_resize: FidResizeOption = None,
     checkpoint: CheckpointOption = "selected",
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -72,7 +74,7 @@ def fid(
     require_sources([images, reference])
     if out is not None:
         require_place(out)
-    network = feature_network(inception)
+    network = feature_network(inception, fid_resize)
     failures: list[tuple[str, str]] = []
     if RunFolder(images).config_file.is_file():
         folder = RunFolder.open(images)
@@ -83,8 +85,9 @@ def fid(
         made, real = (read_batches(find_inputs([p]), failures) for p in (images, reference))
     found = set_distances(made, real, network)
     list_failures(failures, "left out")
+    spread = "unknown" if found.kid_sd is None else f"{found.kid_sd:.5f}"
     say(
-        f"FID {found.fid:.4f}, KID {found.kid:.5f} (sd {found.kid_sd:.5f}); {found.images[0]} "
+        f"FID {found.fid:.4f}, KID {found.kid:.5f} (sd {spread}); {found.images[0]} "
         f"images against {found.images[1]}; {found.features}"
     )
     if out is not None:

@@ -5,23 +5,30 @@ from torch import Tensor, nn
 from a2bgan.errors import InputError
 
 WIDEST = 8
-"""No layer is wider than this many times the width, however large the images are."""
+"""By default no layer is wider than this many times the width, however large the images are."""
 
 
-def stage_widths(width: int, size: int) -> list[int]:
-    """Channels at each halving of the side, from half the size down to 4 x 4: doubling, capped.
+def stage_widths(width: int, size: int, widest: int | None = WIDEST) -> list[int]:
+    """Channels at each halving of the side, from half the size down to 4 x 4: doubling.
 
-    Raises InputError unless ``size`` is a power of two, 32 or more.
+    widest: times the width, where doubling ends; None: it does not end. Raises InputError unless
+    ``size`` is a power of two, 32 or more.
     """
     if size < 32 or size & (size - 1):
         raise InputError(
             f"data.size={size}: this method halves images down to 4 x 4; take 32, 64, 128 or 256"
         )
-    return [min(2**i, WIDEST) * width for i in range(size.bit_length() - 3)]
+    factors = [2**i for i in range(size.bit_length() - 3)]
+    return [width * (factor if widest is None else min(factor, widest)) for factor in factors]
 
 
 def strided_features(
-    channels: int, width: int, size: int, first_norm: bool = False, bias: bool = False
+    channels: int,
+    width: int,
+    size: int,
+    first_norm: bool = False,
+    bias: bool = False,
+    widest: int | None = WIDEST,
 ) -> nn.Sequential:
     """4x4 stride-2 convolutions, batch norm and LeakyReLU(0.2), from the image to 4 x 4.
 
@@ -30,7 +37,7 @@ def strided_features(
     """
     layers: list[nn.Module] = []
     cin = channels
-    for i, cout in enumerate(stage_widths(width, size)):
+    for i, cout in enumerate(stage_widths(width, size, widest)):
         layers.append(nn.Conv2d(cin, cout, 4, 2, 1, bias=bias))
         if i > 0 or first_norm:
             layers.append(nn.BatchNorm2d(cout))
@@ -50,10 +57,11 @@ class Encoder(nn.Module):
         latent: int,
         first_norm: bool = False,
         bias: bool = False,
+        widest: int | None = WIDEST,
     ) -> None:
         super().__init__()
-        self.features = strided_features(channels, width, size, first_norm, bias)
-        self.head = nn.Conv2d(stage_widths(width, size)[-1], latent, 4, bias=bias)
+        self.features = strided_features(channels, width, size, first_norm, bias, widest)
+        self.head = nn.Conv2d(stage_widths(width, size, widest)[-1], latent, 4, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, S, S) in [-1, 1] to (N, latent)."""
@@ -64,10 +72,16 @@ class Decoder(nn.Module):
     """The encoder backwards: 4x4 transposed convolutions, batch norm and ReLU; tanh at the end."""
 
     def __init__(
-        self, channels: int, width: int, size: int, latent: int, bias: bool = False
+        self,
+        channels: int,
+        width: int,
+        size: int,
+        latent: int,
+        bias: bool = False,
+        widest: int | None = WIDEST,
     ) -> None:
         super().__init__()
-        *rest, last = stage_widths(width, size)
+        *rest, last = stage_widths(width, size, widest)
         layers: list[nn.Module] = [nn.ConvTranspose2d(latent, last, 4, bias=bias)]
         cin = last
         for cout in reversed(rest):

@@ -12,7 +12,8 @@ CHUNK = 2**22
 """Elements of covariances that are computed with at a time (16 MB)."""
 
 QUERIES_AT_ONCE = 1024
-"""Patches that are compared with the bank at a time, which bounds memory."""
+DISTANCES_AT_ONCE = 2**26
+"""Patches that are compared with the bank, and their distances (256 MB), at a time at most."""
 
 
 class Fitted(nn.Module):
@@ -160,10 +161,11 @@ class MemoryBank(Fitted):
         # `cdist` has distances as differences of squares, which cancel where they are large.
         centre = self.patches.mean(0)
         bank = self.patches - centre
+        at_once = min(QUERIES_AT_ONCE, max(1, DISTANCES_AT_ONCE // len(bank)))
         numbers = torch.cat(
             [
                 torch.cdist(part - centre, bank).topk(count, dim=1, largest=False).indices
-                for part in torch.split(queries, QUERIES_AT_ONCE)
+                for part in torch.split(queries, at_once)
             ]
         )
         gaps = queries[:, None] - self.patches[numbers]

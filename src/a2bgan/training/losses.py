@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Adversarial = Literal["wgan-gp", "logistic"]
+FocusSquared = Literal["none", "image", "batch"]
 
 
 def discriminator_adversarial(kind: Adversarial, real: Tensor, fake: Tensor) -> Tensor:
@@ -69,11 +70,16 @@ def reconstruction(mixed: Tensor, reconstructed: Tensor) -> Tensor:
     return (mixed - reconstructed).abs().mean()
 
 
-def focus_size(mask: Tensor) -> Tensor:
-    """Size term of equation 8: the squared mean of a mask (N, 1, H, W), averaged over images.
+def focus_size(mask: Tensor, squared: FocusSquared = "image") -> Tensor:
+    """Size term of equation 8, of one set's masks (N, 1, H, W).
 
-    The paper prints it without the square; its released code squares.
+    The paper prints the mean of the mask, which is ``none``. Its released code squares the mean
+    over all masks of the batch (``batch``); ``image`` squares each image's mean, then averages.
     """
+    if squared == "none":
+        return mask.mean()
+    if squared == "batch":
+        return mask.mean().square()
     return mask.mean(dim=(1, 2, 3)).square().mean()
 
 
@@ -82,12 +88,14 @@ def focus_indecision(mask: Tensor) -> Tensor:
     return (1 / ((mask - 0.5).abs() + 0.01)).mean()
 
 
-def focus(masks: Sequence[Tensor], size: float, indecision: float) -> Tensor:
+def focus(
+    masks: Sequence[Tensor], size: float, indecision: float, squared: FocusSquared = "image"
+) -> Tensor:
     """Equation 8, averaged over the masks (N, 1, H, W) of several sets: small and decided masks.
 
-    ``size`` and ``indecision`` are lambda_fs and lambda_fz.
+    ``size`` and ``indecision`` are lambda_fs and lambda_fz; ``squared`` as in `focus_size`.
     """
-    sizes = torch.stack([focus_size(mask) for mask in masks]).sum() / len(masks)
+    sizes = torch.stack([focus_size(mask, squared) for mask in masks]).sum() / len(masks)
     undecided = torch.stack([focus_indecision(mask) for mask in masks]).sum() / len(masks)
     return size * sizes + indecision * undecided
 

@@ -1,5 +1,6 @@
 import pytest
 
+from a2bgan.data.prepare import prepare
 from a2bgan.data.prepare.chestxray8 import PAPER, prepare_chestxray8
 from a2bgan.data.set_counts import SetCounts
 
@@ -161,3 +162,44 @@ def test_mistakes_are_named_in_one_line(root, tmp_path, put, message):
     put(root / "Data_Entry_2017.csv", HEADER_2017 + "a.png,No Finding\n")
     assert "line 2: too few columns" in says()
     assert not (tmp_path / "out").exists()
+
+
+def listed(folder, **parts):
+    for part, names in parts.items():
+        (folder / f"{part}.txt").write_text("".join(f"{name}\n" for name in names))
+    return folder
+
+
+def test_lists_say_where_each_image_goes(root, tmp_path, rows_of, message):
+    names = [row[0] for row in table()]
+    # Of any view; names may have folders; the second of 24 is in no list.
+    healthy, mixed = ["00000022_000.png", *names[2:20]], [f"images/{n}" for n in names[24:32]]
+    test = [*names[34:38], "00000021_000.png", "unknown.png"]
+    lists = listed(tmp_path, healthy=healthy, mixed=mixed, test=test)
+    made = prepare_chestxray8(root, tmp_path / "out", lists=lists)
+    rows = rows_of(tmp_path / "out")
+    found = {part: {r["path"] for r in rows if r["split"] == part} for part in ("healthy", "test")}
+    assert found["healthy"] == {f"images/{name}" for name in healthy}
+    assert found["test"] == {f"images/{name}" for name in names[34:38]}
+    assert {r["path"] for r in rows if r["split"] == "mixed"} == {
+        f"images/{name}" for name in names[24:32]
+    }
+    labels = {row["path"][7:]: row["label"] for row in rows}
+    assert labels[names[25]] == "1" and labels[names[24]] == "0"
+    assert made.notes == [
+        "2 of 6 names in test.txt are not among the images with Cardiomegaly or without a finding "
+        "and were left out"
+    ]
+    listed(tmp_path, healthy=[*healthy, names[25]], mixed=mixed[2:])
+    noted = prepare_chestxray8(root, tmp_path / "noted", lists=lists).notes
+    assert "1 images in healthy.txt are abnormal by the data set's own labels" in noted
+
+    def says(**parts):
+        return message(prepare_chestxray8, root, tmp_path / "no", lists=listed(tmp_path, **parts))
+
+    assert "mixed.txt: 00000002_000.png is in healthy.txt already" in says(mixed=[names[2]])
+    assert "mixed.txt: none of its 1 names is among the images" in says(mixed=["x.png"])
+    (tmp_path / "mixed.txt").unlink()
+    assert "mixed.txt: cannot be read; --lists is a folder with healthy.txt" in says()
+    text = message(prepare, "chestxray8", root, tmp_path / "no", lists=lists, split="paper")
+    assert text == "--lists says where each image goes: leave out --split, --scale and --view"

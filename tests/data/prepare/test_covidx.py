@@ -136,3 +136,23 @@ def test_mistakes_are_named_in_one_line(root, tmp_path, put, message):
     put(root / "train.txt", "p1 ../../../secret.png negative rsna\n")
     assert f"{root}: none of the 1 images of train.txt is in train/" in says()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_authors_lists_divide_training_and_test_images(root, tmp_path, rows_of):
+    parts = {
+        "healthy": ["3.jpg", "again.jpg"],
+        "mixed": ["COVID(2).png", "5.jpg"],
+        "test": ["COVID(70).png", "t1.png", "3.jpg"],  # the last is of training
+    }
+    for part, names in parts.items():
+        (tmp_path / f"{part}.txt").write_text("\n".join(names))
+    made = prepare_covidx(root, tmp_path / "out", lists=tmp_path)
+    assert {(r["split"], r["path"], r["label"]) for r in rows_of(tmp_path / "out")} == {
+        ("healthy", "images/train/3.jpg", "0"),
+        ("healthy", "images/train/again.jpg", "0"),
+        ("mixed", "images/train/5.jpg", "0"),
+        ("mixed", "images/train/COVID(2).png", "1"),
+        ("test", "images/test/COVID(70).png", "1"),
+        ("test", "images/test/t1.png", "0"),
+    }
+    assert [note.split(" are not")[0] for note in made.notes] == ["1 of 3 names in test.txt"]

@@ -74,6 +74,48 @@ def test_weights_that_are_missing_or_foreign_are_said_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def first_input(network: Inception, x: torch.Tensor) -> torch.Tensor:
+    """What the first convolution of the network sees."""
+    seen: list[torch.Tensor] = []
+
+    def stop(_, inputs):
+        seen.append(inputs[0])
+        raise InterruptedError
+
+    handle = network.network.Conv2d_1a_3x3.register_forward_pre_hook(stop)
+    with pytest.raises(InterruptedError):
+        network(x)
+    handle.remove()
+    return seen[0]
+
+
+def test_inception_sees_images_as_pytorch_fid_or_as_clean_fid_resizes_them(tmp_path, monkeypatch):
+    extractor = "torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3"
+    monkeypatch.setattr(f"{extractor}.load_state_dict", lambda *_: None)
+    weights = tmp_path / "weights.pth"
+    torch.save({}, weights)
+    levels = np.random.default_rng(0).integers(0, 256, (2, 3, 800, 800), dtype=np.uint8)
+    x = to_unit_range(levels)
+
+    paper = Inception(weights, "pytorch-fid")
+    # Bilinear with two neighbours, centres of pixels half a pixel from the edge.
+    places = np.clip((np.arange(299) + 0.5) * 800 / 299 - 0.5, 0, 799)
+    low = np.floor(places).astype(int)
+    part = places - low
+    high = np.minimum(low + 1, 799)
+    values = levels / 255
+    rows = values[:, :, low] * (1 - part[:, None]) + values[:, :, high] * part[:, None]
+    expected = 2 * (rows[..., low] * (1 - part) + rows[..., high] * part) - 1
+    np.testing.assert_allclose(first_input(paper, x).numpy(), expected, atol=1e-5)
+
+    clean = Inception(weights)
+    seen = first_input(clean, x).numpy()
+    assert np.std(seen) < 0.9 * np.std(expected)  # averaged over more than two neighbours
+    np.testing.assert_allclose(seen * 128 + 128, np.rint(seen * 128 + 128), atol=1e-4)
+    assert paper.label == "Inception v3, resized as pytorch-fid does"
+    assert clean.label == "Inception v3, resized as clean FID does"
+
+
 def test_a_file_with_code_in_it_is_not_run(tmp_path):
     class Code:
         def __reduce__(self):

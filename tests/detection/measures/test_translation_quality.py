@@ -41,15 +41,30 @@ def test_fid_and_kid_are_those_of_their_definitions():
         k = kernel(x, x)
         return (k.sum() - np.trace(k)) / len(x) / (len(x) - 1)
 
-    # All 30 of the smaller set are in every subset.
+    # The mean of 100 subsets, halves of the smaller set.
     assert result.kid == pytest.approx(
-        among(a) + among(b) - 2 * kernel(a, b).mean(), abs=3 * result.kid_sd + 1e-6
+        among(a) + among(b) - 2 * kernel(a, b).mean(), abs=0.3 * result.kid_sd
     )
     assert (result.images, result.features) == ((40, 30), "moments")
     again = set_distances([found], [real], Moments())
     assert (again.fid, again.kid) == pytest.approx((result.fid, result.kid))
     with pytest.raises(InputError, match="FID needs 2 images"):
         set_distances([found[:1]], [real], Moments())
+
+
+def test_the_spread_of_kid_is_about_its_standard_error():
+    """Against the spread of KID over many pairs of sets, each smaller than a usual subset."""
+    rng = torch.Generator().manual_seed(1)
+
+    def distances():
+        sets = (torch.rand(60, 1, 16, 16, generator=rng) * top for top in (1, 0.8))
+        return set_distances(*([images] for images in sets), Moments())
+
+    found = [distances() for _ in range(40)]
+    spread = np.std([f.kid for f in found], ddof=1)
+    assert 0.6 * spread < np.mean([f.kid_sd for f in found]) < 1.6 * spread
+    few = torch.rand(3, 1, 16, 16, generator=rng)
+    assert set_distances([few], [few], Moments()).kid_sd is None
 
 
 def test_images_are_resized_with_antialiasing():

@@ -19,6 +19,7 @@ from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config
+from a2bgan.training.free_memory import free_memory
 from a2bgan.training.loop import train
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod, moved
 from a2bgan.training.methods.padim import PaDiM
@@ -250,6 +251,40 @@ def test_a_run_holds_all_it_needs_and_the_seed_decides(name, tmp_path):
 def test_patchcore_keeps_no_more_than_it_may():
     method = fitted("patchcore", "method.reservoir=40", "method.coreset=100")
     assert method.networks["memory"].patches.shape == (40, 152)
+
+
+SHARE = ("method.reservoir=null", "method.coreset=null", "method.coreset_share=0.1")
+
+
+def test_patchcore_of_the_paper_keeps_a_tenth_of_all_patches(recwarn):
+    preset = load_config("patchcore-paper").method
+    assert (preset.reservoir, preset.coreset, preset.coreset_share) == (None, None, 0.1)
+    patches = 17 * 8 * 8
+    whole, sampled = fitted("patchcore", *SHARE), fitted("patchcore", "method.coreset=109")
+    assert len(whole.bank.patches) == round(0.1 * patches) == 109
+    assert torch.equal(whole.bank.patches, sampled.bank.patches)  # whose sample is of all, too
+    assert not [w for w in recwarn if "PatchCore" in str(w.message)]
+
+
+def test_patches_that_do_not_fit_are_sampled_with_a_warning(monkeypatch):
+    bytes_each = 4 * (152 + 2 * 128 + 3 + 0.1 * 2 * 152)
+    free = 500 * bytes_each / 0.8 + 1
+    monkeypatch.setattr("a2bgan.training.methods.patchcore.free_memory", lambda: free)
+    words = "1,088 patches of 152 .* coreset of 109 was chosen from a sample of 500"
+    with pytest.warns(UserWarning, match=words):
+        method = fitted("patchcore", *SHARE)
+    assert len(method.bank.patches) == 109
+
+
+def test_patchcore_wants_one_size_of_memory():
+    for settings in (["method.coreset_share=0.1"], ["method.coreset=null"]):
+        with pytest.raises(InputError, match=r"either method\.coreset or method\.coreset_share"):
+            small_config("patchcore", *settings)
+
+
+def test_free_memory_is_some_and_no_more_than_there_is():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 2**20 < free_memory() <= total
 
 
 @pytest.mark.parametrize("name", NAMES)

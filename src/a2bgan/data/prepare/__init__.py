@@ -38,4 +38,8 @@ def prepare(kind: str, root: Path, out: Path, **options: object) -> Prepared:
     for name in given:
         if name not in inspect.signature(DATA_SETS[kind]).parameters:
             raise InputError(f"--{name.replace('_', '-')} is not for {kind}; leave it out")
+    if "lists" in given and given.keys() & {"split", "scale", "view"}:
+        raise InputError(
+            "--lists says where each image goes: leave out --split, --scale and --view"
+        )
     return DATA_SETS[kind](root, out, **given)

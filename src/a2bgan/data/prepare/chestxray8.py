@@ -7,8 +7,14 @@ import re
 from pathlib import Path
 
 from a2bgan.data.prepare.downloads import Download
-from a2bgan.data.prepare.splits import Case, divide, require_split, shortfall
-from a2bgan.data.prepare.writing import Prepared, missing, write_download
+from a2bgan.data.prepare.splits import (
+    Case,
+    divide,
+    divide_by_lists,
+    require_split,
+    shortfall,
+)
+from a2bgan.data.prepare.writing import PARTS, Prepared, missing, write_download
 from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
 
@@ -33,13 +39,16 @@ def prepare_chestxray8(
     scale: bool = False,
     finding: str = "Cardiomegaly",
     view: str = "PA",
+    lists: Path | None = None,
     counts: SetCounts = PAPER,
 ) -> Prepared:
     """Images with `finding` among their labels are abnormal, those without any are normal.
 
     view: PA, AP or any. Images with other findings only are left out.
     split: "paper" draws `counts` image by image, "patient" the same with every patient on one
-        side. scale: let "paper" make do with fewer images. Raises InputError.
+        side. scale: let "paper" make do with fewer images.
+    lists: a folder with the file names of each part, in place of a split; their view is free.
+    Raises InputError.
     """
     require_split(split)
     if view not in VIEWS:
@@ -54,7 +63,9 @@ def prepare_chestxray8(
     for image, labels, patient, its_view in _read_table(download):
         findings |= labels
         label = int(finding in labels)
-        if (not label and labels != {NO_FINDING}) or view not in (its_view, "any"):
+        if (not label and labels != {NO_FINDING}) or (
+            lists is None and view not in (its_view, "any")
+        ):
             continue
         listed += 1
         if image in files:
@@ -67,6 +78,10 @@ def prepare_chestxray8(
             f"{root}: none of the {listed} images that the table lists is there; expected {LAYOUT}"
         )
     notes = missing(listed - len(cases), listed, "images of the table")
+    if lists is not None:
+        what = f"images with {finding} or without a finding"
+        parts, more = divide_by_lists(dict.fromkeys(PARTS, cases), lists, what)
+        return write_download(out, download, parts, notes + more)
     parts = divide(cases, counts, split, seed=seed, scale=scale, root=root)
     return write_download(out, download, parts, notes + shortfall(parts, counts))
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from a2bgan.data.prepare.downloads import Download
-from a2bgan.data.prepare.splits import Case, divide, require_split, shortfall
+from a2bgan.data.prepare.splits import (
+    Case,
+    divide,
+    divide_by_lists,
+    require_split,
+    shortfall,
+)
 from a2bgan.data.prepare.writing import Prepared, missing, write_download
 from a2bgan.data.set_counts import SetCounts
 from a2bgan.errors import InputError
@@ -32,18 +38,25 @@ def prepare_covidx(
     split: str = "patient",
     seed: int = 0,
     scale: bool = False,
+    lists: Path | None = None,
     counts: SetCounts = PAPER,
 ) -> Prepared:
     """COVID-19 is abnormal, all else normal; the test set is the official one.
 
     split: "paper" draws `counts` image by image and wants the official test set to be theirs;
         "patient" keeps patients of the test set out of training and others on one side.
-    scale: let "paper" make do with other numbers of images. Raises InputError.
+    scale: let "paper" make do with other numbers of images.
+    lists: a folder with the file names of each part, in place of a split: healthy and mixed ones
+        of train/, test ones of test/. Raises InputError.
     """
     require_split(split)
     download = Download(root)
     training, notes = _read_list(download, "train")
     test, more = _read_list(download, "test")
+    if lists is not None:
+        sides = {"healthy": training, "mixed": training, "test": test}
+        parts, others = divide_by_lists(sides, lists, "images of the download's own lists")
+        return write_download(out, download, parts, notes + more + others)
     found = Counter(case.label for case in test)
     if (
         split == "paper"

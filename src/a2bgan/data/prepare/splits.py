@@ -1,5 +1,6 @@
-"""Divide images into healthy, mixed and test, by patient or as the paper drew them."""
+"""Divide images into healthy, mixed and test: by patient, as the paper drew them, or by lists."""
 
+import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -76,6 +77,56 @@ def divide(
     rng = np.random.default_rng(seed)
     ordered = sorted(cases, key=lambda case: case.name)
     return (_by_image if how == "paper" else _by_patient)(ordered, drawn, rng)
+
+
+def divide_by_lists(
+    cases: Mapping[str, Sequence[Case]], lists: Path, what: str
+) -> tuple[dict[str, list[Case]], list[str]]:
+    """The cases that lists of file names put into healthy, mixed and test.
+
+    cases: for each part, those that it may have. lists: a folder with healthy.txt, mixed.txt and
+        test.txt, a file name a line. what: the cases are, for the note on names that are none.
+
+    Returns the parts and notes. Raises InputError where a list is missing or empty, or a name is
+    listed twice.
+    """
+    parts: dict[str, list[Case]] = {}
+    notes: list[str] = []
+    listed: dict[tuple[str, str], str] = {}
+    for part, among in cases.items():
+        file = lists / f"{part}.txt"
+        try:
+            names = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError):
+            raise InputError(
+                f"{file}: cannot be read; --lists is a folder with healthy.txt, mixed.txt and "
+                "test.txt, text with a file name a line"
+            ) from None
+        known = {posixpath.basename(case.file): case for case in among}
+        parts[part] = []
+        absent = 0
+        wanted = [posixpath.basename(name) for name in names if name]
+        for name in wanted:
+            case = known.get(name)
+            if case is None:
+                absent += 1
+                continue
+            # The same name may be in two folders of a download; the same file is listed once.
+            if (earlier := listed.get((name, case.file))) is not None:
+                raise InputError(f"{file}: {name} is in {earlier}.txt already; list it once")
+            listed[name, case.file] = part
+            parts[part].append(case)
+        if not parts[part]:
+            raise InputError(f"{file}: none of its {len(wanted)} names is among the {what}")
+        if absent:
+            notes.append(
+                f"{absent} of {len(wanted)} names in {part}.txt are not among the {what} and were "
+                "left out"
+            )
+    abnormal = sum(case.label == 1 for case in parts["healthy"])
+    if abnormal:
+        notes.append(f"{abnormal} images in healthy.txt are abnormal by the data set's own labels")
+    return parts, notes
 
 
 def shortfall(parts: Parts, counts: SetCounts) -> list[str]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from a2bgan.errors import InputError, not_installed
 from a2bgan.models.backbone import Backbone
 from a2bgan.models.pretrained import DEFAULT_BACKBONE, load_pretrained
 from a2bgan.training.methods.method import Method
+
+Resizing = Literal["clean", "pytorch-fid"]
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -47,12 +49,21 @@ def _torchmetrics() -> Any:
 
 
 class FeatureNetwork(nn.Module):
-    """Features (N, num_features) of images (N, C, H, W) in [-1, 1]; ``label`` names the network."""
+    """Features (N, num_features) of images (N, C, H, W) in [-1, 1].
+
+    label: names the network, in results. side: pixels a side that it looks at.
+    """
 
     num_features: int
     label: str
     side: int
-    """Pixels a side that `set_distances` brings images to."""
+
+    def resized(self, x: Tensor) -> Tensor:
+        """Images of any size at the network's, as in "clean" FID (Parmar et al., CVPR 2022):
+        bicubic, with antialiasing, and only then rounded to 8 bits."""
+        if x.shape[-2:] != (self.side, self.side):
+            x = functional.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True)
+        return x.clamp(-1, 1)
 
 
 class EfficientNet(FeatureNetwork):
@@ -82,15 +93,19 @@ class Inception(FeatureNetwork):
     """The 2048 features of torch-fidelity's port of the original Inception v3, for comparison with
     published distances.
 
+    resizing: ``clean``, as `FeatureNetwork.resized`; ``pytorch-fid``, as in that package (Seitzer
+        2020), which the paper used: 8 bits first, then bilinear without antialiasing, to [-1, 1].
+
     Raises InputError in one line where the weights are not at ``path``.
     """
 
     num_features = 2048
-    label = "Inception v3"
     side = 299
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resizing: Resizing = "clean") -> None:
         super().__init__()
+        self.resizing = resizing
+        self.label = f"Inception v3, resized as {resizing}{' FID' * (resizing == 'clean')} does"
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError:
@@ -108,11 +123,21 @@ class Inception(FeatureNetwork):
         except Exception as error:  # whatever a foreign file provokes
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: not the weights of Inception v3 ({reason})") from None
+        if resizing == "pytorch-fid":
+            # The network resizes in its own way and only takes 8 bits; this goes in behind that.
+            self.network.Conv2d_1a_3x3.register_forward_pre_hook(lambda *_: (self._seen,))
+
+    def resized(self, x: Tensor) -> Tensor:
+        return super().resized(x) if self.resizing == "clean" else x
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        pixels = x.add(1).mul(127.5).round().clamp(0, 255).byte()
-        features: Tensor = self.network(pixels.expand(-1, 3, -1, -1))[0]
+        x = self.resized(x)
+        pixels = x.add(1).mul(127.5).round().clamp(0, 255).byte().expand(-1, 3, -1, -1)
+        if self.resizing == "pytorch-fid":
+            size = (self.side, self.side)
+            self._seen = functional.interpolate(pixels / 255, size, mode="bilinear") * 2 - 1
+        features: Tensor = self.network(pixels)[0]
         return features
 
 
@@ -155,17 +180,20 @@ class SetDistances:
     """Distances between two sets of images in the features of a network.
 
     fid: Heusel 2017; biased upwards for few images. kid: Binkowski 2018, unbiased: mean and
-    standard deviation over subsets. images: of each set. features: the network's name.
+    standard deviation over subsets. Where these are halves of the smaller set, the deviation is
+    about the standard error of the mean; None for fewer than four images. images: of each set.
+    features: the network's name, and how images were resized for it.
     """
 
     fid: float
     kid: float
-    kid_sd: float
+    kid_sd: float | None
     images: tuple[int, int]
     features: str
 
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
+"""Subsets, and images of each at most: half of the smaller set, so that subsets differ."""
 
 
 def require_enough(*counts: int) -> None:
@@ -179,10 +207,9 @@ def set_distances(
 ) -> SetDistances:
     """FID and KID between two sets, given as batches (N, C, H, W) in [-1, 1] of any sizes.
 
-    Images are resized as in "clean" FID (Parmar et al., CVPR 2022): bicubic, with antialiasing, and
-    only then rounded to 8 bits. Raises InputError for fewer than two images in a set.
+    Images are resized as the network wants them. Raises InputError for fewer than two images in a
+    set.
     """
-
     features = [
         torch.cat([torch.empty(0, network.num_features), *_features(batches, network)])
         for batches in (found, real)
@@ -195,7 +222,9 @@ def set_distances(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps features, which are here anyway
         kid = metrics.kid.KernelInceptionDistance(
-            feature=known, subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, *counts)
+            feature=known,
+            subsets=KID_SUBSETS,
+            subset_size=min(KID_SUBSET_SIZE, max(min(counts) // 2, FEWEST_IMAGES)),
         )
     for part, is_real in zip(features, (False, True), strict=True):
         fid.update(part, real=is_real)
@@ -203,7 +232,8 @@ def set_distances(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of KID's subsets
         mean, deviation = kid.compute()
-    return SetDistances(float(fid.compute()), float(mean), float(deviation), counts, network.label)
+    spread = float(deviation) if min(counts) >= 2 * FEWEST_IMAGES else None
+    return SetDistances(float(fid.compute()), float(mean), spread, counts, network.label)
 
 
 def read_batches(
@@ -244,9 +274,6 @@ class _Known(nn.Module):
 
 
 def _features(batches: Iterable[Tensor], network: FeatureNetwork) -> Iterable[Tensor]:
-    side = network.side
     for batch in batches:
         for x in torch.split(batch, BATCH_SIZE):
-            if x.shape[-2:] != (side, side):
-                x = functional.interpolate(x, (side, side), mode="bicubic", antialias=True)
-            yield network(x.clamp(-1, 1)).float().cpu()
+            yield network(network.resized(x)).float().cpu()

@@ -4,6 +4,26 @@ M. M. Rahman Siddiquee, J. Shah, T. Wu, C. Chong, T. J. Schwedt, B. Li, "Healthy
 Unannotated Medical Images to Detect Anomalies Associated with Human Disease", SASHIMI 2022. This is
 its training step (equations 1 to 10, each a function of `a2bgan.training.losses`
 or `a2bgan.models.blend`); all that goes beyond the paper is in `a2bgan_extensions`.
+
+Preset `paper` follows the text of its first version (A2B-GAN), `healthygan` the released code.
+Where they differ:
+
+- The size term of equation 8 (``method.loss.focus_squared``): the text prints the mean of the mask,
+  the code squares the mean over all masks of a batch. (The other presets square each image's.)
+- The rates (``method.decay_from``): in the text they fall over the last 100,000 of 400,000 steps,
+  here linearly to zero. The code means that too, but lowers them once in 1000 steps by what is
+  meant for one, and so ends at 99.9 % of them: `healthygan` keeps them.
+- Channels (``data.channels``): the code has three, grey repeated; the text does not say, and
+  `paper` has one.
+
+What differs from both, in the images and their order:
+
+- The code cuts the top off at the last whole row below 8 % and resizes with Pillow's bilinear
+  filter; here the row is the nearest, and the filter Lanczos's. Both have antialiasing.
+- The code shuffles numbers from 0 to |A| + |B| and takes, for each, the image of A and of B that
+  it is modulo |A| and |B|; its last batch of a pass is smaller. Here each set is shuffled by itself
+  and all batches are whole.
+- The second term of equation 8 lacks the code's constant, which has no gradient.
 """
 
 import copy
@@ -82,6 +102,11 @@ class LossConfig(Section):
     reconstruction: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_rec, eq. 7")
     focus: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_f, eq. 10")
     focus_size: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_fs, eq. 8")
+    focus_squared: losses.FocusSquared = Field(
+        "image",
+        description="mean mask that eq. 8's size term squares: each image's; the batch's, as in "
+        "the released code; none, as the paper prints it",
+    )
     focus_indecision: float = Field(ge=0, le=bounds.WEIGHT, description="lambda_fz, eq. 8")
     change: float = Field(ge=0, le=bounds.WEIGHT, description="price of |x' - x|; not the paper's")
 
@@ -226,7 +251,9 @@ class A2BGAN(Extensions):
                 "adversarial": torch.stack(adversarial).sum(),
                 "identity": losses.identity(b[n:], healthy),
                 "reconstruction": losses.reconstruction(mixed, rebuilt),
-                "focus": losses.focus((m[:n], m[n:]), w.focus_size, w.focus_indecision),
+                "focus": losses.focus(
+                    (m[:n], m[n:]), w.focus_size, w.focus_indecision, w.focus_squared
+                ),
                 "change": losses.change(torch.cat([mixed, healthy]), twin),
             }
             total = (

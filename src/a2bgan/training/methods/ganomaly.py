@@ -12,7 +12,8 @@ What differs:
 - The released code scores with the mean square of z - z', scaled to [0, 1] over the test set.
 - The released code gives D new weights when its loss falls below 1e-5. The paper does not mention
   it, and features can be matched against a D that is always right; it is left out.
-- Images above 64 pixels a side do not make layers wider than 8 times the first.
+- With ``method.widest`` layers of images above 64 pixels a side end doubling at so many times the
+  first; `ganomaly-paper` lets them double down to 4 x 4, as the released code does.
 - Batches and augmentation are the project's; the length is in steps, not in epochs.
 """
 
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 
 from a2bgan.data import bounds
 from a2bgan.models.blend import difference_map
-from a2bgan.models.dcgan import Decoder, Encoder, initialise_normal
+from a2bgan.models.dcgan import WIDEST, Decoder, Encoder, initialise_normal
 from a2bgan.training import losses
 from a2bgan.training.methods.method import Facts, Finding, Moment, StepMethod, detached, frozen
 from a2bgan.training.methods.sections import AdamBetas, MethodConfig, Section
@@ -45,6 +46,12 @@ class GANomalyConfig(MethodConfig):
 
     name: Literal["ganomaly"]
     width: int = Field(ge=1, le=bounds.CHANNELS, description="channels of the first convolution")
+    widest: int | None = Field(
+        WIDEST,
+        ge=1,
+        le=bounds.CHANNELS,
+        description="no layer is wider than so many times the first; null: no such limit",
+    )
     latent: int = Field(ge=1, le=bounds.UNITS, description="numbers in z")
     loss: GANomalyLossConfig
     learning_rate: float = Field(gt=0, le=bounds.RATE)
@@ -66,11 +73,13 @@ class Reconstruction(NamedTuple):
 class EncoderDecoderEncoder(nn.Module):
     """G_E, G_D and E of the paper; the two encoders share their shape, not their weights."""
 
-    def __init__(self, channels: int, width: int, size: int, latent: int) -> None:
+    def __init__(
+        self, channels: int, width: int, size: int, latent: int, widest: int | None = WIDEST
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, width, size, latent)
-        self.decoder = Decoder(channels, width, size, latent)
-        self.second_encoder = Encoder(channels, width, size, latent)
+        self.encoder = Encoder(channels, width, size, latent, widest=widest)
+        self.decoder = Decoder(channels, width, size, latent, widest=widest)
+        self.second_encoder = Encoder(channels, width, size, latent, widest=widest)
         initialise_normal(self, 0.02, 0.02)
 
     def forward(self, x: Tensor) -> Reconstruction:
@@ -83,9 +92,9 @@ class EncoderDecoderEncoder(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """DCGAN's discriminator, which also shows its last features."""
 
-    def __init__(self, channels: int, width: int, size: int) -> None:
+    def __init__(self, channels: int, width: int, size: int, widest: int | None = WIDEST) -> None:
         super().__init__()
-        self.body = Encoder(channels, width, size, latent=1)
+        self.body = Encoder(channels, width, size, latent=1, widest=widest)
         initialise_normal(self, 0.02, 0.02)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +115,8 @@ class GANomaly(StepMethod):
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         c = self.config
         return {
-            "generator": EncoderDecoderEncoder(channels, c.width, size, c.latent),
-            "discriminator": FeatureDiscriminator(channels, c.width, size),
+            "generator": EncoderDecoderEncoder(channels, c.width, size, c.latent, c.widest),
+            "discriminator": FeatureDiscriminator(channels, c.width, size, c.widest),
         }
 
     def step(self, healthy: Tensor, mixed: Tensor, moment: Moment) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ largest distance of a patch, re-weighted by the neighbourhood of its nearest mem
 the map is the distances, upsampled bilinearly and smoothed with a Gaussian of sigma 4.
 
 Differences:
-- Bounded memory: greedy k-centre chooses from a uniform sample of all patches (a reservoir filled
-  in the pass), where the paper has it choose from all.
-- The coreset has a number of patches, not a percentage.
+- Bounded memory: preset `patchcore` chooses 2,000 patches from a uniform sample of 20,000 (a
+  reservoir filled in the pass). `patchcore-paper` chooses the paper's 10 % from all patches; where
+  these do not fit into memory, from a sample of as many as do, and says so.
 - Stages keep their channels, where the paper's code pools both to 1024 and their union again.
 - Any timm backbone with stages at strides 8 and 16, or vision transformer; by default
   EfficientNet-Lite0. Preset `patchcore-paper` has the paper's Wide ResNet-50-2 with torchvision's
@@ -20,10 +20,11 @@ Differences:
 - Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
-from typing import Literal
+import warnings
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,22 +32,39 @@ from a2bgan.data import bounds
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
 from a2bgan.models.fitted import MemoryBank
+from a2bgan.training.free_memory import free_memory
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
 from a2bgan.training.methods.method import Facts
+
+USABLE = 0.8
+"""The part of free memory that patches may take while the coreset is chosen."""
 
 
 class PatchCoreConfig(FrozenBackboneConfig):
     """Section ``method`` for PatchCore."""
 
     name: Literal["patchcore"]
-    reservoir: int = Field(
-        ge=1, le=bounds.PATCHES, description="patches that the coreset is chosen from, at most"
+    reservoir: int | None = Field(
+        ge=1,
+        le=bounds.PATCHES,
+        description="patches that the coreset is chosen from, at most; null: all that memory takes",
     )
-    coreset: int = Field(ge=1, le=bounds.PATCHES, description="patches in memory, at most")
+    coreset: int | None = Field(
+        ge=1, le=bounds.PATCHES, description="patches in memory, at most; null: coreset_share"
+    )
+    coreset_share: float | None = Field(
+        None, gt=0, le=1, description="patches in memory, as a share of all; in place of coreset"
+    )
     projection: int = Field(
         ge=1, le=bounds.UNITS, description="dimensions that the coreset is chosen in"
     )
     neighbours: int = Field(ge=1, le=1000, description="b, eq. 7; 1 does not re-weight")
+
+    @model_validator(mode="after")
+    def _has_one_size_of_memory(self) -> Self:
+        if (self.coreset is None) == (self.coreset_share is None):
+            raise ValueError("give either method.coreset or method.coreset_share, the other null")
+        return self
 
 
 class PatchCore(FrozenBackboneMethod):
@@ -66,20 +84,46 @@ class PatchCore(FrozenBackboneMethod):
     def _build(self, channels: int, size: int) -> dict[str, nn.Module]:
         self.bank = MemoryBank()
         self._seed = int(torch.randint(2**31, ()))
-        self._reservoir = Reservoir(self.config.reservoir, self._seed)
+        self._reservoir: Reservoir | None = None
         return {"backbone": self.backbone, "memory": self.bank}
 
     def _learn(self, healthy: Tensor) -> None:
-        self._reservoir.add(self._embed(self.backbone(healthy)).flatten(0, 2))
+        patches = self._embed(self.backbone(healthy)).flatten(0, 2)
+        if self._reservoir is None:
+            size = self.config.reservoir
+            if size is None:
+                size = self._patches_that_fit(patches.shape[1])
+            self._reservoir = Reservoir(size, self._seed)
+        self._reservoir.add(patches)
 
     def _close(self) -> None:
-        points = self._reservoir.points
+        assert self._reservoir is not None
+        points, seen = self._reservoir.points, self._reservoir.seen
+        count = self.config.coreset
+        if count is None:
+            count = max(1, round(self.config.coreset_share * seen))
+        if self.config.reservoir is None and len(points) < seen:
+            warnings.warn(
+                f"PatchCore: {seen:,} patches of {points.shape[1]} numbers do not fit into memory; "
+                f"the coreset of {min(count, len(points)):,} was chosen from a sample of "
+                f"{len(points):,}",
+                stacklevel=2,
+            )
         generator = torch.Generator().manual_seed(self._seed)
         start = int(torch.randint(len(points), (), generator=generator))
         projected = random_projection(points, self.config.projection, generator)
-        chosen = greedy_k_centre(projected, self.config.coreset, start)
+        # Hundreds of thousands are chosen one after the other, which takes an accelerator.
+        chosen = greedy_k_centre(projected.to(self.device), count, start)
         self.bank.fill(points[chosen].to(self.bank.patches.device))
-        self._reservoir = Reservoir(self.config.reservoir, self._seed)
+        self._reservoir = None
+
+    def _patches_that_fit(self, dimensions: int) -> int:
+        """Patches of so many numbers that free memory takes while the coreset is chosen."""
+        projected = min(self.config.projection, dimensions)
+        # Patches, their projections, these centred, three numbers each; the coreset and its file.
+        kept = 2 * dimensions * (self.config.coreset_share or 0)
+        bytes_each = 4 * (dimensions + 2 * projected + 3 + kept)
+        return min(max(1, int(USABLE * free_memory() / bytes_each)), bounds.PATCHES)
 
     def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, scores = [], []
