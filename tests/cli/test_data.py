@@ -1,7 +1,9 @@
 import csv
+import io
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 
 from a2bgan.cli.data import SHOWN_DISEASES
 from a2bgan.data.generate.phantoms import DISEASES
@@ -82,3 +84,15 @@ def test_check_without_one_of_the_sets_looks_for_no_shortcuts(tiny_set, a2bgan, 
 
 def test_the_help_lists_the_diseases_that_there_are():
     assert tuple(SHOWN_DISEASES.replace(" or", ",").split(", ")) == DISEASES
+
+
+def test_check_shows_a_bar_in_a_terminal_and_none_when_piped(
+    tiny_set, a2bgan, tmp_path, monkeypatch
+):
+    command = ("data", "check", tiny_set, "--sheet", tmp_path / "sheet.png")
+    assert "looking for shortcuts" not in a2bgan(*command).output
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True)
+    monkeypatch.setattr("a2bgan.cli.console.stderr", terminal)
+    assert a2bgan(*command).exit_code == 0
+    assert all(text in shown.getvalue() for text in ("reading", "looking for shortcuts", "100%"))

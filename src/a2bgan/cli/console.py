@@ -1,7 +1,8 @@
 """The two consoles: results to standard output, everything else to standard error."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,6 +30,19 @@ def warn(text: str, label: str = "warning") -> None:
     """Print a warning to standard error, after a coloured label."""
     shown = escape(printable(text))
     stderr.print(f"[yellow]{label}:[/] {shown}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def counting(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many are done, and show a bar with the time that is left.
+
+    The bar is for terminals, and goes when all is done.
+    """
+    from rich.progress import Progress
+
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def say_written(path: object, made: str = "") -> None:

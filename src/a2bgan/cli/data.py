@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout
+from a2bgan.cli.console import counting, list_failures, say, say_next, say_written, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.data.set_counts import SetCounts
@@ -47,18 +47,23 @@ def check(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
-    from a2bgan.data.check import check_data
+    from a2bgan.data.check import CHECKED_SPLITS, check_data
     from a2bgan.data.contact_sheet import contact_sheet
     from a2bgan.data.image_size import settled_for
     from a2bgan.detection.audit.shortcuts import audit_shortcuts
+    from a2bgan.detection.audit.trivial_statistics import LOOKED_AT
     from a2bgan.training.config import load_config
 
     config = load_config(preset, None, set_ or []).data
     manifest = open_chosen(data, config, where, keep_identifiers)
     config = settled_for(config, manifest)
-    result = check_data(manifest, config)
+    counts = manifest.counts()
+    with counting("reading", sum(counts[split] for split in CHECKED_SPLITS)) as watch:
+        result = check_data(manifest, config, watch=watch)
     _print_check(result)
-    audit = audit_shortcuts(manifest, config)
+    looked_at = sum(min(counts[split], LOOKED_AT) for split in ("healthy", "mixed"))
+    with counting("looking for shortcuts", looked_at) as watch:
+        audit = audit_shortcuts(manifest, config, watch)
     if audit is not None:
         _print_audit(audit)
     if result.images:
