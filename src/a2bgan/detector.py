@@ -303,7 +303,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"no regions: {count} healthy patients were held out, {needed} are needed"
                 if count < needed
-                else "no regions: calibrated by an older version; `a2bgan calibrate` makes it anew"
+                else "no regions: calibrated by an older version; fit anew"
             )
         return _stacked([self._on_original(p)[1] for p in self._predictions(images)])
 
@@ -484,7 +484,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if detector.calibration_ is None and run.calibration_file.exists():
             warnings.warn(
                 f"{folder}: calibrated for another checkpoint or score, so there are no p-values; "
-                "`a2bgan calibrate` makes it anew",
+                "fit anew, or calibrate its folder with the command",
                 stacklevel=2,
             )
         return detector

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import counting, list_failures, say, say_next, say_written, stdout
+from a2bgan.cli.console import (
+    counting,
+    list_failures,
+    say,
+    say_next,
+    say_written,
+    stdout,
+    with_options,
+)
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.data.set_counts import SetCounts
@@ -72,7 +80,7 @@ def check(
     failed = [failure for failures in result.failures.values() for failure in failures]
     list_failures(failed, "cannot be read")
     for warning in [*result.warnings, *([] if audit is None else audit.warnings())]:
-        stdout.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        stdout.print(f"[yellow]warning:[/] {escape(with_options(warning))}", soft_wrap=True)
     for error in result.errors:
         stdout.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
     if result.errors or failed:

@@ -158,5 +158,5 @@ def usable(
         )
         return None
     elif too_few := too_few_patients(len(calibration.patient_scores), fpr):
-        warn(too_few)
+        warn(f"{too_few} with --fpr")
     return calibration

@@ -138,7 +138,7 @@ def load_labelled_split(manifest: Manifest, split: str, config: DataConfig) -> L
     """Load the labelled images of a split, and their masks. Raises InputError if there are none."""
     labelled = [row for row in manifest.split(split) if row.label is not None]
     if not labelled:
-        raise InputError(f"split {split}: no labelled images; `a2bgan predict` needs no labels")
+        raise InputError(f"split {split}: no labelled images; `predict` needs no labels")
     loaded, rows = load_rows(labelled, config)
     if not len(loaded.images):
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")

@@ -233,7 +233,7 @@ def _whole_sets(
     Also returns whether it was interrupted when only the end of it was left to do.
     """
     if fabric.world_size > 1:
-        raise InputError("this method looks at the images on one device: --set train.devices=1")
+        raise InputError("this method looks at the images on one device: train.devices=1")
     started = time.monotonic()
 
     def report(done: int, count: int) -> None:
@@ -361,7 +361,7 @@ def _stop_if_any(broken: list[str], step: int) -> None:
     if broken:
         raise InputError(
             f"step {step}: {', '.join(broken)} no longer finite; start a new run with lower "
-            "learning rates (config.yaml of the run names them) or --set train.precision=32-true"
+            "learning rates (config.yaml of the run names them) or train.precision=32-true"
         )
 
 
@@ -394,8 +394,8 @@ def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
         raise error.error from None
     except OSError as error:
         raise InputError(
-            f"{run.path}: cannot be written ({error.strerror or error}); make room and go on with "
-            "--resume"
+            f"{run.path}: cannot be written ({error.strerror or error}); make room and resume "
+            "the run"
         ) from error
 
 

@@ -62,7 +62,7 @@ class RunFolder:
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return
         if not RunFolder(path).config_file.exists():
-            raise InputError(f"{path}: exists and is not a run; choose another --out")
+            raise InputError(f"{path}: exists and is not a run; choose another folder")
         if not overwrite:
             raise InputError(
                 f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"

@@ -30,7 +30,7 @@ MOST_VALUES = 4
 
 Seen = Literal["acquisition", "file", "original", "preprocessed"]
 
-_EXPOSURE = "try --set data.equalize=true; data.standardize=true, in its place, leaves more of it"
+_EXPOSURE = "try data.equalize=true; data.standardize=true, in its place, leaves more of it"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
     "the networks do not see it, but what comes with another size or format, such as sharpness, "
@@ -44,11 +44,11 @@ _REMEDIES = {
     "mean brightness": _EXPOSURE,
     "contrast (sd)": _EXPOSURE,
     "sharpness": _SHARPNESS,
-    "border brightness": "try --set data.mask_border=0.05, or data.equalize=true",
-    "black share": "try --set data.equalize=true, or data.square=crop where borders were added",
-    "white share": "try --set data.equalize=true, or data.mask_corners=0.2 if it is markers",
-    "marks in corners": "try --set data.mask_corners=0.2",
-    "sharpness of corners": "try --set data.mask_corners=0.2",
+    "border brightness": "try data.mask_border=0.05, or data.equalize=true",
+    "black share": "try data.equalize=true, or data.square=crop where borders were added",
+    "white share": "try data.equalize=true, or data.mask_corners=0.2 if it is markers",
+    "marks in corners": "try data.mask_corners=0.2",
+    "sharpness of corners": "try data.mask_corners=0.2",
 }
 
 
