@@ -52,7 +52,9 @@ def test_simulate_makes_what_it_is_asked_for(a2bgan, tmp_path):
 def test_phantoms_open_as_data(a2bgan, tmp_path):
     counts = ("--healthy", 2, "--mixed-normal", 1, "--mixed-abnormal", 1)
     options = (*counts, "--test-normal", 1, "--test-abnormal", 1, "--size", 64)
-    assert a2bgan("data", "phantom", "--out", tmp_path / "p", *options).exit_code == 0
+    made = a2bgan("data", "phantom", "--out", tmp_path / "p", *options)
+    assert made.exit_code == 0
+    assert f"next: a2bgan data check {tmp_path / 'p' / 'manifest.csv'}\n" in made.output
     result = a2bgan("data", "check", tmp_path / "p", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
 
@@ -66,8 +68,10 @@ def test_check_names_a_planted_shortcut_until_its_remedy_is_set(a2bgan, tmp_path
     said = "shortcut: marks in corners after preprocessing is higher in the mixed set"
     before = a2bgan(*common)
     assert before.exit_code == 0 and said in before.output
-    assert "data.mask_corners=0.2" in before.output
+    assert "--set data.mask_corners=0.2" in before.output
     after = a2bgan(*common, "--set", "data.mask_corners=0.2")
+    kept = f"a2bgan train --data {tmp_path / 'p'} --out runs/mine --set data.mask_corners=0.2"
+    assert f"next: {kept}\n" in after.output
     assert said not in after.output
     assert "marks in corners" in after.output  # in the table, with what it was and is
 

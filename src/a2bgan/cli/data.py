@@ -86,7 +86,11 @@ def check(
     if result.errors or failed:
         raise typer.Exit(1)
     stdout.print("[green]ready to train[/]")
-    say_next("train", "--data", data, "--out", "runs/mine")
+    options = [part for name in set_ or () for part in ("--set", name)]
+    options += ["--preset", preset] if preset != "fast" else []
+    options += ["--where", where] if where else []
+    options += ["--keep-identifiers"] if keep_identifiers else []
+    say_next("train", "--data", data, "--out", "runs/mine", *options)
 
 
 @app.command()
@@ -108,7 +112,7 @@ def simulate(
     counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
     made = simulate_squares(images, out, size=size, square=square, seed=seed, **asdict(counts))
     list_failures(made.skipped, "skipped")
-    say_written(made.manifest)
+    _say_made(made.manifest)
 
 
 def _size_option(name: str, least: int, images: int, volumes: int) -> Any:
@@ -184,7 +188,7 @@ def phantom(
             seed=seed,
             **chosen,
         )
-    say_written(manifest)
+    _say_made(manifest)
 
 
 @app.command()
@@ -202,7 +206,12 @@ def faces(
     from a2bgan.data.generate.faces import write_faces
 
     counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
-    say_written(write_faces(out, size=size, seed=seed, **asdict(counts)))
+    _say_made(write_faces(out, size=size, seed=seed, **asdict(counts)))
+
+
+def _say_made(manifest: Path) -> None:
+    say_written(manifest)
+    say_next("data", "check", manifest)
 
 
 def _print_check(result: "DataCheck") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import say, say_written, stdout, with_options
+from a2bgan.cli.console import say, say_next, say_written, stdout, with_options
 
 
 def prepare(
@@ -78,3 +78,4 @@ def prepare(
             f"[yellow]note:[/] {escape(with_options(note))}", soft_wrap=True, highlight=False
         )
     say_written(made.manifest)
+    say_next("data", "check", made.manifest)
