@@ -22,6 +22,7 @@ from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import preprocess_mask, to_original_grid
 from a2bgan.detection import RATE
+from a2bgan.detection.data_frame import data_frame
 from a2bgan.detection.decisions.calibration import usable_calibration
 from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
@@ -332,13 +333,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         flagged (p <= 0.05), unfamiliar; the last three are missing values without a calibration.
         Needs pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise InputError("to_frame needs pandas: pip install pandas") from None
-
         found = list(self._predictions(images, patients))
-        frame = pd.DataFrame(
+        frame = data_frame(
             {
                 "name": [p.input.name for p in found],
                 "patient": [p.input.patient_id for p in found],
