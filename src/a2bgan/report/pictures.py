@@ -110,11 +110,18 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
 
 def map_layer(anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE) -> Image.Image:
     """The colours of `paint_map` alone, RGBA, to be laid over the input. Raises InputError."""
+    return small_map_layer(anomaly_map, vmax).convert("RGBA")
+
+
+def small_map_layer(anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE) -> Image.Image:
+    """`map_layer` with a palette, for files a third as large. Raises InputError."""
     _check_scale(vmax)
     level = np.rint(255 * np.clip(anomaly_map / vmax, 0, 1)).astype(np.uint8)
     shares = np.arange(256) / 255
     table = np.column_stack([map_colours(shares), np.clip(shares / OPAQUE_FROM, 0, 1)])
-    return Image.fromarray(np.rint(255 * table).astype(np.uint8)[level])
+    picture = Image.fromarray(level).convert("P")
+    picture.putpalette(np.rint(255 * table).astype(np.uint8).tobytes(), "RGBA")
+    return picture
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -302,21 +309,22 @@ def _check_scale(vmax: float) -> None:
         raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
 
 
+def grey_or_rgb(image: NDArray[Any]) -> Image.Image:
+    """(C, H, W) in [0, 1], C 1 or 3, as a picture of 8 bits; values outside are cut off."""
+    picture = to_pil(to_rgb(image))
+    return picture.convert("L") if len(image) == 1 else picture
+
+
 def to_pil(pixels: NDArray[np.float64]) -> Image.Image:
     """(H, W, 3) in [0, 1] as a picture of 8 bits."""
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
 
 
-def png_uri(png: bytes) -> str:
-    """A PNG as a text that stands in a page in place of a file."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def picture_uri(picture: Image.Image) -> str:
-    """A picture as `png_uri`."""
+    """A picture as a text that stands in a page in place of a file, a PNG."""
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
-    return png_uri(file.getvalue())
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 @cache
