@@ -226,7 +226,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.trained_, self.calibration_ = fit.trained, fit.calibration
         self.details_ = read_details(run)
         for sentence in filter(None, [*warned, *fit.warnings, *reported]):
-            warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
+            warnings.warn(_with_parameters(sentence), ConvergenceWarning, stacklevel=3)
 
     @overload
     def score(self, images: Images) -> np.ndarray: ...
@@ -501,6 +501,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.score_name is not None:
             check_score(self.score_name, config.facts)
         return config
+
+
+def _with_parameters(sentence: str) -> str:
+    """The sentence with the Detector's parameters in place of the settings that they stand for."""
+    for setting, parameter in OWN_PARAMETERS.items():
+        sentence = sentence.replace(f"{setting}=", f"{parameter}=")
+    return sentence
 
 
 def _refuse_run(folder: Path, instead: str = "") -> None:

@@ -122,7 +122,9 @@ class RunFolder:
         """An existing run. Raises InputError if there is none."""
         run = cls(path)
         if not run.config_file.is_file():
-            raise InputError(f"{path}: not a run (no config.yaml); `a2bgan train --out` makes one")
+            raise InputError(
+                f"{path}: not a run (no config.yaml), as `a2bgan train` and Detector.save write it"
+            )
         refuse_links(path)
         return run
 
