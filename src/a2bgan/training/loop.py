@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -411,8 +412,9 @@ def _interruption() -> Iterator[threading.Event]:
     def catch(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    # A terminal that is closed hangs up.
-    asked = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        asked.append(signal.SIGHUP)  # of a terminal that is closed
     before = {number: signal.signal(number, catch) for number in asked}
     try:
         yield event
