@@ -216,10 +216,13 @@ def test_a_calibration_for_another_score_is_left_out(fitted, tmp_path):
 
 def test_few_images_are_not_selected_by_and_still_calibrate(fitted):
     small = make(settings={**SETTINGS, "holdout.at_most": 0.15})
-    with pytest.warns(UserWarning, match="nothing can be flagged; 19 are needed"):
+    with pytest.warns(UserWarning, match="nothing can be flagged; 19 are needed") as told:
         few = small.fit(pictures(10, 0), pictures(8, 1))
     assert (few.trained_.pick.rule, fitted.trained_.pick.rule) == ("last", "aucp")
     assert few.p_value(pictures(5, 2)).shape == (5,)
+    # What can be done is said in parameters and settings, not in options of the command.
+    said = [str(warning.message) for warning in told]
+    assert not [sentence for sentence in said if "--" in sentence or "train.minutes" in sentence]
 
 
 def test_images_of_a_patient_are_held_out_together():

@@ -22,6 +22,7 @@ from a2bgan.data.leaks import refuse_leaks
 from a2bgan.data.manifest import Manifest, Row
 from a2bgan.data.preprocessing import preprocess_mask, to_original_grid
 from a2bgan.detection import RATE
+from a2bgan.detection.data_frame import data_frame
 from a2bgan.detection.decisions.calibration import usable_calibration
 from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
@@ -225,7 +226,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.trained_, self.calibration_ = fit.trained, fit.calibration
         self.details_ = read_details(run)
         for sentence in filter(None, [*warned, *fit.warnings, *reported]):
-            warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
+            warnings.warn(_with_parameters(sentence), ConvergenceWarning, stacklevel=3)
 
     @overload
     def score(self, images: Images) -> np.ndarray: ...
@@ -303,7 +304,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"no regions: {count} healthy patients were held out, {needed} are needed"
                 if count < needed
-                else "no regions: calibrated by an older version; `a2bgan calibrate` makes it anew"
+                else "no regions: calibrated by an older version; fit anew"
             )
         return _stacked([self._on_original(p)[1] for p in self._predictions(images)])
 
@@ -332,13 +333,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         flagged (p <= 0.05), unfamiliar; the last three are missing values without a calibration.
         Needs pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise InputError("to_frame needs pandas: pip install pandas") from None
-
         found = list(self._predictions(images, patients))
-        frame = pd.DataFrame(
+        frame = data_frame(
             {
                 "name": [p.input.name for p in found],
                 "patient": [p.input.patient_id for p in found],
@@ -484,7 +480,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if detector.calibration_ is None and run.calibration_file.exists():
             warnings.warn(
                 f"{folder}: calibrated for another checkpoint or score, so there are no p-values; "
-                "`a2bgan calibrate` makes it anew",
+                "fit anew, or calibrate its folder with the command",
                 stacklevel=2,
             )
         return detector
@@ -505,6 +501,13 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.score_name is not None:
             check_score(self.score_name, config.facts)
         return config
+
+
+def _with_parameters(sentence: str) -> str:
+    """The sentence with the Detector's parameters in place of the settings that they stand for."""
+    for setting, parameter in OWN_PARAMETERS.items():
+        sentence = sentence.replace(f"{setting}=", f"{parameter}=")
+    return sentence
 
 
 def _refuse_run(folder: Path, instead: str = "") -> None:

@@ -2,11 +2,14 @@ import resource
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from a2bgan import __version__
+from a2bgan.cli.console import with_options
 
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "a2bgan"
 COMMAND = [sys.executable, "-m", "a2bgan.cli.app"]
 
 
@@ -63,3 +66,19 @@ def test_help_says_what_an_option_does(a2bgan, monkeypatch, command, said):
 
 def test_the_version_is_that_of_the_package(a2bgan):
     assert a2bgan("--version").output.strip() == metadata.version("a2bgan") == __version__
+
+
+def test_settings_that_messages_name_are_options_of_the_command():
+    said = "6 steps are too few; train longer: train.minutes=N, or data.size=auto"
+    shown = "6 steps are too few; train longer: --set train.minutes=N, or --set data.size=auto"
+    assert with_options(said) == with_options(shown) == shown
+    for other in ("/data/train.steps=3", "setting 'data.size=[': not readable", "holdout.at_most"):
+        assert with_options(other) == other
+
+
+def test_messages_that_reach_the_detector_name_no_option_for_settings():
+    # Its users have a dictionary of settings. What differs for them is said twice in `outlook`.
+    folders = (SOURCE / name for name in ("data", "detection", "models", "training"))
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    naming = {file.name for file in files if "--set " in file.read_text()}
+    assert naming == {"progress.py"}

@@ -1,7 +1,9 @@
 import csv
+import io
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 
 from a2bgan.cli.data import SHOWN_DISEASES
 from a2bgan.data.generate.phantoms import DISEASES
@@ -50,7 +52,9 @@ def test_simulate_makes_what_it_is_asked_for(a2bgan, tmp_path):
 def test_phantoms_open_as_data(a2bgan, tmp_path):
     counts = ("--healthy", 2, "--mixed-normal", 1, "--mixed-abnormal", 1)
     options = (*counts, "--test-normal", 1, "--test-abnormal", 1, "--size", 64)
-    assert a2bgan("data", "phantom", "--out", tmp_path / "p", *options).exit_code == 0
+    made = a2bgan("data", "phantom", "--out", tmp_path / "p", *options)
+    assert made.exit_code == 0
+    assert f"next: a2bgan data check {tmp_path / 'p' / 'manifest.csv'}\n" in made.output
     result = a2bgan("data", "check", tmp_path / "p", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
 
@@ -64,8 +68,10 @@ def test_check_names_a_planted_shortcut_until_its_remedy_is_set(a2bgan, tmp_path
     said = "shortcut: marks in corners after preprocessing is higher in the mixed set"
     before = a2bgan(*common)
     assert before.exit_code == 0 and said in before.output
-    assert "data.mask_corners=0.2" in before.output
+    assert "--set data.mask_corners=0.2" in before.output
     after = a2bgan(*common, "--set", "data.mask_corners=0.2")
+    kept = f"a2bgan train --data {tmp_path / 'p'} --out runs/mine --set data.mask_corners=0.2"
+    assert f"next: {kept}\n" in after.output
     assert said not in after.output
     assert "marks in corners" in after.output  # in the table, with what it was and is
 
@@ -82,3 +88,15 @@ def test_check_without_one_of_the_sets_looks_for_no_shortcuts(tiny_set, a2bgan, 
 
 def test_the_help_lists_the_diseases_that_there_are():
     assert tuple(SHOWN_DISEASES.replace(" or", ",").split(", ")) == DISEASES
+
+
+def test_check_shows_a_bar_in_a_terminal_and_none_when_piped(
+    tiny_set, a2bgan, tmp_path, monkeypatch
+):
+    command = ("data", "check", tiny_set, "--sheet", tmp_path / "sheet.png")
+    assert "looking for shortcuts" not in a2bgan(*command).output
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True)
+    monkeypatch.setattr("a2bgan.cli.console.stderr", terminal)
+    assert a2bgan(*command).exit_code == 0
+    assert all(text in shown.getvalue() for text in ("reading", "looking for shortcuts", "100%"))

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
 def test_predict_agrees_with_evaluate(run, phantoms, a2bgan, tmp_path):
     result = a2bgan("predict", run, phantoms, "--out", tmp_path / "out", "--no-pictures")
     assert result.exit_code == 0, result.output
+    assert "12 of 24 images are of the sets that the run learned from" in result.output
     rows = read_scores(tmp_path / "out")
     manifest = open_data(phantoms)
     assert [row["path"] for row in rows] == [row.name for row in manifest.rows]
@@ -65,6 +67,25 @@ def test_predict_agrees_with_evaluate(run, phantoms, a2bgan, tmp_path):
     assert a2bgan("evaluate", run).exit_code == 0
     auroc = json.loads((run / "metrics.json").read_text())["auroc"]
     assert np.mean(wins) == pytest.approx(auroc, abs=0.03)  # scores.csv rounds to six places
+
+
+def test_copies_of_images_of_training_are_found_and_the_next_command_can_be_pasted(
+    run, phantoms, a2bgan, tmp_path
+):
+    manifest = open_data(phantoms)
+    new = tmp_path / "new images"
+    new.mkdir()
+    for split, count in (("healthy", 1), ("mixed", 1), ("test", 3)):
+        for row in manifest.split(split)[:count]:
+            shutil.copy(row.path, new / f"copy-of-{row.path.name}")
+    result = a2bgan("predict", run, new, "--out", tmp_path / "out", "--no-pictures")
+    assert result.exit_code == 0, result.output
+    assert "2 of 5 images are of the sets that the run learned from" in result.output
+    assert result.output.endswith(f"next: a2bgan serve {run} --data '{new}'\n")
+    files = [row.path for row in manifest.split("test")[:2]]
+    result = a2bgan("predict", run, *files, "--out", tmp_path / "more", "--no-pictures")
+    assert "learned from" not in result.output
+    assert result.output.endswith(f"next: a2bgan report {run}\n")
 
 
 def test_images_of_the_same_name_keep_their_own_pictures(run, a2bgan, tmp_path):

@@ -33,3 +33,4 @@ def test_a_port_that_is_taken_is_one_line(run, a2bgan, says, tmp_path, command, 
         port = other.getsockname()[1]
         result = a2bgan(command, run, "--port", port, folder, tmp_path / "place")
         assert "choose another --port" in says(result)
+        assert result.output.startswith(f"loading {run}")

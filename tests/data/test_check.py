@@ -209,3 +209,12 @@ def test_real_sets(shared_data: Path) -> None:
     assert check.errors == []
     assert not any(check.failures.values())
     assert check.test_labels == {"normal": 150, "abnormal": 62, "unlabelled": 0}
+
+
+def test_the_images_read_are_counted_whether_decoded_or_from_the_cache(manifest, tmp_path) -> None:
+    fresh, again = list[int](), list[int]()
+    check_data(manifest, CONFIG, tmp_path, fresh.append)
+    check_data(manifest, CONFIG, tmp_path, again.append)
+    assert sorted(set(fresh)) == list(range(1, 35))
+    assert fresh == sorted(fresh)
+    assert again == [12, 22, 34]  # a set at a time

@@ -144,6 +144,15 @@ def test_no_case_at_all_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "figure.png").exists()
 
 
+def test_a_contour_is_called_no_edge_of_a_lesion(tmp_path: Path) -> None:
+    lesion = case(lesion=True)
+    for found, said in ((lesion.mask, True), (None, False)):
+        write_figure(tmp_path / "f.svg", [replace(lesion, found=found)], [])
+        text = (tmp_path / "f.svg").read_text()
+        assert text.count("For research only") == 1
+        assert (text.count("not a lesion's edge") == 1) == said
+
+
 def test_what_was_found_is_outlined_on_the_input_and_explained(tmp_path: Path) -> None:
     def amber(pixels: np.ndarray) -> np.ndarray:
         red, green, blue = np.moveaxis(pixels, -1, 0)

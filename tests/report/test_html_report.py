@@ -22,7 +22,7 @@ from a2bgan.detection.measures.localisation import MapMeasures
 from a2bgan.detection.pick import Pick
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
-from a2bgan.report import html_report
+from a2bgan.report import case_pictures, html_report
 from a2bgan.report.case_names import CaseNames
 from a2bgan.report.case_pictures import CasePages
 from a2bgan.report.html_report import write_report
@@ -81,7 +81,7 @@ def test_it_needs_nothing_else_and_is_well_formed(page):
     wanted = {"Is this model good?", "What does the threshold do?", "What does the score follow?"}
     wanted |= {
         "Cases",
-        "Test images by name",
+        "Test images by score",
         "Threshold",
         "Most anomalous",
         "Where",
@@ -130,9 +130,22 @@ def test_it_names_no_patient_and_no_file_and_leaves_a_key(run, page, tmp_path):
     assert set(shown) <= set(key)
     listed = re.findall(r"<tr><td>(?:<a href=\"#([a-z0-9-]+)\">)?(patient \d+)", text)
     assert len(listed) == len(manifest.split("test"))
-    numbers = [int(name.split()[1]) for _, name in listed]
-    assert numbers == sorted(numbers)
     assert {name for anchor, name in listed if anchor} <= set(shown)
+
+
+def test_the_highest_scores_are_listed_first_and_the_others_folded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(case_pictures, "UNFOLDED", 4)
+    found = examine(RunFolder.open(run))
+    write_report(found, tmp_path / "report.html", show_ids=True)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    first, _, folded = page.partition('id="list"')[2].partition("<details><summary>8 with lower")
+    folded = folded.partition("</details>")[0]
+    line = r"<tr><td>(?:<a href=\"#[^>]+>)?([^<]+).*?<td class=\"number\">([\d.]+)</td>"
+    shown, others = re.findall(line, first), re.findall(line, folded)
+    scores = [float(score) for _, score in shown]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 4
+    assert max(float(score) for _, score in others) <= scores[-1]
+    assert len({name for name, _ in shown + others}) == len(found.test.rows) == 12
 
 
 def test_settings_that_are_files_are_shown_by_name(run, tmp_path):

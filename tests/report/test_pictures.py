@@ -140,6 +140,17 @@ def test_heading_has_its_lines_and_long_ones_are_whole() -> None:
     assert dark.min() > 10 and dark.max() < long.shape[1] - 10
 
 
+def test_a_note_stands_below_and_moves_nothing() -> None:
+    image, twin, difference = blob()
+    film = network_film(image, "")
+    plain, noted = (
+        np.asarray(draw_triptych(film, twin, difference, heading=["a"], note=note, vmax=0.3))
+        for note in ("", "For research only.")
+    )
+    assert np.array_equal(noted[: len(plain)], plain)
+    assert (noted[len(plain) :] < 128).any()
+
+
 def test_large_and_oblong_images_keep_their_pixels() -> None:
     image = np.random.default_rng(0).random((1, 400, 300))
     picture = np.asarray(drawn(image, image, np.zeros((400, 300))))

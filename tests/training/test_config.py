@@ -138,9 +138,9 @@ def test_the_last_of_two_settings_counts_and_values_are_yaml():
         (["method.name=magic"], "unknown method 'magic'; there are: a2bgan"),
         ([f"train.seed={2**63}"], "train.seed: .*less than or equal to 9223372036854775807"),
         (["train.steps=0"], "train.steps: .*greater than or equal to 1"),
-        (["size"], "--set size: expected key=value"),
-        (["=5"], "--set =5: expected key=value"),
-        (["data.size=[1"], "--set data.size=\\[1: the value is not readable"),
+        (["size"], "setting 'size': expected key=value"),
+        (["=5"], "setting '=5': expected key=value"),
+        (["data.size=[1"], "setting 'data.size=\\[1': the value is not readable"),
         (["data=5"], "data: "),
     ],
 )

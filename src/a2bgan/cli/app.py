@@ -23,7 +23,7 @@ from a2bgan.cli import (
     train,
     translate,
 )
-from a2bgan.cli.console import say, stderr
+from a2bgan.cli.console import say, stderr, with_options
 from a2bgan.errors import InputError
 from a2bgan.report.written_names import printable
 
@@ -83,9 +83,8 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        stderr.print(
-            f"[bold red]error:[/] {escape(printable(str(error)))}", highlight=False, soft_wrap=True
-        )
+        shown = escape(printable(with_options(str(error))))
+        stderr.print(f"[bold red]error:[/] {shown}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -1,12 +1,18 @@
 """The two consoles: results to standard output, everything else to standard error."""
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
 from a2bgan.report.written_names import printable
+
+_SETTING = re.compile(
+    r"(?<![\w./'-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
+)
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -25,10 +31,29 @@ def note(text: str) -> None:
     stderr.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
+def with_options(text: str) -> str:
+    """A message as the command says it: messages name settings, such as ``train.minutes=60``, which
+    are given to the command by ``--set``."""
+    return _SETTING.sub(r"--set \1", text)
+
+
 def warn(text: str, label: str = "warning") -> None:
     """Print a warning to standard error, after a coloured label."""
-    shown = escape(printable(text))
+    shown = escape(printable(with_options(text)))
     stderr.print(f"[yellow]{label}:[/] {shown}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def counting(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many are done, and show a bar with the time that is left.
+
+    The bar is for terminals, and goes when all is done.
+    """
+    from rich.progress import Progress
+
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def say_written(path: object, made: str = "") -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout
+from a2bgan.cli.console import (
+    counting,
+    list_failures,
+    say,
+    say_next,
+    say_written,
+    stdout,
+    with_options,
+)
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, open_chosen
 from a2bgan.cli.prepare import prepare
 from a2bgan.data.set_counts import SetCounts
@@ -47,18 +55,23 @@ def check(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Counts, sizes, intensities, unreadable files, duplicates, shared patients and shortcuts."""
-    from a2bgan.data.check import check_data
+    from a2bgan.data.check import CHECKED_SPLITS, check_data
     from a2bgan.data.contact_sheet import contact_sheet
     from a2bgan.data.image_size import settled_for
     from a2bgan.detection.audit.shortcuts import audit_shortcuts
+    from a2bgan.detection.audit.trivial_statistics import LOOKED_AT
     from a2bgan.training.config import load_config
 
     config = load_config(preset, None, set_ or []).data
     manifest = open_chosen(data, config, where, keep_identifiers)
     config = settled_for(config, manifest)
-    result = check_data(manifest, config)
+    counts = manifest.counts()
+    with counting("reading", sum(counts[split] for split in CHECKED_SPLITS)) as watch:
+        result = check_data(manifest, config, watch=watch)
     _print_check(result)
-    audit = audit_shortcuts(manifest, config)
+    looked_at = sum(min(counts[split], LOOKED_AT) for split in ("healthy", "mixed"))
+    with counting("looking for shortcuts", looked_at) as watch:
+        audit = audit_shortcuts(manifest, config, watch)
     if audit is not None:
         _print_audit(audit)
     if result.images:
@@ -67,13 +80,17 @@ def check(
     failed = [failure for failures in result.failures.values() for failure in failures]
     list_failures(failed, "cannot be read")
     for warning in [*result.warnings, *([] if audit is None else audit.warnings())]:
-        stdout.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        stdout.print(f"[yellow]warning:[/] {escape(with_options(warning))}", soft_wrap=True)
     for error in result.errors:
         stdout.print(f"[red]error:[/] {escape(error)}", soft_wrap=True)
     if result.errors or failed:
         raise typer.Exit(1)
     stdout.print("[green]ready to train[/]")
-    say_next("train", "--data", data, "--out", "runs/mine")
+    options = [part for name in set_ or () for part in ("--set", name)]
+    options += ["--preset", preset] if preset != "fast" else []
+    options += ["--where", where] if where else []
+    options += ["--keep-identifiers"] if keep_identifiers else []
+    say_next("train", "--data", data, "--out", "runs/mine", *options)
 
 
 @app.command()
@@ -95,7 +112,7 @@ def simulate(
     counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
     made = simulate_squares(images, out, size=size, square=square, seed=seed, **asdict(counts))
     list_failures(made.skipped, "skipped")
-    say_written(made.manifest)
+    _say_made(made.manifest)
 
 
 def _size_option(name: str, least: int, images: int, volumes: int) -> Any:
@@ -171,7 +188,7 @@ def phantom(
             seed=seed,
             **chosen,
         )
-    say_written(manifest)
+    _say_made(manifest)
 
 
 @app.command()
@@ -189,7 +206,12 @@ def faces(
     from a2bgan.data.generate.faces import write_faces
 
     counts = SetCounts(healthy, mixed_normal, mixed_abnormal, test_normal, test_abnormal)
-    say_written(write_faces(out, size=size, seed=seed, **asdict(counts)))
+    _say_made(write_faces(out, size=size, seed=seed, **asdict(counts)))
+
+
+def _say_made(manifest: Path) -> None:
+    say_written(manifest)
+    say_next("data", "check", manifest)
 
 
 def _print_check(result: "DataCheck") -> None:

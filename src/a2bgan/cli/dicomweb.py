@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import list_failures, note, say_written, stderr
+from a2bgan.cli.console import counting, list_failures, note, say_written
 from a2bgan.errors import InputError, not_installed
 
 if TYPE_CHECKING:
@@ -67,17 +67,14 @@ def fetch(
             if len(uid) > 64 or not uid.replace(".", "").isdigit():
                 raise InputError(f"{option} {uid}: not a UID; give digits and dots")
     client, limits = _connect(url, images, mib, timeout)
-    from rich.progress import Progress
-
     from a2bgan.serving.dicom_web import fetch as fetch_images
     from a2bgan.serving.dicom_web import find_images
 
     found, others = find_images(
         client, limits, studies=study or (), series=series or (), query=filters
     )
-    with Progress(console=stderr, transient=True) as bar:
-        task = bar.add_task("fetching", total=len(found))
-        result = fetch_images(client, found, out, lambda done: bar.update(task, completed=done))
+    with counting("fetching", len(found)) as watch:
+        result = fetch_images(client, found, out, watch)
     say_written(out, f"{result.done} images fetched, {result.before} there before")
     if others:
         note(f"{others} objects without an image (reports, segmentations) were left out")
@@ -95,14 +92,11 @@ def store(
 ) -> None:
     """Send the DICOM files of a folder; the same command goes on with one that stopped."""
     client, limits = _connect(url, 1, mib, timeout)
-    from rich.progress import Progress
-
     from a2bgan.serving.dicom_web import files_below
     from a2bgan.serving.dicom_web import store as store_files
 
-    with Progress(console=stderr, transient=True) as bar:
-        task = bar.add_task("storing", total=len(files_below(folder)))
-        result = store_files(client, folder, limits, lambda done: bar.update(task, completed=done))
+    with counting("storing", len(files_below(folder))) as watch:
+        result = store_files(client, folder, limits, watch)
     say_written(url, f"{result.done} results stored, {result.before} there before")
     list_failures(result.failures, "could not be stored")
     if result.failures:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import list_failures, say, say_next, say_written, stdout, warn
+from a2bgan.cli.console import list_failures, say, say_written, stdout, warn
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -22,6 +22,7 @@ from a2bgan.cli.run_options import (
     ScoreOption,
     SplitOption,
     require_place,
+    say_next_report,
 )
 from a2bgan.errors import InputError
 
@@ -93,7 +94,7 @@ def evaluate(
         say(summary)
     for sentence in warnings:
         warn(sentence)
-    say_next("report", run)
+    say_next_report(run)
     if failed:
         raise typer.Exit(1)
 

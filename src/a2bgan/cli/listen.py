@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import stderr, stdout
+from a2bgan.cli.console import note, stderr, stdout
 from a2bgan.cli.data_options import KeepIdentifiersOption
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError, not_installed
@@ -56,6 +56,7 @@ def listen(
     keep_identifiers: KeepIdentifiersOption = False,
 ) -> None:
     """Be a DICOM node: score the images it is sent, and send the results to an archive."""
+    note(f"loading {run}")  # what follows takes seconds
     try:
         from a2bgan.serving.dicom_node.node import Allowed, Limits, Node
         from a2bgan.serving.dicom_node.sender import Receiver, Sender, is_ae_title

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import list_failures, note, say, say_written, stderr, warn
+from a2bgan.cli.console import list_failures, note, say, say_next, say_written, stderr, warn
 from a2bgan.cli.data_options import KeepIdentifiersOption, WhereOption, require_sources
 from a2bgan.cli.run_options import (
     CheckpointOption,
@@ -15,14 +15,16 @@ from a2bgan.cli.run_options import (
     RuntimeOption,
     ScoreOption,
     VmaxOption,
+    say_next_report,
 )
 from a2bgan.detection import RATE
 from a2bgan.errors import name_some, not_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from a2bgan.detection.decisions.calibration import Calibration
+    from a2bgan.detection.inputs import Input
     from a2bgan.detection.pick import Pick
     from a2bgan.detection.predict import Prediction
 
@@ -77,6 +79,8 @@ def predict(
     if chosen is not None:
         found, sentence = chosen.keep(found, lambda item: item.path)
         note(sentence)
+    if run.is_dir():
+        _warn_of_learned(run, found)
     own = checkpoint == "selected" and score is None
     calibration = usable(calibration, model.pick, fpr, own=own)
     if model.makes_map and calibration is not None and (why := why_no_contours(calibration)):
@@ -125,8 +129,25 @@ def predict(
     for sentence in written.drift:
         warn(f"{sentence}; the threshold may not hold")
     list_failures(written.failures, "could not be scored")
+    if run.is_dir():
+        if len(inputs) == 1 and inputs[0].is_dir():
+            say_next("serve", run, "--data", inputs[0], *(("--where", where) if where else ()))
+        else:
+            say_next_report(run)
     if written.failures:
         raise typer.Exit(1)
+
+
+def _warn_of_learned(run: Path, inputs: "Sequence[Input]") -> None:
+    """Say how many inputs a run has learned from."""
+    from a2bgan.detection.image_sets import count_learned
+    from a2bgan.training.run_folder import RunFolder
+
+    if learned := count_learned(RunFolder.open(run), inputs):
+        warn(
+            f"{learned} of {len(inputs)} images are of the sets that the run learned from: their "
+            "scores and p-values mean nothing"
+        )
 
 
 def usable(
@@ -158,5 +179,5 @@ def usable(
         )
         return None
     elif too_few := too_few_patients(len(calibration.patient_scores), fpr):
-        warn(too_few)
+        warn(f"{too_few} with --fpr")
     return calibration

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import say, say_written, stdout
+from a2bgan.cli.console import say, say_next, say_written, stdout, with_options
 
 
 def prepare(
@@ -82,5 +82,8 @@ def prepare(
         normal, abnormal = made.counts[part, 0], made.counts[part, 1]
         say(f"{part}: {normal} normal, {abnormal} abnormal")
     for note in made.notes:
-        stdout.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
+        stdout.print(
+            f"[yellow]note:[/] {escape(with_options(note))}", soft_wrap=True, highlight=False
+        )
     say_written(made.manifest)
+    say_next("data", "check", made.manifest)

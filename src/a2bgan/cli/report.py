@@ -1,5 +1,6 @@
 """`a2bgan report` and `a2bgan figure`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from a2bgan.cli.run_options import (
     SplitOption,
     VmaxOption,
     require_place,
+    say_next_report,
 )
 from a2bgan.detection import RATE
 from a2bgan.errors import InputError
@@ -79,13 +81,14 @@ def report(
             raise InputError("--card reads no images: leave out --data and --show-ids")
         write_model_card(folder, target)
         say_written(target)
+        say_next_report(run)
         return
     if target.suffix.lower() == ".pdf":
         require_pdf()
     if not folder.manifest_source_file.exists():
         raise InputError(
             f"{run}: trained on arrays, and a report shows what was learned from; measure it with "
-            f"`a2bgan evaluate {run} --data DATA`"
+            f"`a2bgan evaluate {shlex.quote(str(run))} --data DATA`"
         )
     manifest = None
     if data is None:
@@ -158,3 +161,4 @@ def figure(
         pixel_threshold=None if calibration is None else calibration.pixel_threshold,
     )
     say_written(out)
+    say_next_report(run)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from a2bgan.cli.console import say_next
 from a2bgan.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ def feature_network(inception: Path | None, resize: FidResize | None = None) -> 
             raise InputError("--fid-resize goes with --inception")
         return EfficientNet()
     return Inception(inception, (resize or FidResize.CLEAN).value)
+
+
+def say_next_report(run: Path) -> None:
+    """Print the command that reports on a run, or on the first of repeated ones; nothing where it
+    was trained on arrays, which a report could not show."""
+    from a2bgan.training.run_folder import RunFolder
+
+    first = RunFolder.open_all(run)[0]
+    if first.manifest_source_file.exists():
+        say_next("report", first.path)
 
 
 def require_place(out: Path) -> None:

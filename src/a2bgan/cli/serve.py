@@ -1,5 +1,6 @@
 """`a2bgan serve`."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from a2bgan.cli.console import stderr, stdout
+from a2bgan.cli.console import note, stderr, stdout, warn
 from a2bgan.cli.data_options import WhereOption, refuse_where_without_data
 from a2bgan.cli.run_options import RunArgument
 from a2bgan.errors import InputError, not_installed
@@ -71,6 +72,7 @@ def serve(
     ] = None,
 ) -> None:
     """Read a run's cases in the browser: worklist, healthy twins, threshold, verdicts."""
+    note(f"loading {run}")  # what follows takes seconds
     try:
         from a2bgan.serving.reading_room import http_server
         from a2bgan.serving.reading_room.app import make_app
@@ -154,9 +156,6 @@ def _calibration(run: "RunFolder", trained: "Trained") -> "Calibration | None":
 
     calibration = usable_calibration(run, trained.pick)
     if calibration is None:
-        stderr.print(
-            f"[yellow]no threshold:[/] `a2bgan calibrate {escape(str(run))}` sets one; scores "
-            "alone are shown",
-            soft_wrap=True,
-        )
+        command = shlex.join(["a2bgan", "calibrate", str(run)])
+        warn(f"`{command}` sets one; scores alone are shown", "no threshold")
     return calibration

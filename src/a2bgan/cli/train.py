@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from a2bgan.cli.data_options import (
     open_chosen,
     report_leaks,
 )
+from a2bgan.cli.run_options import say_next_report
 from a2bgan.cli.select import say_decision, say_thresholds
 from a2bgan.errors import InputError
 
@@ -118,7 +120,10 @@ def _say_next(out: Path) -> None:
     tested = any(
         row.label is not None for row in RunFolder.open_all(out)[0].manifest().split("test")
     )
-    say_next("evaluate" if tested else "report", out)
+    if tested:
+        say_next("evaluate", out)
+    else:
+        say_next_report(out)
 
 
 def _refuse_profile(config: "Config") -> None:
@@ -200,7 +205,8 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
         say(profiled.table or "nothing profiled: it takes six steps after the warm-up")
     steps, minutes = outcome.position.step, outcome.position.seconds / 60
     if outcome.interrupted:
-        note(f"stopped after {steps} steps; go on with: a2bgan train --out {run.path} --resume")
+        command = shlex.join(["a2bgan", "train", "--out", str(run.path), "--resume"])
+        note(f"stopped after {steps} steps; go on with: {command}")
         raise typer.Exit(130)
     say(f"{steps} step{'s' * (steps != 1)} in {minutes:.1f} minutes")
     if outcome.method.learned is not None:

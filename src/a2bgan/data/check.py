@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def check_data(
     manifest: Manifest,
     config: DataConfig,
     cache_dir: Path | None = None,
+    watch: Callable[[int], object] = lambda read: None,
 ) -> DataCheck:
     """Read the healthy, mixed and test images through the cache and look for what is wrong.
 
@@ -89,14 +90,19 @@ def check_data(
     too few images, test sets that give no AUROC, images smaller than `config.size`, different
     formats in the healthy and the mixed set. Labels of mixed rows are not looked at.
     Raises InputError for the cache folder only.
+
+    watch: called with the number of images read so far, of all in `CHECKED_SPLITS`.
     """
     rows = {split: manifest.split(split) for split in CHECKED_SPLITS}
-    loaded = {
-        split: load_images(
-            [row.path for row in members], [row.name for row in members], config, cache_dir
+    loaded: dict[str, CachedImages] = {}
+    before = 0
+    for split, members in rows.items():
+        paths, names = [row.path for row in members], [row.name for row in members]
+        loaded[split] = load_images(
+            paths, names, config, cache_dir, lambda read, before=before: watch(before + read)
         )
-        for split, members in rows.items()
-    }
+        before += len(members)
+        watch(before)
     originals = [original for images in loaded.values() for original in images.originals]
     check = DataCheck(
         counts=manifest.counts(),

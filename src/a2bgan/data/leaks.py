@@ -44,7 +44,7 @@ def find_leaks(learned: Sequence[Row], others: Sequence[Row]) -> list[Leak]:
     def who(row: Row) -> str:
         return identify(Path(volume_of(row.path)), row.named_patient)
 
-    return _find(learned, others, _same_files(learned, others, _keys()), who)
+    return _find(learned, others, same_files(learned, others), who)
 
 
 def _find(
@@ -61,6 +61,11 @@ def _find(
         elif (patient := who(row)) in patients:
             found.append(Leak(row, "patient", row.named_patient or patient))
     return found
+
+
+def same_files(learned: Sequence[Row], others: Sequence[Row]) -> dict[str, str]:
+    """Names of the files of `learned` that files of `others` equal, by the latter's path."""
+    return _same_files(learned, others, _keys())
 
 
 def describe_leaks(leaks: Iterable[Leak], one: str, other: str) -> list[str]:
@@ -115,7 +120,7 @@ def _keys() -> Keys:
 
 
 def _same_files(learned: Sequence[Row], others: Sequence[Row], keys: Keys) -> dict[str, str]:
-    """Names of the files of `learned` that files of `others` equal, by the latter's path.
+    """`same_files` by keys.
 
     Only files of one size are opened, and only those whose `BLOCK`s are equal are read whole.
     """

@@ -64,7 +64,7 @@ def _key(file: Path) -> bytes:
     except OSError as error:
         raise InputError(
             f"{file}: the key of pseudonyms cannot be used ({error.strerror}); set {KEY_VARIABLE} "
-            "to a file, or keep identifiers with --keep-identifiers"
+            "to another file"
         ) from None
     if len(key) < KEY_BYTES:
         raise InputError(

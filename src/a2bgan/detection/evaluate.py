@@ -23,6 +23,7 @@ from a2bgan.data.unit_range import to_intensities
 from a2bgan.detection import RATE
 from a2bgan.detection.audit.subgroups import subgroups
 from a2bgan.detection.audit.trivial_statistics import best_statistic
+from a2bgan.detection.data_frame import data_frame
 from a2bgan.detection.decisions.calibration import Calibration
 from a2bgan.detection.image_sets import load_rows
 from a2bgan.detection.lesion_measures import LesionMeasures
@@ -73,15 +74,11 @@ class Evaluation:
 
     def to_frame(self) -> "pd.DataFrame":
         """A pandas table with a row for each image: path, patient_id, label, score."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise InputError("to_frame needs pandas: pip install pandas") from None
         names = [row.name for row in self.rows]
         columns = dict(
             zip(SCORE_COLUMNS, (names, self.patients, self.labels, self.scores), strict=True)
         )
-        return pd.DataFrame(columns)
+        return data_frame(columns)
 
     def write_scores(self, path: Path) -> None:
         """Write a CSV file with path, patient_id, label and score of every image, whole or not."""
@@ -138,7 +135,7 @@ def load_labelled_split(manifest: Manifest, split: str, config: DataConfig) -> L
     """Load the labelled images of a split, and their masks. Raises InputError if there are none."""
     labelled = [row for row in manifest.split(split) if row.label is not None]
     if not labelled:
-        raise InputError(f"split {split}: no labelled images; `a2bgan predict` needs no labels")
+        raise InputError(f"split {split}: no labelled images; `predict` needs no labels")
     loaded, rows = load_rows(labelled, config)
     if not len(loaded.images):
         raise InputError(f"split {split}: none of its {len(labelled)} images can be read")

@@ -10,8 +10,10 @@ from a2bgan.data.cache.images import CachedImages, Failure, load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.slice_names import parse_slice, volume_of
 from a2bgan.data.holdout import Holdout, Part
-from a2bgan.data.leaks import Leak, describe_leaks, find_leaks
+from a2bgan.data.leaks import Leak, describe_leaks, find_leaks, same_files
 from a2bgan.data.manifest import Row
+from a2bgan.detection.inputs import Input
+from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 
 
@@ -111,6 +113,21 @@ def describe_learned(run: RunFolder, rows: Sequence[Row], name: str) -> list[str
     if not run.manifest_source_file.exists():
         return []
     return describe_leaks(_learned(run, rows), "the sets that the run learned from", name)
+
+
+def count_learned(run: RunFolder, inputs: Sequence[Input]) -> int:
+    """How many of the inputs are files of the sets that a run learned from, wherever they are.
+
+    0 for a run that was trained on arrays, or whose manifest cannot be read any more.
+    """
+    try:
+        manifest = run.noted_manifest()
+    except InputError:
+        return 0
+    learned = [*manifest.split("healthy"), *manifest.split("mixed")]
+    rows = [Row(item.name, item.path, "test", None, "", None, None) for item in inputs]
+    same = same_files(learned, rows)
+    return sum(volume_of(row.path) in same for row in rows)
 
 
 def _learned(run: RunFolder, rows: Sequence[Row]) -> list[Leak]:

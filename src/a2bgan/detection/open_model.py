@@ -1,5 +1,6 @@
 """Open whatever can score: a run, or an exported file, for which PyTorch is not imported."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,13 +59,13 @@ def open_model(
         assert runtime is not None
         folder = RunFolder.open(path)
         file = path / f"model{SUFFIXES[runtime]}"
+        command = shlex.join(["a2bgan", "export", str(path), "--format", runtime])
         if not file.is_file():
-            raise InputError(f"{file}: missing; `a2bgan export {path} --format {runtime}` makes it")
+            raise InputError(f"{file}: missing; `{command}` makes it")
         exported = load_exported(file, half=half)
         if not same_scores(exported.pick, pick_of(folder)):
             raise InputError(
-                f"{file}: of another checkpoint or score than the run's; "
-                f"`a2bgan export {path} --format {runtime}` makes it anew"
+                f"{file}: of another checkpoint or score than the run's; `{command}` makes it anew"
             )
         return exported, read_calibration(folder)
     return exported, exported.calibration

@@ -117,19 +117,20 @@ def _lock_folder(folder: Path, *, wait: bool) -> int | None:
     """
     if sys.platform == "win32":
         return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        # It may have been moved into place between finding and locking it.
-        if not _is_at(descriptor, folder):
-            raise FileNotFoundError(folder)
-    except BaseException as error:
-        os.close(descriptor)
-        known = isinstance(error, BlockingIOError | FileNotFoundError)
-        if isinstance(error, OSError) and not known:  # not every file system has locks
-            return None
-        raise
-    return descriptor
+    else:  # type checkers know no fcntl on Windows
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # It may have been moved into place between finding and locking it.
+            if not _is_at(descriptor, folder):
+                raise FileNotFoundError(folder)
+        except BaseException as error:
+            os.close(descriptor)
+            known = isinstance(error, BlockingIOError | FileNotFoundError)
+            if isinstance(error, OSError) and not known:  # not every file system has locks
+                return None
+            raise
+        return descriptor
 
 
 def _is_at(descriptor: int, folder: Path) -> bool:
@@ -140,9 +141,8 @@ def _is_at(descriptor: int, folder: Path) -> bool:
 
 
 def _unlock(lock: int) -> None:
-    if sys.platform == "win32":
-        return
-    # Closing alone would leave it to a child process that was forked meanwhile.
-    with suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    os.close(lock)
+    if sys.platform != "win32":
+        # Closing alone would leave it to a child process that was forked meanwhile.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)

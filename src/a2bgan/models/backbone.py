@@ -84,7 +84,7 @@ class Backbone(nn.Module):
             patch = self.strides[0]
             raise InputError(
                 f"method.backbone={name}: {input_size} pixels are no multiple of its patches' "
-                f"{patch}; --set method.input_size={max(1, round(input_size / patch)) * patch}"
+                f"{patch}; method.input_size={max(1, round(input_size / patch)) * patch}"
             )
         # Twice as fast on CPUs.
         self.features: nn.Module = features.to(memory_format=torch.channels_last)

@@ -119,8 +119,8 @@ def _what_to_fetch(backbone: Backbone) -> str:
     )
     return (
         f"{backbone.name}: no pretrained weights on this machine; {install}{fetch}: "
-        "--set method.backbone_weights=PATH, of `a2bgan benchmark` --backbone-weights PATH; or "
-        f"--set method.backbone={DEFAULT_BACKBONE}, whose weights are installed"
+        "method.backbone_weights=PATH, of `a2bgan benchmark` --backbone-weights PATH; or "
+        f"method.backbone={DEFAULT_BACKBONE}, whose weights are installed"
     )
 
 

@@ -23,12 +23,12 @@ from a2bgan.report.case_facts import case_facts, slice_text
 from a2bgan.report.case_names import CaseNames
 from a2bgan.report.film import Film, film_of, read_film
 from a2bgan.report.pictures import (
+    CONTOUR_MEANING,
     MAP_NAME,
-    map_layer,
+    grey_or_rgb,
     picture_uri,
     region_lines,
-    to_pil,
-    to_rgb,
+    small_map_layer,
 )
 from a2bgan.rounding import p_text, score_text
 
@@ -37,6 +37,9 @@ CASES = 6
 
 LISTED = 1000
 """Test images in the list of all; of more, those with the highest scores."""
+
+UNFOLDED = 20
+"""Images with the highest scores at the top of that list; the others are folded away."""
 
 LOSSLESS = 512 * 512
 """Films with more pixels are JPEG in the file, or it would be too large to send."""
@@ -145,9 +148,9 @@ class CasePages:
         )
         yield "Behind the threshold", note, self._cases(healthy, chosen, None, of_test=False)
 
-    def listed(self, test: ScoredRows) -> list[Listed]:
-        """All test images by name, with a link to the picture where one is shown; `groups` comes
-        before."""
+    def listed(self, test: ScoredRows) -> tuple[list[Listed], list[Listed]]:
+        """The `UNFOLDED` test images with the highest scores, by score, and the others by name,
+        with a link to the picture where one is shown; `groups` comes before."""
         p_values = self._p_values(test)
         chosen = np.argsort(-test.scores, kind="stable")[:LISTED].tolist()
         found = []
@@ -164,14 +167,15 @@ class CasePages:
                     flagged,
                 )
             )
-        return sorted(found, key=lambda line: _natural(line.name))
+        others = sorted(found[UNFOLDED:], key=lambda line: _natural(line.name))
+        return found[:UNFOLDED], others
 
     def _panels(self) -> str:
         """Describe the panels of a case, from left to right."""
         facts = self.trained.method.facts
         shown = ["Input at its own size"]
         if self.calibration is not None and self.calibration.pixel_threshold is not None:
-            shown = [f"{shown[0]}, with a line around what lies above the threshold of the map"]
+            shown = [f"{shown[0]}, with a contour ({CONTOUR_MEANING})"]
         if facts.makes_twin:
             shown.append("healthy twin")
         if facts.makes_map:
@@ -226,10 +230,10 @@ class CasePages:
                 twin = anomaly_map = None
                 lines: list[str] = []
                 if batch.twin is not None:
-                    twin = _layer(to_pil(to_rgb(to_intensities(batch.twin[k]))), film.place)
+                    twin = _layer(grey_or_rgb(to_intensities(batch.twin[k])), film.place)
                 if batch.anomaly_map is not None:
                     values = batch.anomaly_map[k]
-                    picture = map_layer(values, self.trained.method.map_scale)
+                    picture = small_map_layer(values, self.trained.method.map_scale)
                     anomaly_map = _layer(picture, film.place)
                     if threshold is not None:
                         regions = region_lines(find_regions(values, threshold), film.place)

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from a2bgan.detection.predict import Prediction
-from a2bgan.report.pictures import CONTOUR, MAP_NAME, outlines, paint_map, to_rgb
+from a2bgan.report.pictures import (
+    CONTOUR,
+    CONTOUR_MEANING,
+    MAP_NAME,
+    RESEARCH,
+    outlines,
+    paint_map,
+    to_rgb,
+)
 
 
 def cases_figure(cases: Sequence[Prediction], vmax: float) -> Figure:
@@ -33,4 +41,7 @@ def cases_figure(cases: Sequence[Prediction], vmax: float) -> Figure:
         row[0].set_title(f"{case.input.name}, score {case.score:.3g}", fontsize=9)
         for line in [] if case.mask is None else outlines(case.mask):
             row[0].plot(*(line.T - 0.5), color=CONTOUR, linewidth=1)
+    contours = any(case.mask is not None and case.mask.any() for case in cases)
+    note = f"{RESEARCH}\nContour: {CONTOUR_MEANING}." if contours else RESEARCH
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
     return figure

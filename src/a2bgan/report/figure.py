@@ -1,6 +1,6 @@
 """The paper's figures 3 and 4: test images, their healthy twins and the maps, in one grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +23,9 @@ from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.pictures import (
     CONTOUR,
+    CONTOUR_MEANING,
     MAP_NAME,
+    RESEARCH,
     colour_bar,
     map_unit,
     outlines,
@@ -41,7 +43,7 @@ _GAP = 0.04  # between the panels of one case
 _BLOCK_GAP = 0.22
 _SCORE = 0.24  # under each case
 _HEADER = 0.52
-_FOOTER = 0.3
+_FOOTER = 0.17  # of each line below
 _MARGIN = 0.1
 _BAR_ROOM = 0.8
 _BAR_WIDTH = 0.11
@@ -118,10 +120,10 @@ def write_figure(
     if any(case.mask is not None and case.mask.any() for case in cases):
         legend["annotated lesion"] = _OUTLINE
     if any(case.found is not None and case.found.any() for case in cases):
-        legend["found, over the input"] = CONTOUR
+        legend[f"over the input: {CONTOUR_MEANING}"] = CONTOUR
     page = _Page(
         width=_MARGIN + grid_width + _BAR_ROOM,
-        height=_HEADER + grid_height + (_FOOTER if legend else _MARGIN),
+        height=_HEADER + grid_height + (1 + len(legend)) * _FOOTER + _GAP,
     )
     lefts = [_MARGIN + index * (lane_width + _BLOCK_GAP) for index in range(len(lanes))]
     centres = [left + lane_width / 2 for left in lefts]
@@ -137,8 +139,10 @@ def write_figure(
 
     bar_left = _MARGIN + grid_width + 0.14
     _draw_colour_bar(page, bar_left, grid_height - _SCORE, vmax, map_unit(with_twin))
-    if legend:
-        _draw_legend(page, _HEADER + grid_height + _FOOTER / 2, legend)
+    below = _HEADER + grid_height + _FOOTER / 2
+    page.text(_MARGIN, below, RESEARCH, size=7.5, color=_FAINT_INK, ha="left")
+    for line, (meaning, colour) in enumerate(legend.items(), 1):
+        _draw_legend(page, below + line * _FOOTER, meaning, colour)
     try:
         page.figure.savefig(path, dpi=_DPI)
     except OSError as error:
@@ -224,10 +228,8 @@ class _Page:
             (left / self.width, bottom / self.height, width / self.width, height / self.height)
         )
 
-    def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        self.figure.text(
-            x / self.width, 1 - y / self.height, text, ha="center", va="center", **style
-        )
+    def text(self, x: float, y: float, text: str, ha: str = "center", **style: Any) -> None:
+        self.figure.text(x / self.width, 1 - y / self.height, text, ha=ha, va="center", **style)
 
 
 def _draw_case(page: _Page, left: float, top: float, case: FigureCase, vmax: float) -> None:
@@ -269,14 +271,10 @@ def _draw_colour_bar(page: _Page, left: float, room: float, vmax: float, unit: s
         spine.set_linewidth(0.5)
 
 
-def _draw_legend(page: _Page, y: float, lines: Mapping[str, str]) -> None:
-    """Draw what lines of some colours mean."""
+def _draw_legend(page: _Page, y: float, meaning: str, colour: str) -> None:
+    """Draw what lines of a colour mean."""
     page.figure.legend(
-        handles=[
-            Line2D([], [], color=colour, linewidth=1.4, label=meaning)
-            for meaning, colour in lines.items()
-        ],
-        ncols=len(lines),
+        handles=[Line2D([], [], color=colour, linewidth=1.4, label=meaning)],
         loc="center left",
         bbox_to_anchor=((_MARGIN - 0.05) / page.width, 1 - y / page.height),
         fontsize=7.5,

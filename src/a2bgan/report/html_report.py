@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from a2bgan.data.manifest import Row
 from a2bgan.detection import RATE
@@ -37,7 +38,6 @@ from a2bgan.report.pictures import (
     colour_bar,
     map_unit,
     picture_uri,
-    png_uri,
     to_pil,
 )
 from a2bgan.report.pointing_table import pointing_table
@@ -68,6 +68,8 @@ def write_report(
     names = CaseNames([*found.shown.split("test"), *found.calibration_images.rows], show_ids)
     key = out.with_name(f"{out.stem}-key.csv")
     pages = CasePages(trained, calibration, names, rate)
+    case_groups = [*pages.groups(found.test), *pages.behind_threshold(found.calibration_images)]
+    highest, others = pages.listed(found.test)
     context = {
         "version": version("a2bgan"),
         "method": facts.title,
@@ -85,11 +87,9 @@ def write_report(
         "thresholds": _threshold_table(calibration, tested),
         "observed": tested is not None,
         "calibration_patients": 0 if calibration is None else len(calibration.patient_scores),
-        "case_groups": [
-            *pages.groups(found.test),
-            *pages.behind_threshold(found.calibration_images),
-        ],
-        "listed": pages.listed(found.test),
+        "case_groups": case_groups,
+        "highest": highest,
+        "others": others,
         "unlisted": max(0, len(found.test.rows) - LISTED),
         "rate": percent(rate),
         "contour": CONTOUR,
@@ -326,7 +326,7 @@ def _localisation(found: Examination) -> str | None:
     picture, calibration = io.BytesIO(), found.calibration
     pixel_threshold = None if calibration is None else calibration.pixel_threshold
     write_run_figure(found.trained, found.shown, picture, count=4, pixel_threshold=pixel_threshold)
-    return png_uri(picture.getvalue())
+    return picture_uri(Image.open(picture).convert("RGB"))
 
 
 def _selection_table(selection: Mapping[str, Any], pick: Pick) -> list[tuple[str, str]]:

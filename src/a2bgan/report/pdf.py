@@ -7,6 +7,9 @@ from PIL import ImageFile
 
 from a2bgan.errors import InputError, not_installed
 
+DPI = 300
+"""Most pixels of a picture to an inch of paper; an X-ray has several times as many."""
+
 
 def require_pdf() -> None:
     """Raise InputError where no PDF can be made here, before minutes are spent on a report."""
@@ -31,7 +34,7 @@ def pdf_of(page: str) -> bytes:
         from weasyprint.urls import URLFetcher
 
         fetcher = URLFetcher(allowed_protocols=("data",))
-        content: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf()
+        content: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf(dpi=DPI)
     return content
 
 

@@ -19,7 +19,13 @@ from a2bgan.detection.predict import Prediction
 from a2bgan.files.atomic import atomic_file
 from a2bgan.report.case_facts import case_facts, slice_text
 from a2bgan.report.film import film_of, read_film
-from a2bgan.report.pictures import draw_heading, draw_triptych, page_unit
+from a2bgan.report.pictures import (
+    CONTOUR_MEANING,
+    RESEARCH,
+    draw_heading,
+    draw_triptych,
+    page_unit,
+)
 from a2bgan.report.written_names import printable
 
 # A third of the time of the default, a tenth larger.
@@ -115,8 +121,15 @@ class PictureFiles:
         film = film_of(self._read, p.shown.path, p.image)
         heading = self._heading(sheet)
         sheet.unit = page_unit(film)
+        contours = p.mask is not None and p.mask.any()
         picture = draw_triptych(
-            film, p.twin, p.anomaly_map, p.mask, heading=heading, vmax=self._vmax
+            film,
+            p.twin,
+            p.anomaly_map,
+            p.mask,
+            heading=heading,
+            note=f"{RESEARCH} Contour: {CONTOUR_MEANING}." if contours else RESEARCH,
+            vmax=self._vmax,
         )
         picture.save(path, **_PNG)
 

@@ -35,6 +35,12 @@ MAP_NAME = "Anomaly map"
 CONTOUR = "#ffd400"
 """Colour of the line around a region."""
 
+RESEARCH = "For research only."
+"""Line on pictures that people read."""
+
+CONTOUR_MEANING = "map above its threshold, not a lesion's edge"
+"""Meaning of a contour, in legends."""
+
 PANEL = 320
 """Least height of a panel in pixels; smaller images are enlarged by a whole factor."""
 
@@ -46,6 +52,7 @@ _PLAIN = 512
 _MARGIN = 16
 _LINE = 28  # of the heading
 _CAPTION = 46
+_NOTE = 24
 _BAR_WIDTH = 18
 _BAR_ROOM = 100  # colour bar with its numbers and title
 _INK = (32, 32, 32)
@@ -103,11 +110,18 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.float64]:
 
 def map_layer(anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE) -> Image.Image:
     """The colours of `paint_map` alone, RGBA, to be laid over the input. Raises InputError."""
+    return small_map_layer(anomaly_map, vmax).convert("RGBA")
+
+
+def small_map_layer(anomaly_map: NDArray[Any], vmax: float = DIFFERENCE_SCALE) -> Image.Image:
+    """`map_layer` with a palette, for files a third as large. Raises InputError."""
     _check_scale(vmax)
     level = np.rint(255 * np.clip(anomaly_map / vmax, 0, 1)).astype(np.uint8)
     shares = np.arange(256) / 255
     table = np.column_stack([map_colours(shares), np.clip(shares / OPAQUE_FROM, 0, 1)])
-    return Image.fromarray(np.rint(255 * table).astype(np.uint8)[level])
+    picture = Image.fromarray(level).convert("P")
+    picture.putpalette(np.rint(255 * table).astype(np.uint8).tobytes(), "RGBA")
+    return picture
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -147,6 +161,7 @@ def draw_triptych(
     mask: NDArray[np.bool_] | None = None,
     *,
     heading: Sequence[str],
+    note: str = "",
     vmax: float = DIFFERENCE_SCALE,
 ) -> Image.Image:
     """Draw input, healthy twin and anomaly map over the input side by side, with a colour bar.
@@ -159,6 +174,7 @@ def draw_triptych(
         anomaly_map: (S, S), 0 or more; None leaves the panel out.
         mask: (S, S), regions whose contours are drawn over the input.
         heading: lines written above; the first is larger.
+        note: a line written below.
         vmax: top of the scale, above 0; give all pictures of a run the same.
 
     Raises:
@@ -183,7 +199,7 @@ def draw_triptych(
         draw, width = ImageDraw.Draw(own), max(2, round(max(size) / 400))
         for line in region_lines(mask, film.place):
             draw.line([(x * factor, y * factor) for x, y in line.tolist()], CONTOUR, width)
-    canvas, (left, top) = _page(panels, heading, page_unit(film), anomaly_map is not None)
+    canvas, (left, top) = _page(panels, heading, note, page_unit(film), anomaly_map is not None)
     if anomaly_map is not None:
         title = map_unit(twin is not None)
         _draw_colour_bar(canvas, left, top, size[1], vmax, title, page_unit(film))
@@ -191,28 +207,36 @@ def draw_triptych(
 
 
 def _page(
-    panels: dict[tuple[str, str], Image.Image], heading: Sequence[str], unit: float, with_bar: bool
+    panels: dict[tuple[str, str], Image.Image],
+    heading: Sequence[str],
+    note: str,
+    unit: float,
+    with_bar: bool,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Panels of one size side by side with names and sizes below, under a heading, and the upper
-    left corner of the room for a colour bar."""
+    """Panels of one size side by side with names and sizes below, between a heading and a note, and
+    the upper left corner of the room for a colour bar."""
     width, height = next(iter(panels.values())).size
     margin, caption = (round(unit * side) for side in (_MARGIN, _CAPTION))
     header = heading_height(len(heading), unit)
     lefts = [margin]
-    for _, note in panels:
-        room = max(width, math.ceil(_font(12, unit).getlength(note)))
+    for _, size in panels:
+        room = max(width, math.ceil(_font(12, unit).getlength(size)))
         lefts.append(lefts[-1] + room + margin)
     bar_room = round(unit * _BAR_ROOM) if with_bar else 0
     widths = [_font(18, unit).getlength(text) for text in heading]
-    whole = max(lefts[-1] + bar_room, math.ceil(max(widths, default=0)) + 2 * margin)
-    canvas = Image.new("RGB", (whole, header + height + caption), "white")
+    widths.append(_font(12, unit).getlength(note))
+    whole = max(lefts[-1] + bar_room, math.ceil(max(widths)) + 2 * margin)
+    footer = round(unit * _NOTE) if note else 0
+    canvas = Image.new("RGB", (whole, header + height + caption + footer), "white")
     draw_heading(canvas, heading, unit)
     draw = ImageDraw.Draw(canvas)
-    for left, ((name, note), panel) in zip(lefts, panels.items(), strict=False):
+    for left, ((name, size), panel) in zip(lefts, panels.items(), strict=False):
         canvas.paste(panel, (left, header))
         below = header + height
         draw.text((left, below + 0.3 * caption), name, _INK, _font(15, unit), anchor="lm")
-        draw.text((left, below + 0.75 * caption), note, _FAINT_INK, _font(12, unit), anchor="lm")
+        draw.text((left, below + 0.75 * caption), size, _FAINT_INK, _font(12, unit), anchor="lm")
+    middle = canvas.height - footer / 2
+    draw.text((margin, middle), note, _FAINT_INK, _font(12, unit), anchor="lm")
     return canvas, (lefts[-2] + width + margin, header)
 
 
@@ -285,21 +309,22 @@ def _check_scale(vmax: float) -> None:
         raise InputError(f"vmax is {vmax:g}: the top of the scale must be above 0")
 
 
+def grey_or_rgb(image: NDArray[Any]) -> Image.Image:
+    """(C, H, W) in [0, 1], C 1 or 3, as a picture of 8 bits; values outside are cut off."""
+    picture = to_pil(to_rgb(image))
+    return picture.convert("L") if len(image) == 1 else picture
+
+
 def to_pil(pixels: NDArray[np.float64]) -> Image.Image:
     """(H, W, 3) in [0, 1] as a picture of 8 bits."""
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
 
 
-def png_uri(png: bytes) -> str:
-    """A PNG as a text that stands in a page in place of a file."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def picture_uri(picture: Image.Image) -> str:
-    """A picture as `png_uri`."""
+    """A picture as a text that stands in a page in place of a file, a PNG."""
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
-    return png_uri(file.getvalue())
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 @cache

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -17,6 +16,11 @@ from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, PassingImageError
 from a2bgan.data.preprocessing import load_image
 from a2bgan.report.film import Film, read_film
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
 
 MOST_MEMORY = 4 * 2**30
 """Address space of the process in bytes, where the system keeps to such limits."""

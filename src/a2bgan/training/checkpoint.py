@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, method: Method, position: Position) -> Path:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
             f"{target}: checkpoint not written ({reason}); earlier ones are whole: "
-            "make room and go on with --resume"
+            "make room and resume the run"
         ) from error
     for old in list_checkpoints(folder)[:-STATES_KEPT]:
         (old / "optimizers.safetensors").unlink(missing_ok=True)

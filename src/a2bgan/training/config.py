@@ -319,11 +319,11 @@ def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         if not equals or not all(key.split(".")):
             shown = setting[:LONGEST_TEXT]
-            raise InputError(f"--set {shown}: expected key=value, such as data.size=64")
+            raise InputError(f"setting {shown!r}: expected key=value, such as data.size=64")
         try:
             value = _parse_yaml(text)
         except NOT_YAML:
-            raise InputError(f"--set {setting[:100]}: the value is not readable") from None
+            raise InputError(f"setting {setting[:100]!r}: the value is not readable") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         merged = _merge(merged, value)

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -237,7 +238,7 @@ def _whole_sets(
     Also returns whether it was interrupted when only the end of it was left to do.
     """
     if fabric.world_size > 1:
-        raise InputError("this method looks at the images on one device: --set train.devices=1")
+        raise InputError("this method looks at the images on one device: train.devices=1")
     started = time.monotonic()
 
     def report(done: int, count: int) -> None:
@@ -365,7 +366,7 @@ def _stop_if_any(broken: list[str], step: int) -> None:
     if broken:
         raise InputError(
             f"step {step}: {', '.join(broken)} no longer finite; start a new run with lower "
-            "learning rates (config.yaml of the run names them) or --set train.precision=32-true"
+            "learning rates (config.yaml of the run names them) or train.precision=32-true"
         )
 
 
@@ -398,8 +399,8 @@ def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
         raise error.error from None
     except OSError as error:
         raise InputError(
-            f"{run.path}: cannot be written ({error.strerror or error}); make room and go on with "
-            "--resume"
+            f"{run.path}: cannot be written ({error.strerror or error}); make room and resume "
+            "the run"
         ) from error
 
 
@@ -415,8 +416,9 @@ def _interruption() -> Iterator[threading.Event]:
     def catch(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    # A terminal that is closed hangs up.
-    asked = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        asked.append(signal.SIGHUP)  # of a terminal that is closed
     before = {number: signal.signal(number, catch) for number in asked}
     try:
         yield event

@@ -62,7 +62,7 @@ class RunFolder:
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return
         if not RunFolder(path).config_file.exists():
-            raise InputError(f"{path}: exists and is not a run; choose another --out")
+            raise InputError(f"{path}: exists and is not a run; choose another folder")
         if not overwrite:
             raise InputError(
                 f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"
@@ -122,7 +122,9 @@ class RunFolder:
         """An existing run. Raises InputError if there is none."""
         run = cls(path)
         if not run.config_file.is_file():
-            raise InputError(f"{path}: not a run (no config.yaml); `a2bgan train --out` makes one")
+            raise InputError(
+                f"{path}: not a run (no config.yaml), as `a2bgan train` and Detector.save write it"
+            )
         refuse_links(path)
         return run
 

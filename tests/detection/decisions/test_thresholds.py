@@ -17,7 +17,7 @@ from a2bgan.detection.pick import Pick
 @pytest.mark.parametrize("patients", [1, 2, 6, 12, 98])
 def test_the_rate_that_is_named_can_be_reached(patients: int) -> None:
     said = too_few_patients(patients, 0.01)
-    named = re.search(r"--fpr (\S+) or more", said)
+    named = re.search(r"a rate of (\S+) or more", said)
     assert named is not None
     rate = float(named[1])
     assert conformal.fewest_patients(rate) <= patients

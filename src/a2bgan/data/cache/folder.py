@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def reserve(file: Path) -> None:
 
     Raises OSError where there is too little.
     """
-    if not hasattr(os, "posix_fallocate"):
+    if sys.platform == "win32" or not hasattr(os, "posix_fallocate"):
         return
     with file.open("r+b") as opened:
         try:

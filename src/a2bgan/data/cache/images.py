@@ -19,7 +19,7 @@ import os
 import time
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,11 +109,13 @@ def load_images(
     names: Sequence[str],
     config: DataConfig,
     cache_dir: Path | None = None,
+    watch: Callable[[int], object] | None = None,
 ) -> CachedImages:
     """Load images from the cache, filling it first where needed.
 
     paths, names: the files and what to call them in failures, one name for each path.
     cache_dir: `default_cache_dir()` when None; created readable by its owner alone.
+    watch: called with the number of images decoded so far, after each.
 
     Files that cannot be used become failures, never an exception; those that failed for want of
     memory, a decoder or the disk are tried again at the next start. A file whose size or
@@ -126,7 +128,7 @@ def load_images(
     root = default_cache_dir() if cache_dir is None else Path(cache_dir)
     with cache_errors_named(root):
         private_folder(root)
-        contents, (images, entry) = _load_or_build(paths, config, root)
+        contents, (images, entry) = _load_or_build(paths, config, root, watch)
     return CachedImages(
         images=images,
         index=np.array(entry["index"], dtype=np.int64),
@@ -140,7 +142,10 @@ def load_images(
 
 
 def _load_or_build(
-    paths: Sequence[Path], config: DataConfig, root: Path
+    paths: Sequence[Path],
+    config: DataConfig,
+    root: Path,
+    watch: Callable[[int], object] | None,
 ) -> tuple[list[Content], _Entry]:
     entries, index_folder = private_folder(root / "images"), private_folder(root / "content")
     contents = contents_of(paths, index_folder)
@@ -157,7 +162,7 @@ def _load_or_build(
             stored = _usable_entry(entries / key, paths, config)
             if stored is not None:
                 return contents, stored
-            _build_entry(paths, contents, config, building)
+            _build_entry(paths, contents, config, building, watch)
             # A file replaced after it was hashed must not be stored under the old content's key.
             now = contents_of(paths, index_folder)
             if now == contents:
@@ -220,6 +225,7 @@ def _build_entry(
     contents: Sequence[Content],
     config: DataConfig,
     building: Path,
+    watch: Callable[[int], object] | None,
 ) -> None:
     """Decode everything that is not yet decoded into a folder beside the entries."""
     shape = (len(paths), config.channels, config.size, config.size)
@@ -261,6 +267,8 @@ def _build_entry(
         warnings.simplefilter("ignore")
         for row, result in zip(rows, read_in_order(decode, rows, sizes), strict=True):
             unnoted[row] = result
+            if watch is not None:
+                watch(len(decoded) + len(unnoted))
             if len(unnoted) == NOTED_TOGETHER:
                 images.flush()  # first, so that what is noted is there even if the machine stops
                 _note_decoded(building, unnoted)

@@ -97,6 +97,6 @@ def prepare_celeba(
             patients=persons(download),
         )
     notes = [f"{name}: {reason}; skipped" for name, reason in made.skipped]
-    notes.append("images in colour: train with --set data.channels=3")
+    notes.append("images in colour: train with data.channels=3")
     rows = read_manifest(made.manifest).rows
     return Prepared(made.manifest, Counter((row.split, row.label) for row in rows), notes)

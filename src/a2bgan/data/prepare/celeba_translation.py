@@ -69,7 +69,7 @@ def prepare_celeba_translation(
         mixed += [healthy[i] for i in order[:borrowed]]
         healthy = [healthy[i] for i in order[borrowed:]]
         notes.append(f"A is mixed: {borrowed:,} of its images are without the attribute")
-    notes.append("images in colour: train with --set data.channels=3")
+    notes.append("images in colour: train with data.channels=3")
     return write_download(out, download, {"healthy": healthy, "mixed": mixed, "test": test}, notes)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from a2bgan.detection.audit.shortcuts import remedy
 from a2bgan.detection.audit.trivial_statistics import best_statistic
 from a2bgan.detection.decisions.selection import separates_nothing, shown_error
 from a2bgan.detection.image_sets import ImageSet
@@ -16,7 +17,7 @@ from a2bgan.training.run_folder import RunFolder
 KEY = "doubts"
 """Their key in ``selection.json``."""
 
-LONGER = "train longer: --set train.minutes=N"
+LONGER = "train longer: train.minutes=N"
 
 
 def find_weaknesses(
@@ -44,7 +45,7 @@ def find_weaknesses(
             found.append(
                 f"{statistic} alone tells mixed from healthy images as well as the score does "
                 f"({trivial:.3f} against {details['aucp']:.3f}): the score may have learned "
-                "nothing else; `a2bgan data check` says what may help"
+                f"nothing else; {remedy(statistic)}"
             )
     if method.no_better_than_chance:
         found.append(
@@ -76,5 +77,5 @@ def _too_short(run: RunFolder, method: Method) -> list[str]:
         assert settings.steps is not None
         done = position.step / settings.steps
     if done < 0.9:
-        return ["its training was stopped before the end; `a2bgan train --resume` goes on with it"]
+        return ["its training was stopped before the end: resume it"]
     return []

@@ -4,7 +4,7 @@ No label is read. With a share p of diseased in the mixed set, a statistic that 
 from diseased with an AUROC of a has 1/2 + p (a - 1/2) here, so 0.6 may stand for 0.7 and more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ MOST_VALUES = 4
 
 Seen = Literal["acquisition", "file", "original", "preprocessed"]
 
-_EXPOSURE = "try --set data.equalize=true; data.standardize=true, in its place, leaves more of it"
+_EXPOSURE = "try data.equalize=true; data.standardize=true, in its place, leaves more of it"
 _SHARPNESS = "a smaller data.size leaves less of it, data.mask_corners=0.2 none of it in markers"
 _FILES = (
     "the networks do not see it, but what comes with another size or format, such as sharpness, "
@@ -44,11 +44,11 @@ _REMEDIES = {
     "mean brightness": _EXPOSURE,
     "contrast (sd)": _EXPOSURE,
     "sharpness": _SHARPNESS,
-    "border brightness": "try --set data.mask_border=0.05, or data.equalize=true",
-    "black share": "try --set data.equalize=true, or data.square=crop where borders were added",
-    "white share": "try --set data.equalize=true, or data.mask_corners=0.2 if it is markers",
-    "marks in corners": "try --set data.mask_corners=0.2",
-    "sharpness of corners": "try --set data.mask_corners=0.2",
+    "border brightness": "try data.mask_border=0.05, or data.equalize=true",
+    "black share": "try data.equalize=true, or data.square=crop where borders were added",
+    "white share": "try data.equalize=true, or data.mask_corners=0.2 if it is markers",
+    "marks in corners": "try data.mask_corners=0.2",
+    "sharpness of corners": "try data.mask_corners=0.2",
 }
 
 
@@ -151,15 +151,20 @@ def remedy(statistic: str) -> str:
     return _REMEDIES.get(statistic, _FILES)
 
 
-def audit_shortcuts(manifest: Manifest, config: DataConfig) -> Audit | None:
+def audit_shortcuts(
+    manifest: Manifest, config: DataConfig, watch: Callable[[int], object] = lambda done: None
+) -> Audit | None:
     """Compare trivial statistics of the healthy and the mixed set, without labels.
 
     The statistics are of acquisition, as far as it is known, of files, of their pixels and of the
     preprocessed images, for at most `trivial_statistics.LOOKED_AT` images of each set. Files that
     cannot be read are left out; None where that leaves none of a set.
+
+    watch: called with the number of files measured so far, after each.
     """
-    sets = manifest.split("healthy"), manifest.split("mixed")
-    measured = [measure_images(rows, config) for rows in sets]
+    healthy = measure_images(manifest.split("healthy"), config, watch)
+    mixed = measure_images(manifest.split("mixed"), config, lambda done: watch(len(healthy) + done))
+    measured = [healthy, mixed]
     if not all(measured):
         return None
     items = [item for items in measured for item in items]

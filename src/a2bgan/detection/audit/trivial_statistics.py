@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,8 +47,13 @@ class Measured:
     row: Row
 
 
-def measure_files(rows: Sequence[Row], config: DataConfig) -> list[FileStatistics | None]:
-    """Measure the files of rows as they are; None for those that cannot be read."""
+def measure_files(
+    rows: Sequence[Row], config: DataConfig, watch: Callable[[int], object] = lambda done: None
+) -> list[FileStatistics | None]:
+    """Measure the files of rows as they are; None for those that cannot be read.
+
+    watch: called with the number of files measured so far, after each.
+    """
 
     def measure(row: Row) -> FileStatistics | None:
         try:
@@ -61,13 +66,21 @@ def measure_files(rows: Sequence[Row], config: DataConfig) -> list[FileStatistic
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of damaged files
-        return list(pool.map(measure, rows))
+        found = []
+        for done, measured in enumerate(pool.map(measure, rows), 1):
+            found.append(measured)
+            watch(done)
+        return found
 
 
-def measure_images(rows: Sequence[Row], config: DataConfig) -> list[Measured]:
+def measure_images(
+    rows: Sequence[Row], config: DataConfig, watch: Callable[[int], object] = lambda done: None
+) -> list[Measured]:
     """Measure the images of rows, LOOKED_AT at most, without those that cannot be read.
 
     No label is looked at.
+
+    watch: see `measure_files`.
     """
     loaded, rows = load_rows(_drawn(rows), config)
     rows = rows[:LOOKED_AT]
@@ -76,7 +89,7 @@ def measure_images(rows: Sequence[Row], config: DataConfig) -> list[Measured]:
     return [
         Measured(of_file, of_image, row)
         for row, of_image, of_file in zip(
-            rows, preprocessed, measure_files(rows, config), strict=True
+            rows, preprocessed, measure_files(rows, config, watch), strict=True
         )
         if of_file is not None  # it was there a moment ago
     ]

@@ -125,8 +125,8 @@ def finish_run(
         except InputError as error:
             # Only what FID needs can be missing here: twins, or two images of each set.
             warnings.append(
-                f"nothing selected: {error}; the last checkpoint is used until `a2bgan select` "
-                "takes another rule"
+                f"nothing selected: {error}; the last checkpoint is used until another rule "
+                "selects one"
             )
     trained = load_trained(run) if decision is None else decision.trained
     if score is not None:
@@ -143,7 +143,7 @@ def finish_run(
         warnings.append(
             "nothing that finds anomalies has been trained: the first steps, of a warm-up, took "
             f"all of the training ({outcome.position.step} steps), and what was selected is by "
-            "chance; train longer: --set train.steps=N or train.minutes=N"
+            "chance; train longer: train.steps=N or train.minutes=N"
         )
     return Fit(trained, decision, calibration, warnings)
 
@@ -162,8 +162,8 @@ def select_by(
     healthy, mixed = images.both("selection")
     if not len(healthy) or not len(mixed):
         raise InputError(
-            "nothing was held out to select by; train with --set holdout.fraction=0.1 and, where "
-            "images are few, --set holdout.at_most=null; or --by last"
+            "nothing was held out to select by; train with holdout.fraction=0.1 and, where images "
+            "are few, holdout.at_most=null; or select by the rule last"
         )
     return select_by_aucp(run, Validator(run, healthy, mixed))
 
@@ -196,5 +196,5 @@ def _nothing_held_out(config: Config, images: RunImages, purpose: str, consequen
     if purpose == "to select by" and not config.holdout.selects(smallest):
         return f"too few images to hold any out {purpose} (holdout.at_most): {consequence}"
     if config.holdout.fraction > 0:
-        why = " (too few patients, or each with too many of the images: `a2bgan data check`)"
+        why = " (too few patients, or each with too many of the images)"
     return f"nothing held out {purpose}{why}: {consequence}"

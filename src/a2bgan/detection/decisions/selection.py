@@ -273,7 +273,9 @@ def select_by_fid(
     """
     facts = run.config().facts
     if not facts.makes_twin:
-        raise InputError(f"{facts.title} makes no healthy twins, and FID compares those: --by aucp")
+        raise InputError(
+            f"{facts.title} makes no healthy twins, which FID compares: take another rule"
+        )
     require_enough(len(healthy), len(mixed))
     untrained = on_device(run.config().build_method())
     features = HealthyFeatures(healthy.images, network, untrained.device)

@@ -30,7 +30,7 @@ def too_few_patients(patients: int, rate: float) -> str:
     reachable = math.ceil(1000 / (patients + 1)) / 1000
     return (
         f"{patients} held-out healthy {are} too few for a rate of {rate:g}: nothing can be "
-        f"flagged; {needed} are needed: train with more healthy patients, or predict with --fpr "
+        f"flagged; {needed} are needed: train with more healthy patients, or accept a rate of "
         f"{reachable:g} or more"
     )
 

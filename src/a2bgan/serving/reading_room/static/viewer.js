@@ -288,19 +288,21 @@ export class Viewer {
     context.stroke();
   }
 
-  /** A piece of line, and what it stands for. */
+  /** A piece of line, and what it stands for: not the edge of a lesion. */
   #paintLegend(context, pane) {
     const { colour, rate } = this.room.contour;
     const found = this.picture.contours.length ? "contour," : "no contour here;";
-    const words = `${found} in at most ${percent(rate)} of the healthy`;
+    const words = [`${found} in at most ${percent(rate)} of the healthy`];
+    if (this.picture.contours.length) words.push("map above its threshold, not a lesion's edge");
     const top = pane.caption.offsetTop + pane.caption.offsetHeight + 4;
     context.font = LEGEND;
     context.fillStyle = "rgba(0, 0, 0, .78)";
-    context.fillRect(6, top, context.measureText(words).width + 34, 20);
+    const widths = words.map((line) => context.measureText(line).width);
+    context.fillRect(6, top, Math.max(...widths) + 34, 4 + 16 * words.length);
     context.fillStyle = colour;
     context.fillRect(12, top + 9, 16, 2);
     context.fillStyle = "#d6dce1";
-    context.fillText(words, 34, top + 14);
+    words.forEach((line, k) => context.fillText(line, 34, top + 14 + 16 * k));
   }
 
   #paintScale(context, width, height) {
