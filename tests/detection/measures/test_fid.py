@@ -106,7 +106,8 @@ def test_inception_sees_images_as_pytorch_fid_or_as_clean_fid_resizes_them(tmp_p
     values = levels / 255
     rows = values[:, :, low] * (1 - part[:, None]) + values[:, :, high] * part[:, None]
     expected = 2 * (rows[..., low] * (1 - part) + rows[..., high] * part) - 1
-    np.testing.assert_allclose(first_input(paper, x).numpy(), expected, atol=1e-5)
+    # Places are float32; a level of 8 bits is 0.008.
+    np.testing.assert_allclose(first_input(paper, x).numpy(), expected, atol=3e-4)
 
     clean = Inception(weights)
     seen = first_input(clean, x).numpy()
