@@ -184,7 +184,7 @@ def measure_all(
     for peer in PEERS:
         yield (
             f"anomalib {peer.title}",
-            kept(args, name, peer.name, lambda p=peer: of_peer(p, images, args)),
+            kept(args, name, f"anomalib-{peer.name}", lambda p=peer: of_peer(p, images, args)),
         )
     if any(mask is not None and mask.has_lesion for mask in images.test.masks):
         yield POSITION_ALONE, of_position(images)
