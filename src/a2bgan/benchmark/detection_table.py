@@ -83,8 +83,8 @@ def make_table(rows: Sequence[MethodRow[Repeat]]) -> BenchmarkTable:
 
     Measures that no method has are left out. The p-value is DeLong's against A2B-GAN, of the mean
     AUROCs of these trainings on the same patients, corrected for the number of rows by Holm's
-    method. With a TRIVIAL row there are AUROCs with test images matched by its statistic too; where maps were
-    compared with masks, a last line has the measures of position alone.
+    method. With a TRIVIAL row there are AUROCs with test images matched by its statistic too; where
+    maps were compared with masks, a last line has the measures of position alone.
 
     Raises InputError if the methods were not evaluated on the same images.
     """
@@ -228,8 +228,8 @@ def _above(table: BenchmarkTable, command: str) -> list[str]:
             "patients' lesions; a map that points at lesions is above it. Within-image AUROC: of "
             "the pixels of each image, averaged; hit rate: share of the images with a lesion whose "
             "highest pixel lies in it; position-matched AUROC: images whose lesion covers a place "
-            "against images whose lesion is elsewhere, 0.5 for what knows position alone; Dice: of the "
-            "contours at the threshold that healthy images set.",
+            "against images whose lesion is elsewhere, 0.5 for what knows position alone; Dice: of "
+            "the contours at the threshold that healthy images set.",
             "",
         ]
     return lines

@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +99,7 @@ def check_data(
     before = 0
     for split, members in rows.items():
         paths, names = [row.path for row in members], [row.name for row in members]
-        loaded[split] = load_images(
-            paths, names, config, cache_dir, lambda read, before=before: watch(before + read)
-        )
+        loaded[split] = load_images(paths, names, config, cache_dir, partial(_add, watch, before))
         before += len(members)
         watch(before)
     originals = [original for images in loaded.values() for original in images.originals]
@@ -126,6 +125,10 @@ def check_data(
     _check_formats(check, loaded, config)
     _check_masks(check, rows["test"], loaded["test"], config)
     return check
+
+
+def _add(watch: Callable[[int], object], before: int, read: int) -> None:
+    watch(before + read)
 
 
 def _count_labels(test: Sequence[Row]) -> dict[str, int]:
