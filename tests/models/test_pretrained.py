@@ -133,7 +133,7 @@ def test_weights_from_the_local_cache(tmp_path, monkeypatch, classifier):
         asked.append((repository, name))
         return str(cached)
 
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", look)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look)
     backbone = Backbone(NAME, (4,), 32)
     load_pretrained(backbone, None)
     assert asked == [("timm/resnet18.tv_in1k", "model.safetensors")]
@@ -141,7 +141,7 @@ def test_weights_from_the_local_cache(tmp_path, monkeypatch, classifier):
 
 
 def test_no_weights_say_what_to_fetch(monkeypatch):
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(InputError) as error:
         load_pretrained(Backbone(NAME, (4,), 32), None)
     line = str(error.value)

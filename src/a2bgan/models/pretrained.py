@@ -6,12 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor
 
 from a2bgan.errors import InputError
+from a2bgan.models import efficientnet_lite
 from a2bgan.models.backbone import Backbone
+from a2bgan.models.efficientnet_lite import EfficientNetLite0
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 """A network whose weights are installed with this package."""
@@ -60,9 +61,11 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
 
 def has_pretrained(name: str) -> bool:
     """True where timm has a network's weights on this machine, without a file from the user."""
+    if _packaged_file(name):
+        return True
     import timm  # takes a while
 
-    return timm.is_model(name) and bool(_packaged_file(name) or _cached_file(name))
+    return timm.is_model(name) and bool(_cached_file(name))
 
 
 def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,11 +73,15 @@ def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
     They have timm's order, and one shape each. Raises ValueError if one of these is otherwise.
     """
-    import timm  # takes a while
+    if name in efficientnet_lite.NAMES:
+        with torch.device("meta"):
+            expected = EfficientNetLite0(()).classifier_shapes()
+    else:
+        import timm  # takes a while
 
-    with torch.device("meta"):
-        expected = timm.create_model(name).state_dict()
-    if [t.shape for t in expected.values()] != [t.shape for t in weights.values()]:
+        with torch.device("meta"):
+            expected = {k: t.shape for k, t in timm.create_model(name).state_dict().items()}
+    if list(expected.values()) != [t.shape for t in weights.values()]:
         raise ValueError("other tensors than the classifier has")
     return dict(zip(expected, weights.values(), strict=True))
 
@@ -97,7 +104,8 @@ def _packaged_file(name: str) -> Path | None:
 
 
 def _cached_file(name: str) -> Path | None:
-    from timm.models import get_pretrained_cfg  # takes a while
+    from huggingface_hub import try_to_load_from_cache  # takes a while
+    from timm.models import get_pretrained_cfg
 
     known = get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:
