@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a2bgan.data.formats.kinds import image_suffix
+from a2bgan import extensions
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, image_suffix
 from a2bgan.data.formats.picture import ImageError, open_image_file
 from a2bgan.data.formats.reading import find_reader
 from a2bgan.data.formats.slice_names import fragment_of, volume_of
@@ -20,7 +21,11 @@ from a2bgan.files.ordered_work import read_in_order
 
 
 class Content(NamedTuple):
-    """Content of a file: the hash of its bytes, or the reason why it cannot be opened."""
+    """Content of a file: the hash of its bytes, or the reason why it cannot be opened.
+
+    suffix: how it is read: the suffix, of a slice its place, and, where another package reads it,
+        that package and its version.
+    """
 
     sha256: str | None
     suffix: str
@@ -51,12 +56,21 @@ def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
     if any(states[file] is not None for file in changed):
         rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
         write_atomically(index_file, json.dumps(rows))
+    suffixes = [image_suffix(Path(file)) for file in files]
+    readers = {suffix: _added_reader(suffix) for suffix in set(suffixes)}
     contents = []
-    for path, file in zip(paths, files, strict=True):
+    for path, file, suffix in zip(paths, files, suffixes, strict=True):
         (sha256, reason), state = found[file], states[file]
-        suffix = image_suffix(Path(volume_of(path))) + fragment_of(path)
-        contents.append(Content(sha256, suffix, state[0] if state else 0, reason))
+        way = suffix + fragment_of(path) + readers[suffix]
+        contents.append(Content(sha256, way, state[0] if state else 0, reason))
     return contents
+
+
+def _added_reader(suffix: str) -> str:
+    """The package that adds the reader of a suffix, and its version; "" for this one's own."""
+    if suffix in KIND_OF_SUFFIX:
+        return ""
+    return extensions.provider(extensions.READER_GROUP, suffix[1:])
 
 
 def file_state(path: str) -> list[int] | None:

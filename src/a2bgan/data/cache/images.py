@@ -53,7 +53,7 @@ from a2bgan.files.building_folder import (
 from a2bgan.files.ordered_work import read_in_order
 
 # Raise it when readers or preprocessing give other pixels for the same options.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 # Decoded images between two notes of what has been decoded, and where those are.
 NOTED_TOGETHER = 256
@@ -287,7 +287,8 @@ def _copy_decoded(
     building: Path,
     config: DataConfig,
 ) -> None:
-    """Take over the pixels that other lists have of the same contents."""
+    """Take over the pixels that other lists have of the same contents; they are not noted, since
+    the process that goes on after a killed one copies them again."""
     wanted = {
         f"{sha256}{suffix}": row
         for (sha256, suffix), row in first_row.items()
@@ -300,15 +301,17 @@ def _copy_decoded(
         if stored is None:
             continue
         theirs, entry = stored
-        copied: dict[int, StoredForm | str] = {}
+        places, rows = [], []
         for place, content in enumerate(entry["contents"]):
             if (row := wanted.pop(content, None)) is not None:
-                images[row] = theirs[place]
-                copied[row] = StoredForm(*entry["originals"][place])
-        if copied:
-            images.flush()
-            _note_decoded(building, copied)
-            decoded |= copied
+                places.append(place)
+                rows.append(row)
+                decoded[row] = StoredForm(*entry["originals"][place])
+        # A list that has grown by a few images is copied in a few long runs.
+        ends = 1 + np.flatnonzero((np.diff(places) != 1) | (np.diff(rows) != 1))
+        for there, here in zip(np.split(places, ends), np.split(rows, ends), strict=True):
+            if len(here):
+                images[here[0] : here[-1] + 1] = theirs[there[0] : there[-1] + 1]
 
 
 def _open_array(
