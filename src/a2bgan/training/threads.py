@@ -1,0 +1,86 @@
+"""Processor threads of a training: no more than there are cores that other programs leave idle.
+
+Threads share every operation and wait for each other after it. One whose core another program keeps
+busy makes all the others wait, so that two threads can be twenty times as slow as one.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SAMPLE_SECONDS = 0.3
+
+STAT = Path("/proc/stat")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def threads_for_training(recorded: Any) -> Iterator[int]:
+    """Have PyTorch use as many threads as pay in the block; yields their number.
+
+    recorded: number of threads that a training began with, which is kept where it goes on: on a CPU
+    others add up in another order, and give other last digits.
+
+    What the user has set by OMP_NUM_THREADS holds.
+    """
+    most = torch.get_num_threads()
+    if os.environ.get("OMP_NUM_THREADS") or most == 1:
+        chosen = most
+    elif isinstance(recorded, int) and 1 <= recorded <= most:
+        chosen = recorded
+    else:
+        chosen = max(1, min(most, idle_cores()))
+    torch.set_num_threads(chosen)
+    try:
+        yield chosen
+    finally:
+        torch.set_num_threads(most)
+
+
+def idle_cores() -> int:
+    """Number of cores of this process, or of its quota, that were idle in the last moment; all of
+    them where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = os.sched_getaffinity(0)
+    before = _idle_times(cores)
+    began = time.monotonic()
+    time.sleep(SAMPLE_SECONDS)
+    idle = _idle_times(cores) - before
+    seconds = time.monotonic() - began
+    if not before:
+        return min(len(cores), _quota())
+    return min(round(idle / seconds), _quota(), len(cores))
+
+
+def _idle_times(cores: set[int]) -> float:
+    """Seconds that cores have been idle in all, added up; 0 where the system does not tell."""
+    total = 0
+    try:
+        for line in STAT.read_text().splitlines():
+            name, *fields = line.split()
+            if name[3:].isdigit() and name.startswith("cpu") and int(name[3:]) in cores:
+                total += int(fields[3]) + int(fields[4])  # idle, and waiting for a disk
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def _quota() -> int:
+    """Cores that a container's quota amounts to; very many where there is none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().partition("::")[2].strip()
+    except OSError:
+        own = ""
+    for file in (CGROUPS / own.lstrip("/") / "cpu.max", CGROUPS / "cpu.max"):
+        try:
+            most, period = file.read_text().split()
+            return max(1, int(most) // int(period))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return 2**31
