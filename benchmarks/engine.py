@@ -5,9 +5,10 @@
 
 Tiny images are generated, and scored by an untrained narrow network as an ONNX file with two
 workers; one worker is killed, then all of them with the process that leads them, and the command is
-given again. On a cluster of three Ray nodes on this machine, one node is then taken away. ``--before`` also measures the version that shared parts by RANK and WORLD_SIZE, with
-two processes, without killing any. Memory is measured with lists and
-scores of made-up images. Prints tables and writes them to docs/results/engine.md.
+given again. Then a node of a small cluster of Ray is killed, all of it on this machine. ``--before``
+also measures the version that shared parts by RANK and WORLD_SIZE, with two processes, without
+killing any. Memory is measured with lists and scores of made-up images. Prints tables and writes
+them to docs/results/engine.md.
 """
 
 import argparse
