@@ -4,8 +4,8 @@
     python benchmarks/engine.py --images 100000 --before OTHER_CHECKOUT/src
 
 Tiny images are generated, and scored by an untrained narrow network as an ONNX file with two
-workers; one worker is killed, then all of them with the process that leads them, and the command is
-given again. Then a node of a small cluster of Ray is killed, all of it on this machine. ``--before``
+workers; one is killed, then all of them with the process that leads them, and the command is
+given again. Then a node of a cluster of Ray on this machine is killed. ``--before``
 also measures the version that shared parts by RANK and WORLD_SIZE, with two processes, without
 killing any. Memory is measured with lists and scores of made-up images. Prints tables and writes
 them to docs/results/engine.md.
