@@ -47,6 +47,8 @@ class EfficientNetLite0(nn.Module):
         self.wanted = {STAGES[index][0] for index in indices}
         self.conv_stem = _Conv(3, 32, 3, stride=2)
         self.bn1 = _norm(32)
+        for _ in range(2):
+            nn.Conv2d(8, 8, 1)  # timm tries out a layer here: the same random numbers come next
         stages, width = [], 32
         for count, kernel, stride, expansion, channels in _BLOCKS:
             blocks = list[nn.Module]()
