@@ -11,10 +11,10 @@ import io
 import math
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -24,6 +24,7 @@ from a2bgan.detection.decisions.contours import place_mask
 from a2bgan.errors import InputError
 from a2bgan.models.blend import DIFFERENCE_SCALE
 from a2bgan.report.film import Film
+from a2bgan.report.inferno import INFERNO
 
 _DARKEST = 0.25  # inferno starts here: below, it is too near black to be seen on a dark background
 OPAQUE_FROM = 0.5
@@ -80,9 +81,8 @@ def paint_map(
 
 def map_colours(level: NDArray[Any]) -> NDArray[np.float64]:
     """The colours (..., 3) in [0, 1] of shares of the scale (...,) in [0, 1]."""
-    colours: NDArray[np.float64] = matplotlib.colormaps["inferno"](
-        _DARKEST + (1 - _DARKEST) * level
-    )[..., :3]
+    place = ((_DARKEST + (1 - _DARKEST) * level) * len(INFERNO)).astype(int)
+    colours: NDArray[np.float64] = INFERNO[np.minimum(place, len(INFERNO) - 1)]
     return colours
 
 
@@ -305,5 +305,7 @@ def picture_uri(picture: Image.Image) -> str:
 @cache
 def _font(size: int, unit: float = 1.0) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it, so that pictures look alike on every machine."""
-    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    package = find_spec("matplotlib")  # its import takes a while
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     return ImageFont.truetype(file, round(size * unit))
