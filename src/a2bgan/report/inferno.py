@@ -1,5 +1,4 @@
-"""The colours of matplotlib's inferno (Smith and van der Walt, CC0), without its import, for which a
-single picture would wait."""
+"""The colours of matplotlib's inferno (Smith and van der Walt, CC0), without its slow import."""
 
 import numpy as np
 

@@ -7,6 +7,7 @@ digest of the absolute paths, and no file name is stored.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +26,18 @@ class Content(NamedTuple):
 
     suffix: how it is read: the suffix, of a slice its place, and, where another package reads it,
         that package and its version.
+    state: see `file_state`, when it was hashed or known to be as it was.
     """
 
     sha256: str | None
     suffix: str
-    size: int
+    state: list[int] | None
     reason: str
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, 0 where it is unknown."""
+        return self.state[0] if self.state else 0
 
 
 def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
@@ -60,9 +67,9 @@ def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
     readers = {suffix: _added_reader(suffix) for suffix in set(suffixes)}
     contents = []
     for path, file, suffix in zip(paths, files, suffixes, strict=True):
-        (sha256, reason), state = found[file], states[file]
+        sha256, reason = found[file]
         way = suffix + fragment_of(path) + readers[suffix]
-        contents.append(Content(sha256, way, state[0] if state else 0, reason))
+        contents.append(Content(sha256, way, states[file], reason))
     return contents
 
 
@@ -77,7 +84,8 @@ def file_state(path: str) -> list[int] | None:
     """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
     it is unknown."""
     try:
-        if os.path.isdir(path):  # a DICOM series
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):  # a DICOM series
             entries = sorted(
                 (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
                 for entry in os.scandir(path)
@@ -85,7 +93,6 @@ def file_state(path: str) -> list[int] | None:
             )
             digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
             return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
-        status = os.stat(path)
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
