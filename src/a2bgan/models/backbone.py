@@ -111,6 +111,16 @@ class Backbone(nn.Module):
             loaded = self._build(**_pretrained(weights))
         self.features.load_state_dict(loaded.state_dict())
 
+    def classifier_shapes(self) -> dict[str, torch.Size]:
+        """Shapes of the tensors of the network's whole classifier by name, in timm's order."""
+        if isinstance(self.features, EfficientNetLite0):
+            return self.features.classifier_shapes()
+        import timm  # takes a while
+
+        with torch.device("meta"):
+            tensors = timm.create_model(self.name, **self._options).state_dict()
+        return {name: tensor.shape for name, tensor in tensors.items()}
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps (N, channels, h, w), one for each stride, of images (N, 1 or 3, H, W).
 

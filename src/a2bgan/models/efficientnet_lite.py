@@ -35,6 +35,18 @@ _BLOCKS = (
 )
 """Blocks, kernel, stride of the first block, expansion and channels of each stage."""
 
+_HEAD = {
+    "conv_head.weight": torch.Size((1280, 320, 1, 1)),
+    "bn2.weight": torch.Size((1280,)),
+    "bn2.bias": torch.Size((1280,)),
+    "bn2.running_mean": torch.Size((1280,)),
+    "bn2.running_var": torch.Size((1280,)),
+    "bn2.num_batches_tracked": torch.Size(()),
+    "classifier.weight": torch.Size((1000, 1280)),
+    "classifier.bias": torch.Size((1000,)),
+}
+"""Shapes of what the classifier has beyond its features."""
+
 
 class EfficientNetLite0(nn.Module):
     """Feature maps at some strides.
@@ -78,15 +90,7 @@ class EfficientNetLite0(nn.Module):
 
     def classifier_shapes(self) -> dict[str, torch.Size]:
         """Shapes of the whole classifier's tensors by name, in timm's order."""
-        with torch.device("meta"):
-            head = nn.ModuleDict(
-                {
-                    "conv_head": nn.Conv2d(320, 1280, 1, bias=False),
-                    "bn2": nn.BatchNorm2d(1280),
-                    "classifier": nn.Linear(1280, 1000),
-                }
-            )
-        return {k: v.shape for part in (self, head) for k, v in part.state_dict().items()}
+        return {name: tensor.shape for name, tensor in self.state_dict().items()} | _HEAD
 
     def load_classifier(self, weights: dict[str, Tensor]) -> None:
         """Take a classifier's weights. Raises RuntimeError unless all of its tensors are there."""

@@ -10,9 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from a2bgan.errors import InputError
-from a2bgan.models import efficientnet_lite
 from a2bgan.models.backbone import Backbone
-from a2bgan.models.efficientnet_lite import EfficientNetLite0
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 """A network whose weights are installed with this package."""
@@ -46,7 +44,7 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
     weights = _read(file)
     try:
         if file == _packaged_file(backbone.name):
-            weights = in_timms_names(backbone.name, weights)
+            weights = in_timms_names(backbone, weights)
         backbone.load(weights)
     except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
@@ -68,19 +66,12 @@ def has_pretrained(name: str) -> bool:
     return timm.is_model(name) and bool(_cached_file(name))
 
 
-def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A package's weights of a whole classifier under timm's names.
+def in_timms_names(backbone: Backbone, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A package's weights of a backbone's whole classifier under timm's names.
 
     They have timm's order, and one shape each. Raises ValueError if one of these is otherwise.
     """
-    if name in efficientnet_lite.NAMES:
-        with torch.device("meta"):
-            expected = EfficientNetLite0(()).classifier_shapes()
-    else:
-        import timm  # takes a while
-
-        with torch.device("meta"):
-            expected = {k: t.shape for k, t in timm.create_model(name).state_dict().items()}
+    expected = backbone.classifier_shapes()
     if list(expected.values()) != [t.shape for t in weights.values()]:
         raise ValueError("other tensors than the classifier has")
     return dict(zip(expected, weights.values(), strict=True))
