@@ -5,6 +5,7 @@ busy makes all the others wait, so that two threads can be twenty times as slow 
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def threads_for_training(recorded: Any) -> Iterator[int]:
 def idle_cores() -> int:
     """Number of cores of this process, or of its quota, that were idle in the last moment; all of
     them where the system does not tell."""
-    if not hasattr(os, "sched_getaffinity"):
+    if sys.platform != "linux":
         return os.cpu_count() or 1
     cores = os.sched_getaffinity(0)
     before = _idle_times(cores)
@@ -60,6 +61,8 @@ def idle_cores() -> int:
 
 def _idle_times(cores: set[int]) -> float:
     """Seconds that cores have been idle in all, added up; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0.0
     total = 0
     try:
         for line in STAT.read_text().splitlines():

@@ -304,7 +304,7 @@ def _copy_decoded(
         if stored is None:
             continue
         theirs, entry = stored
-        places, rows = [], []
+        places, rows = list[int](), list[int]()
         for place, content in enumerate(entry["contents"]):
             if (row := wanted.pop(content, None)) is not None:
                 places.append(place)

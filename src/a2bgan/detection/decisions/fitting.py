@@ -1,7 +1,7 @@
 """Fit a method to a healthy and a mixed set: train, select a checkpoint, calibrate thresholds."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -87,9 +87,9 @@ def train_run(
     recorded = run.environment().get("threads") if goes_on else None
     # Of several processes each one's share of the cores is set by what starts them.
     alone = config.train.nodes == 1 and str(config.train.devices) in ("1", "auto")
-    with threads_for_training(recorded) if alone else nullcontext() as threads:
-        if threads is not None:
-            run.note_threads(threads)
+    with ExitStack() as stack:
+        if alone:
+            run.note_threads(stack.enter_context(threads_for_training(recorded)))
         return train(
             config,
             healthy.images,
