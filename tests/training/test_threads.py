@@ -1,6 +1,7 @@
 """How many threads a training has, beside other programs and where it goes on."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from a2bgan.training import threads
 from a2bgan.training.threads import idle_cores, threads_for_training
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture(autouse=True)
