@@ -63,9 +63,9 @@ def test_a_file_of_a_series_that_is_replaced_by_an_older_one_of_its_size_is_seen
     for number in range(3):
         (series / f"{number}.dcm").write_bytes(b"%d" % number * 100)
         os.utime(series / f"{number}.dcm", ns=(number, 10 + number))
-    (first,), _ = look([series], tmp_path)
+    (first,) = contents_of([series], tmp_path)
     (series / "1.dcm").write_bytes(b"9" * 100)
     os.utime(series / "1.dcm", ns=(1, 5))
-    (second,), _ = look([series], tmp_path)
+    (second,) = contents_of([series], tmp_path)
     assert first.size == second.size == 300
     assert first.sha256 != second.sha256
