@@ -4,10 +4,11 @@
     python benchmarks/engine.py --images 100000 --before OTHER_CHECKOUT/src
 
 Tiny images are generated, and scored by an untrained narrow network as an ONNX file with two
-workers; one worker is killed, then all of them with the process that leads them, and the command is
-given again. ``--before`` also measures the version that shared parts by RANK and WORLD_SIZE, with
-two processes, without killing any. Memory is measured with lists and
-scores of made-up images. Prints tables and writes them to docs/results/engine.md.
+workers; one is killed, then all of them with the process that leads them, and the command is
+given again. Then a node of a cluster of Ray on this machine is killed. ``--before``
+also measures the version that shared parts by RANK and WORLD_SIZE, with two processes, without
+killing any. Memory is measured with lists and scores of made-up images. Prints tables and writes
+them to docs/results/engine.md.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from a2bgan.report.archive import FEWEST_PARTS, LARGEST_PART, PARTS
 from result_page import write_page
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-LENGTHS = (10_000, 100_000, 1_000_000)
+LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 SCHEMA = ("path", "patient_id", "score", "mean", "deviation", "unfamiliar", "error")
 PEAK = """
 def peak():
@@ -81,6 +84,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--node-images", type=int, default=2000, help="while a node is lost")
+    parser.add_argument(
+        "--lengths", type=int, nargs="*", default=LENGTHS, help="of lists whose memory is measured"
+    )
     parser.add_argument("--before", type=Path, help="src of the version with RANK and WORLD_SIZE")
     parser.add_argument("--out", type=Path, default=Path("docs/results/engine.md"))
     args = parser.parse_args()
@@ -100,10 +107,12 @@ def main() -> None:
         if args.before:
             lines += [before(model, folder, args.images, args.before)]
         write_page(args.out, lines)
+        lines += lose_a_node(model, folder, min(args.node_images, args.images))
+        write_page(args.out, lines)
         versions = {"now": (NEW, SOURCE)}
         if args.before:
             versions["before"] = (OLD, args.before)
-        lines += memory(model, folder, versions)
+        lines += memory(model, folder, versions, args.lengths)
     print(*lines, sep="\n")
     write_page(args.out, lines)
 
@@ -137,14 +146,14 @@ def write_images(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(image_of(folder, k), compress_level=0)
 
 
-def image_of(folder: Path, k: int) -> Path:
-    return folder / f"{k // 1000:04d}" / f"{k:07d}.png"
+def image_of(folder: Path, k: int) -> str:
+    return f"{folder}/{k // 1000:04d}/{k:07d}.png"
 
 
 def survive(model: Path, folder: Path, count: int) -> list[str]:
     """Kill a worker, then everything, and go on; what is in the result."""
     listed, out = folder / "list.csv", folder / "now"
-    write_list(listed, [str(image_of(folder / "images", k)) for k in range(count)])
+    write_list(listed, (image_of(folder / "images", k) for k in range(count)))
     command = ["score-archive", str(model), str(listed), "--out", str(out), "--cores", "1"]
     command += ["--workers", "2"]
     began = time.time()
@@ -184,7 +193,7 @@ def survive(model: Path, folder: Path, count: int) -> list[str]:
 def before(model: Path, folder: Path, count: int, source: Path) -> str:
     """The same with two processes of the version before."""
     listed, out = folder / "few.csv", folder / "before"
-    write_list(listed, [str(image_of(folder / "images", k)) for k in range(count)])
+    write_list(listed, (image_of(folder / "images", k) for k in range(count)))
     command = ["predict", str(model), str(listed), "--out", str(out), "--part-size", "1000"]
     began = time.time()
     both = [started(command, source, RANK=str(k), WORLD_SIZE="2") for k in range(2)]
@@ -195,7 +204,40 @@ def before(model: Path, folder: Path, count: int, source: Path) -> str:
     return f"| before, none killed | {times[0] - began:.0f} | {rate:.0f} | |"
 
 
-def memory(model: Path, folder: Path, versions: dict[str, tuple[str, Path]]) -> list[str]:
+def lose_a_node(model: Path, folder: Path, count: int) -> list[str]:
+    """Take one of two working nodes from a cluster of Ray; what is in the result."""
+    from ray.cluster_utils import Cluster
+
+    listed, out = folder / "node.csv", folder / "node"
+    write_list(listed, (image_of(folder / "images", k) for k in range(count)))
+    store = {"object_store_memory": 128 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
+    try:
+        nodes = [cluster.add_node(num_cpus=1, **store) for _ in range(2)]
+        command = ["score-archive", str(model), str(listed), "--out", str(out), "--cores", "1"]
+        driver = started(command, SOURCE, RAY_ADDRESS=cluster.address)
+        wait_for(lambda: len(made(out)) >= 4, driver)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        at_loss = len(made(out))
+        if driver.wait():
+            raise SystemExit("the command did not outlive the node")
+        parts = len(made(out))
+    finally:
+        cluster.shutdown()
+    paths = pq.read_table(out / "scores", columns=["path"])["path"].to_pylist()
+    once = len(paths) == len(set(paths)) == count
+    return [
+        "",
+        f"{count:,} images on a cluster of Ray, a head and two nodes with a worker each, all on "
+        f"this machine; one node killed after {at_loss} of {parts} parts, the command left alone: "
+        f"{len(set(paths)):,} images in the result, "
+        f"{'each exactly once' if once else 'NOT EACH ONCE'}.",
+    ]
+
+
+def memory(
+    model: Path, folder: Path, versions: dict[str, tuple[str, Path]], lengths: Sequence[int]
+) -> list[str]:
     """Memory that a list and its join take beyond what a process has with its model open."""
     lines = [
         "",
@@ -206,15 +248,16 @@ def memory(model: Path, folder: Path, versions: dict[str, tuple[str, Path]]) -> 
         "| images | " + " | ".join(f"{v}: scoring | {v}: joining" for v in versions) + " |",
         "| --- |" + " --- | --- |" * len(versions),
     ]
-    for count in LENGTHS:
+    for count in lengths:
         listed, parts = folder / f"{count}.csv", folder / f"parts-{count}"
-        names = [str(image_of(folder / "images", k)) for k in range(count)]
-        write_list(listed, names, patients=True)
+        write_list(listed, (image_of(folder / "images", k) for k in range(count)), patients=True)
         cells = [f"{count:,}"]
         for version, (code, source) in versions.items():
             out = folder / f"{version}-{count}"
             out.mkdir()
-            size = max(min(-(-count // 64), 1000), 1) if version == "now" else 1000
+            size = 1000
+            if version == "now":
+                size = max(min(-(-count // FEWEST_PARTS), LARGEST_PART), -(-count // PARTS))
             write_parts(parts / version, count, size)
             command = [sys.executable, "-c", code, model, listed, out, parts / version]
             environment = {**os.environ, "PYTHONPATH": str(source)}
@@ -226,7 +269,7 @@ def memory(model: Path, folder: Path, versions: dict[str, tuple[str, Path]]) -> 
     return lines
 
 
-def write_list(file: Path, paths: list[str], patients: bool = False) -> None:
+def write_list(file: Path, paths: Iterable[str], patients: bool = False) -> None:
     with file.open("w") as out:
         out.write("path,split,patient_id\n")
         for k, path in enumerate(paths):

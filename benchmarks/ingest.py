@@ -6,7 +6,8 @@ For each folder: images a second of a loop of OpenCV (of DICOM, pydicom and Open
 resizes by the mean of areas and checks nothing; of the project's reader and preprocessing, which
 uses Lanczos's filter; and of `load_images` into a new cache, which also hashes the files. The ratio
 is that of the second to the first. Then the seconds of a second `load_images`, which reads no
-original, and of one with an image more. ``--clock cpu`` counts seconds of the processor: what one
+original, and of one with an image more, and how many of those are spent on hashing the files of the
+longer list. ``--clock cpu`` counts seconds of the processor: what one
 thread would need on a machine of its own. Needs opencv-python-headless. Prints a table and writes
 it to docs/results/ingest.md.
 """
@@ -24,6 +25,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from a2bgan.data.cache.content_index import contents_of
 from a2bgan.data.cache.images import load_images
 from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.kinds import is_dicom
@@ -34,6 +36,9 @@ from result_page import script_parser, write_page
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
+MANY = 10_001
+"""Small images, with the one that is added to the others."""
+
 GENERATED = (("png", 8, 1024), ("png", 16, 1024), ("png", 8, 256), ("jpg", 8, 1024),
              ("dcm", 12, 1024), ("png", 8, 64))  # fmt: skip
 
@@ -42,7 +47,7 @@ def main() -> None:
     parser = script_parser(__doc__, "docs/results/ingest.md")
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--generated", type=int, default=0, help="images of each generated kind")
-    parser.add_argument("--images", type=int, default=10_000, help="of a folder, at most")
+    parser.add_argument("--images", type=int, default=MANY, help="of a folder, at most")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     args = parser.parse_args()
@@ -55,11 +60,12 @@ def main() -> None:
         "",
         f"{os.cpu_count()} CPUs, clock: {args.clock}. Images a second; the median of rounds in "
         "turn, and the median of their ratios with the lowest and the highest. Starts: seconds of "
-        "`load_images` once the images are in the cache, and with one image more.",
+        "`load_images` once the images are in the cache, and with one image more; of the latter, "
+        "those for the hashes of all files.",
         "",
         "| images | OpenCV's loop | a2bgan | ratio | into the cache | second start, s | "
-        "one image more, s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "one image more, s | hashes of it, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="a2bgan-")))
@@ -99,6 +105,9 @@ def row(name: str, files: list[Path], rounds: int, clock: Callable[[], float]) -
         built = (len(files) - 1) / load(len(files) - 1)
         second = np.median([load(len(files) - 1) for _ in range(5)])
         more = load(len(files))
+        began = clock()
+        contents_of(files, Path(cache))
+        hashing = clock() - began
     cells = [
         f"{len(files):,} {name}",
         *(f"{np.median(each):,.0f}" for each in rates),
@@ -106,6 +115,7 @@ def row(name: str, files: list[Path], rounds: int, clock: Callable[[], float]) -
         f"{built:,.0f}",
         f"{second:.3f}",
         f"{more:.3f}",
+        f"{hashing:.3f}",
     ]
     return table_row(cells)
 
@@ -129,11 +139,11 @@ def in_turn(
 
 
 def make_folder(place: Path, kind: tuple[str, int, int], count: int) -> Path:
-    """Files of smooth and noisy pictures; small ones are a hundred times as many."""
+    """Files of smooth and noisy pictures; small ones are so many that whole lists are copied."""
     suffix, bits, side = kind
     folder = place / f"{suffix.upper()}, {bits} bits, {side} x {side}"
     folder.mkdir()
-    for number in range(count * (100 if side < 128 else 1)):
+    for number in range(MANY if side < 128 else count):
         rng = np.random.default_rng(number)
         rough, finer = (
             cv2.resize(rng.random((n, n), dtype=np.float32), (side, side)) for n in (9, side // 4)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from a2bgan import extensions
+from a2bgan.data.cache.images import load_images
+from a2bgan.data.config import DataConfig
 from a2bgan.data.formats.picture import ImageError, ReadOptions
 from a2bgan.data.formats.reading import read_picture
 from a2bgan.errors import InputError
@@ -117,3 +120,23 @@ def test_presets_by_path(tmp_path):
             load_config(name)
     with pytest.raises(InputError, match="did you mean fast"):
         load_config("fastt")
+
+
+def test_another_version_of_a_reader_reads_its_images_again(installed, tmp_path):
+    config, cache = DataConfig(size=32, window="full"), tmp_path / "cache"
+    rng = np.random.default_rng(0)
+    file = save(tmp_path / "0.gray8", rng.integers(0, 255, (32, 32), dtype=np.uint8))
+    picture = tmp_path / "1.png"
+    Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(picture)
+
+    def stored() -> set[str]:
+        for some in ([file], [picture]):
+            load_images(some, [path.name for path in some], config, cache)
+        return {entry.name for entry in (cache / "images").iterdir()}
+
+    before = stored()
+    assert stored() == before
+    metadata = installed / "a2bgan_example-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 1.1"))
+    forget()
+    assert len(stored() - before) == 1  # the PNG is not read again

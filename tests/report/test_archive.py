@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_a_stopped_call_is_gone_on_with(run, phantoms, expected, tmp_path, monke
     assert (result.scored, result.failed) == (24, 0)
     assert result.flagged == len({row[1] for row in expected if row[3] == "1"})
     assert result.patients == len({row[1] for row in expected})
+
+
+def test_calls_that_end_together_leave_one_whole_result(
+    run, phantoms, expected, a2bgan, tmp_path, in_this_process
+):
+    out = tmp_path / "out"
+    command = ("score-archive", run, phantoms, "--out", out)
+    for _ in range(2):  # the second finds all parts and puts the same in place again
+        assert a2bgan(*command).exit_code == 0
+    model, calibration = open_model(run)
+    opened = open_archive(str(phantoms), out, model)
+    (out / ".building-scores").mkdir()  # of a call that was killed
+    (out / ".building-scores" / opened.file(0).name).write_text("half")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: finish(opened, calibration, 0.05), range(4)))
+    assert all(result == results[0] for result in results)
+    assert found(out) == expected
+    names = {entry.name for entry in out.iterdir()}
+    assert names == {"list.parquet", "plan.json", "parts", "scores"}
 
 
 def test_another_list_or_model_is_refused(run, phantoms, tiny_set, tmp_path):

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from a2bgan.errors import InputError
+from a2bgan.models import efficientnet_lite
+from a2bgan.models.efficientnet_lite import EfficientNetLite0
 
 
 class Backbone(nn.Module):
@@ -46,20 +48,11 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(self, name: str, strides: Sequence[int], input_size: int) -> None:
-        import timm  # takes a while
-        from timm.models import get_pretrained_cfg
-
         super().__init__()
         self.name = name
         self.input_size = input_size
-        # Asked first: timm would fetch names such as hf-hub:OWNER/MODEL from the network.
-        if not timm.is_model(name):
-            raise InputError(
-                f"method.backbone={name}: timm has no network of this name; "
-                "tf_efficientnet_lite0 or resnet18.tv_in1k are two that it has"
-            )
         try:
-            known: Any = get_pretrained_cfg(name)
+            known = _known(name)
             self._options: dict[str, Any] = {}
             if known.fixed_input_size:
                 self._options["img_size"] = input_size
@@ -96,9 +89,9 @@ class Backbone(nn.Module):
         self._channels_last = taken[0].channels_last
         self.shapes: tuple[tuple[int, ...], ...] = tuple(stage.shape for stage in taken)
         self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.shapes)
-        self.repository: str | None = known.hf_hub_id
-        for key in ("mean", "std"):
-            value = torch.tensor(getattr(known, key)).view(1, 3, 1, 1)
+        self.repository: str | None = known.repository
+        for key, values in (("mean", known.mean), ("std", known.std)):
+            value = torch.tensor(values).view(1, 3, 1, 1)
             self.register_buffer(key, value, persistent=False)
         self.requires_grad_(False)
         self.train(False)
@@ -109,13 +102,26 @@ class Backbone(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take a classifier's weights, by timm's names. Raises RuntimeError unless they all fit."""
-        import timm
+        if isinstance(self.features, EfficientNetLite0):
+            self.features.load_classifier(weights)
+            return
+        import timm  # takes a while
 
         # The whole classifier first: timm forgives a feature network that finds no weights at all.
         timm.create_model(self.name, **_pretrained(weights), **self._options)
         with _without_warnings():
             loaded = self._build(**_pretrained(weights))
         self.features.load_state_dict(loaded.state_dict())
+
+    def classifier_shapes(self) -> dict[str, torch.Size]:
+        """Shapes of the tensors of the network's whole classifier by name, in timm's order."""
+        if isinstance(self.features, EfficientNetLite0):
+            return self.features.classifier_shapes()
+        import timm  # takes a while
+
+        with torch.device("meta"):
+            tensors = timm.create_model(self.name, **self._options).state_dict()
+        return {name: tensor.shape for name, tensor in tensors.items()}
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps (N, channels, h, w), one for each stride, of images (N, 1 or 3, H, W).
@@ -133,7 +139,9 @@ class Backbone(nn.Module):
         return [self._ordered(found[place]).to(x.dtype) for place in places]
 
     def _build(self, **weights: Any) -> nn.Module:
-        import timm
+        if self.name in efficientnet_lite.NAMES:
+            return EfficientNetLite0(self._indices)
+        import timm  # takes a while
 
         if self._isotropic:
             model = timm.create_model(self.name, **weights, **self._options)
@@ -145,6 +153,36 @@ class Backbone(nn.Module):
 
     def _ordered(self, features: Tensor) -> Tensor:
         return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a network by its name.
+
+    repository: of its weights on Hugging Face; None where there is none.
+    mean, std: (3,) of the images in [0, 1] that it was trained with.
+    fixed_input_size: it is built for images of one size.
+    """
+
+    repository: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fixed_input_size: bool = False
+
+
+def _known(name: str) -> _Known:
+    if name in efficientnet_lite.NAMES:
+        return _Known(efficientnet_lite.REPOSITORY, efficientnet_lite.MEAN, efficientnet_lite.STD)
+    import timm  # takes a while
+
+    # Asked first: timm would fetch names such as hf-hub:OWNER/MODEL from the network.
+    if not timm.is_model(name):
+        raise InputError(
+            f"method.backbone={name}: timm has no network of this name; "
+            "tf_efficientnet_lite0 or resnet18.tv_in1k are two that it has"
+        )
+    found: Any = timm.get_pretrained_cfg(name)
+    return _Known(found.hf_hub_id, found.mean, found.std, found.fixed_input_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +199,12 @@ class _Stage:
 
 @cache
 def _stages(name: str, input_size: int, **options: Any) -> tuple[_Stage, ...]:
-    """All stages of a timm network, found without memory. Raises where it takes no such images."""
+    """All stages of a network, found without memory. Raises where it takes no such images."""
+    if name in efficientnet_lite.NAMES:
+        return tuple(
+            _Stage(stride, (channels, *[-(-input_size // stride)] * 2), False)
+            for _, stride, channels in efficientnet_lite.STAGES
+        )
     import timm  # takes a while
 
     with torch.device("meta"):

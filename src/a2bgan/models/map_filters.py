@@ -52,10 +52,12 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
 @lru_cache(maxsize=16)
 def smoothing_matrix(length: int, sigma: float) -> NDArray[np.float64]:
     """(length, length): what smoothing makes of a line of pixels."""
-    from scipy.ndimage import gaussian_filter1d  # takes a while
-
-    unit = np.eye(length)
-    smoothed: NDArray[np.float64] = gaussian_filter1d(
-        unit, sigma, axis=0, mode="mirror", truncate=KERNEL_REACH
-    )
-    return smoothed
+    # As scipy.ndimage.gaussian_filter1d, whose import takes longer than all smoothing of an image.
+    reach = int(KERNEL_REACH * sigma + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    seen = np.abs(np.arange(length)[:, np.newaxis] + offsets) % max(1, 2 * length - 2)
+    mirrored = np.minimum(seen, 2 * length - 2 - seen)
+    matrix = np.zeros((length, length))
+    np.add.at(matrix, (np.arange(length)[:, np.newaxis], mirrored), weights / weights.sum())
+    return matrix

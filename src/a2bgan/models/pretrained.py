@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -45,7 +44,7 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
     weights = _read(file)
     try:
         if file == _packaged_file(backbone.name):
-            weights = in_timms_names(backbone.name, weights)
+            weights = in_timms_names(backbone, weights)
         backbone.load(weights)
     except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
@@ -60,21 +59,20 @@ def load_pretrained(backbone: Backbone, path: Path | None) -> None:
 
 def has_pretrained(name: str) -> bool:
     """True where timm has a network's weights on this machine, without a file from the user."""
+    if _packaged_file(name):
+        return True
     import timm  # takes a while
 
-    return timm.is_model(name) and bool(_packaged_file(name) or _cached_file(name))
+    return timm.is_model(name) and bool(_cached_file(name))
 
 
-def in_timms_names(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A package's weights of a whole classifier under timm's names.
+def in_timms_names(backbone: Backbone, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A package's weights of a backbone's whole classifier under timm's names.
 
     They have timm's order, and one shape each. Raises ValueError if one of these is otherwise.
     """
-    import timm  # takes a while
-
-    with torch.device("meta"):
-        expected = timm.create_model(name).state_dict()
-    if [t.shape for t in expected.values()] != [t.shape for t in weights.values()]:
+    expected = backbone.classifier_shapes()
+    if list(expected.values()) != [t.shape for t in weights.values()]:
         raise ValueError("other tensors than the classifier has")
     return dict(zip(expected, weights.values(), strict=True))
 
@@ -97,7 +95,8 @@ def _packaged_file(name: str) -> Path | None:
 
 
 def _cached_file(name: str) -> Path | None:
-    from timm.models import get_pretrained_cfg  # takes a while
+    from huggingface_hub import try_to_load_from_cache  # takes a while
+    from timm.models import get_pretrained_cfg
 
     known = get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:

@@ -16,7 +16,6 @@ parts and 16 bytes for each named patient.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -35,6 +34,7 @@ from a2bgan.detection.patient_scores import DEFAULT_PATIENT_SCORE
 from a2bgan.detection.predict import Model, Prediction, predict
 from a2bgan.errors import InputError, not_installed
 from a2bgan.files.atomic import atomic_file, write_atomically
+from a2bgan.files.building_folder import building_folder, move_into_place
 from a2bgan.report.archive_list import ArchiveList, root_of, write_list
 from a2bgan.report.score_tables import is_unfamiliar
 from a2bgan.report.written_names import escaped
@@ -50,6 +50,9 @@ NAMED = 1000
 
 COMPARED = 20_000
 """Patients, drawn by their hash, whose images are compared with those of calibration."""
+
+NOTES = "notes"
+"""There are none: a list or scores that are half written are written anew."""
 
 VOLUME = "a volume; `a2bgan predict` scores volumes"
 
@@ -114,12 +117,14 @@ def open_archive(
     file = out / "plan.json"
     try:
         (out / "parts").mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            images = write_list(source, out / "list.parquet")
-            small, large = -(-images // FEWEST_PARTS), -(-images // PARTS)
-            size = max(min(small, LARGEST_PART), large)
-            made = {"images": images, "part_size": size, "root": str(root_of(source))}
-            write_atomically(file, json.dumps(plan | made, indent=2) + "\n")
+        with building_folder(out, "list", NOTES) as building:
+            if not file.exists():
+                images = write_list(source, building / "list.parquet")
+                os.replace(building / "list.parquet", out / "list.parquet")
+                small, large = -(-images // FEWEST_PARTS), -(-images // PARTS)
+                size = max(min(small, LARGEST_PART), large)
+                made = {"images": images, "part_size": size, "root": str(root_of(source))}
+                write_atomically(file, json.dumps(plan | made, indent=2) + "\n")
         stored = json.loads(file.read_text())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
@@ -261,28 +266,27 @@ def finish(archive: Archive, calibration: Calibration | None, rate: float) -> Re
     if calibration is not None:
         p_of_patient = p_values(calibration.patient_scores, best.scores)
         result.flagged = int((p_of_patient <= rate).sum())
-    partial, scores = archive.out / ".scores", archive.out / "scores"
+    scores = archive.out / "scores"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-        for file in files:
-            table = pq.read_table(file)
-            good = table["score"].is_valid().to_numpy()
-            _count(result, table, good)
-            if calibration is not None and p_of_patient is not None:
-                unnamed = pc.equal(table["patient_id"], "").to_numpy()
-                keys = _hashes(table["patient_id"])
-                p = p_values(calibration.patient_scores, table["score"].fill_null(0.0))
-                named = good & ~unnamed
-                p[named] = p_of_patient[np.searchsorted(best.keys, keys[named])]
-                result.flagged += int((p[good & unnamed] <= rate).sum())
-                table = table.append_column("p_value", pa.array(p, mask=~good))
-                table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
-                keys[unnamed] = _hashes(table.filter(pa.array(unnamed))["path"])
-                compared.add(table, keys, good, share)
-            pq.write_table(table, partial / file.name)
-        shutil.rmtree(scores, ignore_errors=True)
-        partial.rename(scores)
+        # A second call that ends now waits, and puts the same in place again.
+        with building_folder(archive.out, "scores", NOTES) as partial:
+            for file in files:
+                table = pq.read_table(file)
+                good = table["score"].is_valid().to_numpy()
+                _count(result, table, good)
+                if calibration is not None and p_of_patient is not None:
+                    unnamed = pc.equal(table["patient_id"], "").to_numpy()
+                    keys = _hashes(table["patient_id"])
+                    p = p_values(calibration.patient_scores, table["score"].fill_null(0.0))
+                    named = good & ~unnamed
+                    p[named] = p_of_patient[np.searchsorted(best.keys, keys[named])]
+                    result.flagged += int((p[good & unnamed] <= rate).sum())
+                    table = table.append_column("p_value", pa.array(p, mask=~good))
+                    table = table.append_column("flagged", pa.array(p <= rate, mask=~good))
+                    keys[unnamed] = _hashes(table.filter(pa.array(unnamed))["path"])
+                    compared.add(table, keys, good, share)
+                pq.write_table(table, partial / file.name)
+            move_into_place(partial, scores, lambda: True, lambda: None)
     except OSError as error:
         raise InputError(f"{scores}: cannot be written ({error.strerror or error})") from None
     if len(best.keys):

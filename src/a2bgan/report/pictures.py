@@ -11,10 +11,10 @@ import io
 import math
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -87,9 +87,10 @@ def paint_map(
 
 def map_colours(level: NDArray[Any]) -> NDArray[np.float64]:
     """The colours (..., 3) in [0, 1] of shares of the scale (...,) in [0, 1]."""
-    colours: NDArray[np.float64] = matplotlib.colormaps["inferno"](
-        _DARKEST + (1 - _DARKEST) * level
-    )[..., :3]
+    import matplotlib  # takes a while
+
+    inferno = matplotlib.colormaps["inferno"]
+    colours: NDArray[np.float64] = inferno(_DARKEST + (1 - _DARKEST) * level)[..., :3]
     return colours
 
 
@@ -330,5 +331,7 @@ def picture_uri(picture: Image.Image) -> str:
 @cache
 def _font(size: int, unit: float = 1.0) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it, so that pictures look alike on every machine."""
-    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    package = find_spec("matplotlib")  # its import takes a while
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     return ImageFont.truetype(file, round(size * unit))

@@ -136,6 +136,17 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def note_threads(self, threads: int) -> None:
+        """Note how many processor threads the training has. Raises InputError."""
+        environment = self.environment()
+        if environment.get("threads") == threads:
+            return
+        try:
+            text = json.dumps({**environment, "threads": threads}, indent=2) + "\n"
+            write_atomically(self.environment_file, text)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
+
     def config(self) -> Config:
         return read_config(self.config_file)
 

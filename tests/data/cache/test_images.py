@@ -345,7 +345,7 @@ def test_the_first_of_two_processes_wins_where_there_are_no_locks(
     monkeypatch.setattr(fcntl, "flock", refuse)
     build = cache._build_entry
 
-    def build_too_late(*arguments: object) -> Path:
+    def build_too_late(*arguments: object) -> dict[str, list[int] | None]:
         mine = build(*arguments)  # type: ignore[arg-type]
         monkeypatch.setattr(cache, "_build_entry", build)
         load(files, cache_dir)
@@ -386,7 +386,7 @@ def test_an_original_replaced_while_it_is_read(
 ) -> None:
     build = cache._build_entry
 
-    def build_while_copying(*arguments: object) -> Path:
+    def build_while_copying(*arguments: object) -> dict[str, list[int] | None]:
         shutil.copy(files[1], files[0])
         return build(*arguments)  # type: ignore[arg-type]
 
@@ -414,9 +414,10 @@ def test_a_file_that_is_being_copied_again_is_not_damaged_for_good(
     copied: list[Path] = []
     build = cache._build_entry
 
-    def build_and_end_the_copy(*arguments: object) -> None:
-        build(*arguments)  # type: ignore[arg-type]
+    def build_and_end_the_copy(*arguments: object) -> dict[str, list[int] | None]:
+        built = build(*arguments)  # type: ignore[arg-type]
         files[0].write_bytes(whole)
+        return built
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "read_picture", read_while_copying)
@@ -448,7 +449,7 @@ def test_originals_that_never_rest(
 ) -> None:
     build = cache._build_entry
 
-    def build_and_change(*arguments: object) -> Path:
+    def build_and_change(*arguments: object) -> dict[str, list[int] | None]:
         built = build(*arguments)  # type: ignore[arg-type]
         files[0].write_bytes(files[0].read_bytes() + b"x")
         return built

@@ -172,6 +172,28 @@ def test_a_tiff_is_turned_upright(tmp_path: Path) -> None:
         assert np.array_equal(read_image(tmp_path / "a.tif", LIMIT), upright)
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_png_of_16_bits_a_channel_is_turned_upright(tmp_path: Path, channels: int) -> None:
+    """Beside the same picture of 8 bits, which Pillow turns."""
+    shallow = np.random.default_rng(0).integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    if channels != 3:
+        shallow[..., -1] = 255
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(shallow.astype(np.uint16) * 257))
+    whole = (tmp_path / "deep.png").read_bytes()
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(shallow).save(tmp_path / "shallow.png", exif=exif)
+        chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        sized = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for place in (33, len(whole) - 12):  # before and after the pixels
+            (tmp_path / "deep.png").write_bytes(whole[:place] + sized + whole[place:])
+            deep = read_image(tmp_path / "deep.png", LIMIT)
+            assert np.array_equal(
+                deep, read_image(tmp_path / "shallow.png", LIMIT) * np.uint16(257)
+            )
+
+
 def test_half_a_jpeg_is_refused_with_or_without_an_end_marker(tmp_path: Path) -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
     for options in ({}, {"progressive": True}):

@@ -7,11 +7,13 @@ digest of the absolute paths, and no file name is stored.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a2bgan.data.formats.kinds import image_suffix
+from a2bgan import extensions
+from a2bgan.data.formats.kinds import KIND_OF_SUFFIX, image_suffix
 from a2bgan.data.formats.picture import ImageError, open_image_file
 from a2bgan.data.formats.reading import find_reader
 from a2bgan.data.formats.slice_names import fragment_of, volume_of
@@ -20,12 +22,22 @@ from a2bgan.files.ordered_work import read_in_order
 
 
 class Content(NamedTuple):
-    """Content of a file: the hash of its bytes, or the reason why it cannot be opened."""
+    """Content of a file: the hash of its bytes, or the reason why it cannot be opened.
+
+    suffix: how it is read: the suffix, of a slice its place, and, where another package reads it,
+        that package and its version.
+    state: see `file_state`, when it was hashed or known to be as it was.
+    """
 
     sha256: str | None
     suffix: str
-    size: int
+    state: list[int] | None
     reason: str
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, 0 where it is unknown."""
+        return self.state[0] if self.state else 0
 
 
 def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
@@ -51,19 +63,29 @@ def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
     if any(states[file] is not None for file in changed):
         rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
         write_atomically(index_file, json.dumps(rows))
+    suffixes = [image_suffix(Path(file)) for file in files]
+    readers = {suffix: _added_reader(suffix) for suffix in set(suffixes)}
     contents = []
-    for path, file in zip(paths, files, strict=True):
-        (sha256, reason), state = found[file], states[file]
-        suffix = image_suffix(Path(volume_of(path))) + fragment_of(path)
-        contents.append(Content(sha256, suffix, state[0] if state else 0, reason))
+    for path, file, suffix in zip(paths, files, suffixes, strict=True):
+        sha256, reason = found[file]
+        way = suffix + fragment_of(path) + readers[suffix]
+        contents.append(Content(sha256, way, states[file], reason))
     return contents
+
+
+def _added_reader(suffix: str) -> str:
+    """The package that adds the reader of a suffix, and its version; "" for this one's own."""
+    if suffix in KIND_OF_SUFFIX:
+        return ""
+    return extensions.provider(extensions.READER_GROUP, suffix[1:])
 
 
 def file_state(path: str) -> list[int] | None:
     """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
     it is unknown."""
     try:
-        if os.path.isdir(path):  # a DICOM series
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):  # a DICOM series
             entries = sorted(
                 (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
                 for entry in os.scandir(path)
@@ -71,7 +93,6 @@ def file_state(path: str) -> list[int] | None:
             )
             digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
             return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
-        status = os.stat(path)
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]

@@ -4,9 +4,10 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from a2bgan.data.formats.jpeg_stream import decode_common, decode_whole
+from a2bgan.data.formats.orientation import exif_orientation, upright
 from a2bgan.data.formats.picture import (
     ImageError,
     Picture,
@@ -91,11 +92,7 @@ def _read_jpeg(file: BufferedReader, image: Image.Image) -> np.ndarray:
     values = decode_common(stream)
     if values is None:
         return decode_whole(stream, decode)
-    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return values
-    turned = Image.fromarray(values)
-    turned.getexif()[ExifTags.Base.Orientation] = image.getexif()[ExifTags.Base.Orientation]
-    return np.array(ImageOps.exif_transpose(turned))
+    return upright(values, exif_orientation(image))
 
 
 def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndarray | None:
@@ -110,7 +107,8 @@ def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndar
 
     file.seek(0)
     content = file.read()
-    if not deep and _may_be_turned(content):
+    may_be_turned = _may_be_turned(content)
+    if may_be_turned and not deep:
         file.seek(0)
         return None
     try:
@@ -125,6 +123,8 @@ def _read_png(file: BufferedReader, image: Image.Image, start: bytes) -> np.ndar
         values = seen.astype(np.uint16)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
+    if may_be_turned:
+        values = upright(values, exif_orientation(image))
     return np.ascontiguousarray(values)
 
 

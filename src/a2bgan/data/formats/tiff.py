@@ -4,8 +4,8 @@ from io import BufferedReader
 
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageOps
 
+from a2bgan.data.formats.orientation import upright
 from a2bgan.data.formats.picture import ImageError, Picture, check_size
 
 ZERO_IS_WHITE = 0
@@ -50,7 +50,7 @@ def read_tiff(file: BufferedReader, max_pixels: int) -> Picture | None:
         values = values[..., 0]
     if page.photometric == ZERO_IS_WHITE:
         values = _inverted(values)
-    return Picture(_upright(values, int(page.tags.valueof("Orientation", 1))))
+    return Picture(upright(values, int(page.tags.valueof("Orientation", 1))))
 
 
 def _has_second_page(tiff: tifffile.TiffFile) -> bool:
@@ -80,13 +80,3 @@ def _inverted(values: np.ndarray) -> np.ndarray:
     # In double precision: the sum can leave the range of single.
     turned = (float(values.min()) + float(values.max())) - values.astype(np.float64)
     return turned.astype(np.float32)
-
-
-def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image (H, W) or (H, W, 3) as Pillow turns those it opens."""
-    if values.ndim == 3:
-        planes = [_upright(values[..., k], orientation) for k in range(values.shape[2])]
-        return np.stack(planes, axis=-1)
-    picture = Image.fromarray(np.ascontiguousarray(values))
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(picture))

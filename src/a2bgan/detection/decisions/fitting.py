@@ -1,6 +1,7 @@
 """Fit a method to a healthy and a mixed set: train, select a checkpoint, calibrate thresholds."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -26,10 +27,12 @@ from a2bgan.detection.trained_model import (
     write_selection,
 )
 from a2bgan.errors import InputError
+from a2bgan.training.checkpoint import list_checkpoints
 from a2bgan.training.config import Config
 from a2bgan.training.loop import Outcome, Report, train
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.step_profile import StepProfile
+from a2bgan.training.threads import threads_for_training
 
 SETS = ("healthy", "mixed")
 
@@ -80,17 +83,24 @@ def train_run(
     validator = None
     if all(map(len, held_out)):
         validator = Validator(run, *held_out, config.selection.patience)
-    return train(
-        config,
-        healthy.images,
-        mixed.images,
-        run,
-        patients=(healthy.patients, mixed.patients),
-        resume=resume,
-        watch=watch,
-        validate=validator,
-        profile=profile,
-    )
+    goes_on = resume and list_checkpoints(run.checkpoints)
+    recorded = run.environment().get("threads") if goes_on else None
+    # Of several processes each one's share of the cores is set by what starts them.
+    alone = config.train.nodes == 1 and str(config.train.devices) in ("1", "auto")
+    with ExitStack() as stack:
+        if alone:
+            run.note_threads(stack.enter_context(threads_for_training(recorded)))
+        return train(
+            config,
+            healthy.images,
+            mixed.images,
+            run,
+            patients=(healthy.patients, mixed.patients),
+            resume=resume,
+            watch=watch,
+            validate=validator,
+            profile=profile,
+        )
 
 
 def patience_warning(config: Config, images: RunImages) -> str:
