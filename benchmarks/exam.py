@@ -14,6 +14,7 @@ is not repeated, also with more seeds; --no-page only trains.
 import argparse
 import csv
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from result_page import script_parser, write_page
 OURS = "a2bgan"
 PROBE = "probe"
 LABELS = "*labels*"
+FOUR_DIGITS = re.compile(r"\b\d\.\d{4}\b")
 COLUMNS = {
     "n": "n",
     "AUROC (95 %)": "AUROC (95 %)",
@@ -63,23 +65,33 @@ def table(spec: str, args: argparse.Namespace) -> list[dict[str, str]]:
     path, *settings = rest.split(",")
     methods = [n for n in METHODS if "detection" in METHODS[n].facts.tasks]
     seeds = {method: args.own_seeds if method == OURS else args.seeds for method in methods}
-    lines = compared(Path(path), args.runs / name, seeds, settings, args.minutes)
+    lines = compared(Path(path), args.runs / name, seeds, settings, args.minutes, [])
     labelled = with_labels(Path(path), args.runs / name / "labelled")
-    bound = compared(labelled, args.runs / name / "labels", {PROBE: 1}, settings, args.minutes)
+    # Healthy and diseased images of a patient may now be on two sides, which makes it no method.
+    flags = ["--allow-leaks"]
+    bound = compared(
+        labelled, args.runs / name / "labels", {PROBE: 1}, settings, args.minutes, flags
+    )
     (best,) = [line for line in bound if line["method"].endswith(f"({PROBE})")]
     return [*lines, {**best, "method": LABELS}]
 
 
 def compared(
-    path: Path, out: Path, seeds: dict[str, int], settings: list[str], minutes: float
+    path: Path,
+    out: Path,
+    seeds: dict[str, int],
+    settings: list[str],
+    minutes: float,
+    flags: list[str],
 ) -> list[dict[str, str]]:
     """Train and evaluate what is left to do; lines of the table, by its columns."""
     config = load_config(next(iter(seeds)), None, settings).data
     manifest = open_chosen(str(path), config, None, False)
     trainings: dict[tuple[str, int], Training] = {}
+    data = ["--data", str(path), *flags]
     for method, count in seeds.items():
         trainings |= plan_trainings(
-            [method], count, out / "runs", manifest, ["--data", str(path)], settings, "detection",
+            [method], count, out / "runs", manifest, data, settings, "detection",
             minutes=minutes, backbone_weights=None,
         )  # fmt: skip
     facts = {method: METHODS[method].facts for method in seeds}
@@ -91,7 +103,12 @@ def compared(
         threads=os.environ.get("OMP_NUM_THREADS", ""),
         report=lambda line: print(path.stem, line, flush=True),
     )
-    return [dict(zip(found.head, cells, strict=True)) for cells in found.cells]
+    rounded = [[FOUR_DIGITS.sub(three_digits, cell) for cell in cells] for cells in found.cells]
+    return [dict(zip(found.head, cells, strict=True)) for cells in rounded]
+
+
+def three_digits(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.3f}"
 
 
 def with_labels(path: Path, folder: Path) -> Path:
@@ -132,7 +149,7 @@ def page(tables: dict[str, list[dict[str, str]]], args: argparse.Namespace) -> l
     }
     methods = list(dict.fromkeys(method for of in aurocs.values() for method in of))
     for method in methods:
-        if any(cells := [of.get(method, "")[:5] for of in aurocs.values()]):
+        if any(cells := [of.get(method, "") for of in aurocs.values()]):
             lines.append(table_row([method, *cells]))
     for name, found in tables.items():
         used = {
