@@ -205,7 +205,7 @@ def test_a_training_that_was_all_warm_up_is_no_success(phantoms, a2bgan, small, 
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert "warning: nothing that finds anomalies has been trained" in said
-    assert "train.steps=N or train.minutes=N" in said
+    assert "--set train.steps=N or --set train.minutes=N" in said
     assert a2bgan("evaluate", out).exit_code == 0
     trained = a2bgan("train", "--out", shutil.copytree(run, tmp_path / "trained"), "--resume")
     assert "nothing that finds anomalies" not in trained.output

@@ -289,7 +289,7 @@ def test_free_memory_is_some_and_no_more_than_there_is():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_weights_nothing_is_done_in_silence(name, monkeypatch):
-    monkeypatch.setattr("a2bgan.models.pretrained.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     absent = "method.backbone=resnet18.tv_in1k"
     method = small_config(name, absent).build_method()
     assert method.note is None
