@@ -76,7 +76,8 @@ def test_headings_have_the_p_value_of_the_patient(tmp_path, monkeypatch):
     write_predictions(given, tmp_path, calibration=scale, rate=0.05, pictures=CONFIG)
     # Painted with the p-value of the image alone, and corrected where another image is worse.
     flagged = "p 0.025 · flagged (threshold 0.925 at 5\N{NO-BREAK SPACE}%)"
-    assert lines == [["1.png, patient ann", f"score 0.200 · {flagged}"]]
+    by_another = flagged.replace("flagged", "flagged by another image of the patient")
+    assert lines == [["1.png, patient ann", f"score 0.200 · {by_another}"]]
     monkeypatch.undo()
     assert case_facts(0.99, 0.025, scale, 0.05) == ["score 0.990", *flagged.split(" · ")]
     assert case_facts(0.99) == ["score 0.990", "no threshold"]

@@ -26,6 +26,8 @@ def case_facts(
     if not math.isfinite(limit):
         return [*facts, f"no threshold at {percent(rate)}: too few healthy patients"]
     flag = "flagged" if p_value <= rate else "not flagged"
+    if p_value <= rate and score <= limit:
+        flag = "flagged by another image of the patient"
     return [*facts, f"{flag} (threshold {score_text(limit)} at {percent(rate)})"]
 
 
