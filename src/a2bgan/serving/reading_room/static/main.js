@@ -90,7 +90,7 @@ function describeFacts() {
   if (patient) facts.push(`patient ${patient}`);
   if (slice) facts.push(slice);
   if (score !== null) facts.push(`score ${scoreText(score)}`);
-  if (p !== null && p !== undefined) facts.push(`p ${pText(p)}`, worklist.flagText(p));
+  if (p !== null && p !== undefined) facts.push(`p ${pText(p)}`, worklist.flagText(p, score));
   else if (score !== null) facts.push("no threshold");
   if (error) facts.push(error);
   if (unfamiliar) facts.push("unlike all images that were learned from: the score means nothing");

@@ -85,11 +85,12 @@ export class Worklist {
     this.choose(DROPPED);
   }
 
-  /** Whether a p-value is flagged where the slider is, and the threshold there. */
-  flagText(p) {
+  /** Whether a case is flagged where the slider is, by its own score or its patient's, and the threshold there. */
+  flagText(p, score) {
     const { threshold } = this.points[this.at] ?? {};
     if (threshold == null) return "not flagged (no score is)";
-    const flag = p <= this.rate + 1e-9 ? "flagged" : "not flagged";
+    const flagged = p <= this.rate + 1e-9;
+    const flag = !flagged ? "not flagged" : score > threshold ? "flagged" : "flagged by another image of the patient";
     return `${flag} (threshold ${scoreText(threshold)} at ${percent(this.#shownRate())})`;
   }
 
