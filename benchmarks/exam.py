@@ -30,11 +30,12 @@ from result_page import script_parser, write_page
 OURS = "a2bgan"
 PROBE = "probe"
 LABELS = "*labels*"
+P_VALUE = "p against A2B-GAN"
 FOUR_DIGITS = re.compile(r"\b\d\.\d{4}\b")
 COLUMNS = {
     "n": "n",
     "AUROC (95 %)": "AUROC (95 %)",
-    "p against A2B-GAN": "p",
+    P_VALUE: "p",
     "pixel AP": "pixel AP",
     "hit rate": "hit rate",
     "position-matched AUROC": "position-matched",
@@ -103,8 +104,14 @@ def compared(
         threads=os.environ.get("OMP_NUM_THREADS", ""),
         report=lambda line: print(path.stem, line, flush=True),
     )
-    rounded = [[FOUR_DIGITS.sub(three_digits, cell) for cell in cells] for cells in found.cells]
-    return [dict(zip(found.head, cells, strict=True)) for cells in rounded]
+    lines = [dict(zip(found.head, cells, strict=True)) for cells in found.cells]
+    return [
+        {
+            column: cell if column == P_VALUE else FOUR_DIGITS.sub(three_digits, cell)
+            for column, cell in line.items()
+        }
+        for line in lines
+    ]
 
 
 def three_digits(found: re.Match[str]) -> str:

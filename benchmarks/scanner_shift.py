@@ -23,6 +23,7 @@ from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.run_folder import RunFolder
 from result_page import script_parser, write_page
 
+RANDOM = np.random.default_rng(0)
 Change = Callable[[np.ndarray], np.ndarray]
 """From and to an image (H, W) in [0, 1]."""
 
@@ -33,7 +34,7 @@ def coarser(image: np.ndarray) -> np.ndarray:
 
 
 def noisy(image: np.ndarray) -> np.ndarray:
-    return image + np.random.default_rng(0).normal(0, 0.05, image.shape)
+    return image + RANDOM.normal(0, 0.05, image.shape)
 
 
 CHANGES: dict[str, Change] = {
@@ -112,7 +113,7 @@ def plot(found: dict[str, dict[str, Found]]) -> Figure:
     axes.set_yticks(np.arange(len(CHANGES)) + 0.4 - height / 2, CHANGES)
     axes.invert_yaxis()
     axes.axvline(5, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("healthy patients flagged, % (dotted: the 5 % asked for)")
+    axes.set_xlabel("healthy images flagged, % (dotted: the 5 % asked for)")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -51,7 +51,7 @@ def test_predict_scores_what_it_can_and_names_the_rest(run, a2bgan, tmp_path):
 def test_predict_agrees_with_evaluate(run, phantoms, a2bgan, tmp_path):
     result = a2bgan("predict", run, phantoms, "--out", tmp_path / "out", "--no-pictures")
     assert result.exit_code == 0, result.output
-    assert "12 of 24 images are of the sets that the run learned from" in result.output
+    assert "12 of 24 images are of the run's own healthy and mixed sets" in result.output
     rows = read_scores(tmp_path / "out")
     manifest = open_data(phantoms)
     assert [row["path"] for row in rows] == [row.name for row in manifest.rows]
@@ -80,7 +80,7 @@ def test_copies_of_images_of_training_are_found_and_the_next_command_can_be_past
             shutil.copy(row.path, new / f"copy-of-{row.path.name}")
     result = a2bgan("predict", run, new, "--out", tmp_path / "out", "--no-pictures")
     assert result.exit_code == 0, result.output
-    assert "2 of 5 images are of the sets that the run learned from" in result.output
+    assert "2 of 5 images are of the run's own healthy and mixed sets" in result.output
     assert result.output.endswith(f"next: a2bgan serve {run} --data '{new}'\n")
     files = [row.path for row in manifest.split("test")[:2]]
     result = a2bgan("predict", run, *files, "--out", tmp_path / "more", "--no-pictures")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from a2bgan.report.written_names import printable
 
 _SETTING = re.compile(
-    r"(?<![\w./'-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
+    r"(?<![\w./\\'\"-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
 )
 
 stdout = Console()

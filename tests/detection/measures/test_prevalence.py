@@ -107,3 +107,13 @@ def test_few_healthy_ones_give_a_wide_interval_around_the_share(count):
     found = [estimate_diseased_share(rng.normal(size=count), mixed) for _ in range(20)]
     assert 0.15 < np.mean([f.share for f in found]) < 0.45
     assert np.mean([f.interval[0] < 0.3 < f.interval[1] for f in found]) > 0.8
+
+
+def test_patients_with_many_images_tell_little():
+    """One patient's many images do not make the interval narrow."""
+    rng = np.random.default_rng(0)
+    healthy, mixed = rng.normal(size=60), rng.normal(size=60)
+    each = estimate_diseased_share(healthy, mixed)
+    patients = np.r_[np.zeros(50), np.arange(1, 11)]
+    few = estimate_diseased_share(healthy, mixed, patients, patients)
+    assert few.interval[1] > each.interval[1] + 0.2

@@ -96,7 +96,7 @@ def divide_by_lists(
     for part, among in cases.items():
         file = lists / f"{part}.txt"
         try:
-            names = [line.strip() for line in file.read_text("utf-8").splitlines()]
+            names = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError):
             raise InputError(
                 f"{file}: cannot be read; --lists is a folder with healthy.txt, mixed.txt and "

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import torch
+
 from a2bgan.data.holdout import Part
 from a2bgan.detection.audit.reliability import KEY, find_weaknesses
 from a2bgan.detection.decisions.calibration import Calibration, calibrate
@@ -83,8 +85,10 @@ def train_run(
     validator = None
     if all(map(len, held_out)):
         validator = Validator(run, *held_out, config.selection.patience)
-    goes_on = resume and list_checkpoints(run.checkpoints)
-    recorded = run.environment().get("threads") if goes_on else None
+    recorded = None
+    if resume and list_checkpoints(run.checkpoints):
+        # Older runs, which note nothing, had as many as PyTorch takes.
+        recorded = run.environment().get("threads", torch.get_num_threads())
     # Of several processes each one's share of the cores is set by what starts them.
     alone = config.train.nodes == 1 and str(config.train.devices) in ("1", "auto")
     with ExitStack() as stack:

@@ -72,8 +72,8 @@ def holm(p_values: ArrayLike) -> NDArray[Any]:
         p_values: (K,) in [0, 1]; NaN is no comparison and stays NaN.
 
     Returns:
-        (K,) in [0, 1]. The chance that any true null hypothesis is at or below alpha is at most
-        alpha, however the comparisons depend on each other.
+        (K,) in [0, 1]. The chance that the value of any true null hypothesis is at or below
+        alpha is at most alpha, however the comparisons depend on each other.
     """
     raw = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(raw.shape, np.nan)

@@ -42,7 +42,7 @@ def estimate_diseased_share(
     curves count less where one would not expect them (a penalised profile likelihood). The interval
     holds every share that the likelihood ratio test does not refuse at 5 %, 0 among them where no
     disease would explain the scores about as well. Before that the likelihood is flattened: places
-    vary with the healthy images, too, and the images of a patient count as one.
+    vary with the healthy images, too, and the images of a patient tell less than those of several.
 
     Disease that scores like health is not seen: with an AUROC below 0.85 the share is too small.
 
@@ -57,7 +57,8 @@ def estimate_diseased_share(
     healthy, mixed = np.asarray(healthy, np.float64), np.asarray(mixed, np.float64)
     if not len(healthy) or not len(mixed):
         raise ValueError("both sets need images")
-    n, m = _patient_count(healthy, healthy_patients), _patient_count(mixed, mixed_patients)
+    n = _effective_patients(healthy, healthy_patients)
+    m = _effective_patients(mixed, mixed_patients)
     flattened = m / len(mixed) * n / (n + m)
     log_likelihood, expected = _log_likelihood(healthy, mixed), _grid()[1]
     best = (flattened * log_likelihood + expected).max(axis=1)
@@ -67,8 +68,12 @@ def estimate_diseased_share(
     return DiseasedShare(float(share), (float(inside.min()), float(inside.max())))
 
 
-def _patient_count(scores: NDArray[Any], patients: ArrayLike | None) -> int:
-    return len(scores) if patients is None else len(np.unique(np.asarray(patients)))
+def _effective_patients(scores: NDArray[Any], patients: ArrayLike | None) -> float:
+    """Number of patients; less where some have many more images than others (Kish 1965)."""
+    if patients is None:
+        return len(scores)
+    images = np.unique(np.asarray(patients), return_counts=True)[1]
+    return float(images.sum() ** 2 / (images**2).sum())
 
 
 def _log_likelihood(healthy: NDArray[Any], mixed: NDArray[Any]) -> NDArray[Any]:
