@@ -145,8 +145,8 @@ def _warn_of_learned(run: Path, inputs: "Sequence[Input]") -> None:
 
     if learned := count_learned(RunFolder.open(run), inputs):
         warn(
-            f"{learned} of {len(inputs)} images are of the run's own healthy and mixed sets: scores "
-            "and p-values of what it has learned from mean nothing"
+            f"{learned} of {len(inputs)} images are of the run's own healthy and mixed sets: "
+            "scores and p-values of what it has learned from mean nothing"
         )
 
 
