@@ -25,7 +25,7 @@ from a2bgan.data.image_size import settled_for
 from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.config import load_config
 from a2bgan.training.methods import METHODS
-from result_page import script_parser, write_page
+from result_page import head, script_parser, write_page
 
 OURS = "a2bgan"
 PROBE = "probe"
@@ -138,14 +138,11 @@ def with_labels(path: Path, folder: Path) -> Path:
 
 def page(tables: dict[str, list[dict[str, str]]], args: argparse.Namespace) -> list[str]:
     """Title, question, command, AUROCs of all sets, and a table for each set."""
-    threads = os.environ.get("OMP_NUM_THREADS")
     shown = " ".join(f"--set {name}=..." for name in tables)
-    lines = ["# Every method on the same images", ""]
-    lines += ["Which method finds the diseased and the place, and is it more than a guess?", ""]
-    lines += [
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/exam.py"
-        f" --minutes {args.minutes:g} --seeds {args.seeds} --own-seeds {args.own_seeds} {shown}`",
-        "",
+    question = "Which method finds the diseased and the place, and is it more than a guess?"
+    trained = f"--minutes {args.minutes:g} --seeds {args.seeds} --own-seeds {args.own_seeds}"
+    lines = [
+        *head("Every method on the same images", question, "exam.py", f"{trained} {shown}"),
         "Test AUROC: mean of the trainings.",
         "",
         *table_head(("", *tables)),

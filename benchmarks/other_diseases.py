@@ -10,7 +10,6 @@ without patients that it was fitted on. Writes docs/results/other-diseases.md an
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from a2bgan import Detector
 from a2bgan.data.manifest import Manifest, read_manifest
 from a2bgan.files.markdown import table_head, table_row
-from result_page import as_settings, script_parser, write_page
+from result_page import as_settings, head, script_parser, write_page
 
 
 def main() -> None:
@@ -65,16 +64,13 @@ def tested(detector: Detector, fitted_on: Manifest, other: Manifest) -> tuple[fl
 
 
 def page(found: dict[str, list[tuple[float, float, float]]], args: argparse.Namespace) -> list[str]:
-    threads = os.environ.get("OMP_NUM_THREADS")
     shown = " ".join(
         [*(f"--setting {s}" for s in args.setting), *(f"--set {n}=..." for n in found)]
     )
-    lines = ["# Other diseases in the test than in the mixed set", ""]
-    lines += ["Are diseases found that the mixed set does not hold?", ""]
-    lines += [
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/other_diseases.py"
-        f" --preset {args.preset} {shown}`",
-        "",
+    title = "Other diseases in the test than in the mixed set"
+    question = "Are diseases found that the mixed set does not hold?"
+    lines = [
+        *head(title, question, "other_diseases.py", f"--preset {args.preset} {shown}"),
         "Test AUROC (95 % interval over patients). Row: the disease in the mixed set; column: that "
         "of the test.",
         "",

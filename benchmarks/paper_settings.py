@@ -18,7 +18,7 @@ from a2bgan.detection.evaluate import read_scores
 from a2bgan.detection.measures.delong import Comparison, compare_aurocs, holm
 from a2bgan.files.markdown import table_head, table_row
 from detection import measure
-from result_page import script_parser, write_page
+from result_page import head, script_parser, write_page
 
 SAME = ("holdout.fraction=0.1", "selection.by=aucp", "selection.images=200")
 
@@ -44,12 +44,10 @@ def main() -> None:
         lines.append(table_row((name, method, ours, paper, difference, f"{p_value:.2g}")))
         print(lines[-1], flush=True)
     shown = " ".join(f"--set {spec.partition('=')[0]}=..." for spec in args.set)
-    page = ["# Presets against their papers' settings", ""]
-    page += ["Does each method get settings that serve it, in the time that all get?", ""]
-    page += [
-        f"`OMP_NUM_THREADS=1 python benchmarks/paper_settings.py --minutes {args.minutes:g} "
-        f"--seeds {args.seeds} --methods {args.methods} {shown}`",
-        "",
+    question = "Does each method get settings that serve it, in the time that all get?"
+    options = f"--minutes {args.minutes:g} --seeds {args.seeds} --methods {args.methods} {shown}"
+    page = [
+        *head("Presets against their papers' settings", question, "paper_settings.py", options),
         f"AUROC on test images of development sets, mean of {args.seeds} trainings; p by DeLong's "
         "test, corrected by Holm's method.",
         "",

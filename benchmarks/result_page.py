@@ -1,6 +1,7 @@
 """What the scripts of this folder have in common: options, and a page with the results."""
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -39,3 +40,11 @@ def as_settings(given: Sequence[str]) -> dict[str, Any]:
     """Settings of a `Detector` from ``key=value``, the value as YAML."""
     pairs = (setting.partition("=") for setting in given)
     return {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+def head(title: str, question: str, script: str, options: str) -> list[str]:
+    """Title of a page, its question, and the command that makes it again, with its threads."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    first = f"OMP_NUM_THREADS={threads} " if threads else ""
+    command = f"`{first}python benchmarks/{script} {options}`"
+    return [f"# {title}", "", question, "", command, ""]

@@ -7,7 +7,6 @@ healthy are flagged at p <= 0.05, and how many are called unfamiliar. Writes
 docs/results/scanner-shift.md and .png.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from a2bgan import Detector
 from a2bgan.detection.measures.metrics import auroc
 from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.run_folder import RunFolder
-from result_page import script_parser, write_page
+from result_page import head, script_parser, write_page
 
 RANDOM = np.random.default_rng(0)
 Change = Callable[[np.ndarray], np.ndarray]
@@ -83,14 +82,10 @@ def shifted(path: Path) -> dict[str, Found]:
 
 
 def page(found: dict[str, dict[str, Found]]) -> list[str]:
-    threads = os.environ.get("OMP_NUM_THREADS")
     shown = " ".join(f"--run {name}=RUN" for name in found)
-    lines = ["# Another scanner", ""]
-    lines += ["What do scores and false alarms do when new images look different?", ""]
-    lines += [
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/scanner_shift.py"
-        f" {shown}`",
-        "",
+    question = "What do scores and false alarms do when new images look different?"
+    lines = [
+        *head("Another scanner", question, "scanner_shift.py", shown),
         "AUROC; share of healthy test images flagged at p <= 0.05; share of all test images that "
         "`predict` calls unfamiliar.",
         "",

@@ -9,7 +9,6 @@ them. Writes docs/results/set-composition.md and .png.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from a2bgan import Detector
 from a2bgan.data.manifest import Manifest, Row, read_manifest
 from a2bgan.files.markdown import table_head, table_row
-from result_page import as_settings, script_parser, write_page
+from result_page import as_settings, head, script_parser, write_page
 
 VARIED: dict[str, tuple[float, ...]] = {
     "share of diseased in A": (0, 0.1, 0.25, 0.5, 1),
@@ -107,15 +106,14 @@ def auroc(detector: Detector, healthy: list[Row], mixed: list[Row], manifest: Ma
 
 
 def page(found: dict[str, Aurocs], args: argparse.Namespace) -> list[str]:
-    threads = os.environ.get("OMP_NUM_THREADS")
     shown = " ".join(f"--set {name}=..." for name in found)
-    lines = ["# What the sets must hold", ""]
-    lines += ["How much disease must the mixed set hold, how large must the sets be, and how clean"]
-    lines += ["the healthy one?", ""]
-    lines += [
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/set_composition.py"
-        f" --preset {args.preset} --draws {args.draws} {shown}`",
-        "",
+    question = (
+        "How much disease must the mixed set hold, how large must the sets be, and how clean the "
+        "healthy one?"
+    )
+    options = f"--preset {args.preset} --draws {args.draws} {shown}"
+    lines = [
+        *head("What the sets must hold", question, "set_composition.py", options),
         f"Test AUROC on development sets, mean and range of {args.draws} random draws.",
         "",
         *table_head(("varied", "value", *found)),

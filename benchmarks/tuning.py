@@ -16,7 +16,7 @@ import numpy as np
 
 from a2bgan.files.markdown import table_head, table_row
 from detection import measure
-from result_page import script_parser, write_page
+from result_page import head, script_parser, write_page
 
 AUGMENTED = (
     "train.augment.shift=0.125",
@@ -74,12 +74,9 @@ def main() -> None:
     if args.only:
         return
     shown = " ".join(f"--set {name}=..." for name in names)
-    page = ["# Settings of each method", ""]
-    page += ["Which of three settings is best for each method, on images that no test holds?", ""]
-    page += [
-        f"`OMP_NUM_THREADS=1 python benchmarks/tuning.py --minutes {args.minutes:g} {shown}`",
-        "",
-    ]
+    question = "Which of three settings is best for each method, on images that no test holds?"
+    options = f"--minutes {args.minutes:g} {shown}"
+    page = head("Settings of each method", question, "tuning.py", options)
     page += [*table_head(("preset", "setting", *names, "mean AUROC", "")), *lines]
     write_page(args.out / "tuning.md", page)
 

@@ -157,7 +157,7 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a network by its name.
+    """Facts of a network that its name gives.
 
     repository: of its weights on Hugging Face; None where there is none.
     mean, std: (3,) of the images in [0, 1] that it was trained with.

@@ -19,7 +19,7 @@ REPOSITORY = "timm/tf_efficientnet_lite0.in1k"
 """Repository of its weights on Hugging Face."""
 
 MEAN = STD = (0.5, 0.5, 0.5)
-"""Of the images in [0, 1] that its weights were learned from."""
+"""Mean and deviation of the images in [0, 1] that its weights were learned from."""
 
 STAGES = ((0, 2, 16), (1, 4, 24), (2, 8, 40), (4, 16, 112), (6, 32, 320))
 """The last stage of blocks at each stride, that stride, and the channels there."""

@@ -15,7 +15,7 @@ _TURNS: dict[Any, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda v: np.rot90(v, 2).swapaxes(0, 1),
     8: np.rot90,
 }
-"""What brings an image upright, by orientation; 1 is upright, and so is whatever has no meaning."""
+"""Turn that brings an image upright, by orientation; 1, and what has no meaning, is upright."""
 
 
 def upright(values: np.ndarray, orientation: Any) -> np.ndarray:
