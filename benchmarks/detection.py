@@ -13,7 +13,6 @@ under --runs; what was done is not repeated, a training that was stopped goes on
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from a2bgan.training.run_folder import RunFolder
 from own_command import a2bgan
-from result_page import script_parser, write_page
+from result_page import head, script_parser, write_page
 
 RULES = ("aucp", "fid", "last")
 MEASURES = {
@@ -109,16 +108,13 @@ def write(path: Path, args: argparse.Namespace, found: dict[str, list[dict]]) ->
     variants = " ".join(f"--variant {v}" for v in args.variant)
     more = f" --reach {args.reach}" if args.reach is not None else ""
     more += "" if args.compare else " --no-compare"
-    threads = os.environ.get("OMP_NUM_THREADS")
+    question = "How well are the diseased of the test set found, and where does the map point?"
+    options = (
+        f"--data DATA --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds}"
+        f" {variants}{more}"
+    )
     lines = [
-        f"# {args.name.replace('-', ' ').capitalize()}",
-        "",
-        "How well are the diseased of the test set found, and where does the map point?",
-        "",
-        f"`{f'OMP_NUM_THREADS={threads} ' if threads else ''}python benchmarks/detection.py"
-        f" --data DATA --name {args.name} --minutes {args.minutes:g} --seeds {args.seeds}"
-        f" {variants}{more}`",
-        "",
+        *head(args.name.replace("-", " ").capitalize(), question, "detection.py", options),
         f"| mean (sd) of {args.seeds} | {' | '.join(found)} |",
         "|" + " --- |" * (len(found) + 1),
     ]
