@@ -125,7 +125,7 @@ def with_labels(path: Path, folder: Path) -> Path:
     for row in rows:
         if row["split"] == "mixed" and row["label"] == "0":
             row["split"] = "healthy"
-        for name in filter(None, (row["path"], row.get("mask"))):
+        for name in filter(None, (row["path"], row.get("mask"), row.get("twin"))):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path.parent / name, folder / name)
     manifest = folder / "manifest.csv"

@@ -1,9 +1,11 @@
 import time
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.color import rgb2lab
 
 from a2bgan.data.config import DataConfig
 from a2bgan.errors import InputError
@@ -12,6 +14,7 @@ from a2bgan.report.pictures import (
     MAP_NAME,
     colour_bar,
     draw_triptych,
+    map_colours,
     map_layer,
     map_unit,
     paint_map,
@@ -79,6 +82,14 @@ def test_colour_bar_shows_the_colours_of_the_pictures() -> None:
         difference = np.array([[0.3 * (1 - row / 255)]])
         painted = paint_map(np.full((1, 1, 1), 0.5), difference, 0.3)
         np.testing.assert_allclose(bar[row, 0], painted[0, 0], atol=1e-9)
+
+
+def test_a_higher_value_has_a_lighter_colour_near_that_of_inferno() -> None:
+    level = np.linspace(0, 1, 101)
+    colours = map_colours(level)
+    assert (np.diff(rgb2lab(colours)[:, 0]) > 0).all()
+    inferno = matplotlib.colormaps["inferno"](0.25 + 0.75 * level)[:, :3]
+    np.testing.assert_allclose(colours, inferno, atol=0.05)
 
 
 @pytest.mark.parametrize("vmax", [0, -0.1, float("inf"), float("nan")])

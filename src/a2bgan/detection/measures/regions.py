@@ -15,7 +15,9 @@ def label_regions(masks: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
     Returns (N, H, W) integers, 0 outside and 1 to n in the regions, and n.
     """
-    from scipy import ndimage  # takes a while
+    if not masks.any():
+        return np.zeros(masks.shape, dtype=np.int32), 0
+    from scipy import ndimage  # takes longer than all else of an image without a region
 
     regions, count = ndimage.label(masks, structure=_SAME_IMAGE_8_CONNECTED)
     return regions, int(count)
