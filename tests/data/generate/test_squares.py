@@ -20,9 +20,9 @@ COUNTS = {
 NEEDED = sum(COUNTS.values())
 
 
-def make_sources(folder, count=NEEDED, side=64, colour=0):
+def make_sources(folder, count=NEEDED, side=64, colour=0, seed=0):
     """Random pictures, half of them in a sub-folder; the first `colour` of them in colour."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     (folder / "below").mkdir(parents=True)
     for index in range(count):
         shape = (side, side, 3) if index < colour else (side, side)
@@ -169,7 +169,7 @@ def test_patients_are_those_of_the_source_names(sources, written, tmp_path):
 
 def test_test_images_and_patients_can_be_given(tmp_path):
     make_sources(tmp_path / "training", count=14)
-    for path in make_sources(tmp_path / "test", count=6).rglob("*.png"):
+    for path in make_sources(tmp_path / "test", count=6, seed=1).rglob("*.png"):
         path.rename(path.with_name(f"test_{path.name}"))
     files = [path.name for path in tmp_path.rglob("*.png")]
     patients = {name: f"patient of {name}" for name in files}
@@ -215,6 +215,18 @@ def test_unreadable_images_are_skipped_and_reported(tmp_path):
         "lower --healthy"
     )
     assert not (tmp_path / "full").exists()
+
+
+def test_copies_of_a_picture_are_used_once(tmp_path):
+    sources = make_sources(tmp_path / "sources")
+    for path in [*sources.rglob("*.png")][:3]:
+        (sources / f"copy-{path.name}").write_bytes(path.read_bytes())
+    made = simulate_squares(sources, tmp_path / "set", **COUNTS)
+    pictures = {
+        load(made.manifest.parent / row["path"]).tobytes() for row in read_rows(made.manifest)
+    }
+    assert len(pictures) == NEEDED
+    assert all("same picture as" in reason for _, reason in made.skipped)
 
 
 def test_unusable_arguments_are_named_in_one_line(sources, tmp_path):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def simulate_squares(
     order and each is used once: central square, size x size pixels, 8 bits, grey when all images
     used are grey and RGB otherwise. In an abnormal image a square of `square` x `square` pixels at
     a uniformly random place is replaced by its mean, per channel and rounded. Unreadable images
-    are skipped and reported; images beyond the number needed are not read.
+    and copies of others are skipped and reported; images beyond the number needed are not read.
 
     The new folder `out` gets images/ (names say nothing about the class), masks/ (of abnormal
     images, white in the square) and manifest.csv with the columns path, split, label, patient_id
@@ -77,10 +78,11 @@ def simulate_squares(
     roles = [roles[i] for i in rng.permutation(len(roles))]
 
     skipped: list[tuple[str, str]] = []
-    usable = usable_in_test = _usable_images(files, images, size, skipped)
+    seen: dict[bytes, Path] = {}
+    usable = usable_in_test = _usable_images(files, images, size, skipped, seen)
     if test_images is not None:
         test_files = _shuffled_files(test_images, apart, rng)
-        usable_in_test = _usable_images(test_files, test_images, size, skipped)
+        usable_in_test = _usable_images(test_files, test_images, size, skipped, seen)
     columns = ("path", "split", "label", "patient_id", "mask")
     with new_set(out, ("images", "masks"), columns) as (folder, table):
         grey_paths = []
@@ -125,17 +127,30 @@ def _too_few(images: Path, needed: int, usable: int, unreadable: int) -> InputEr
 
 
 def _usable_images(
-    files: list[Path], images: Path, size: int, skipped: list[tuple[str, str]]
+    files: list[Path],
+    images: Path,
+    size: int,
+    skipped: list[tuple[str, str]],
+    seen: dict[bytes, Path],
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-    """Each readable file with its picture, (size, size) or (size, size, 3) where it has colour."""
+    """Each readable file with its picture, (size, size) or (size, size, 3) where it has colour.
+
+    seen: files by digests of their pictures, which comes to hold those that are given out.
+    """
     for path in files:
+        name = path.relative_to(images).as_posix()
         try:
             image = read_image(path, DataConfig().max_pixels)
             grey = image.ndim == 2 or bool((image == image[..., :1]).all())
             config = DataConfig(size=size, channels=1 if grey else 3)
             planes = preprocess(image[..., 0] if image.ndim == 3 and grey else image, config)
         except ImageError as error:
-            skipped.append((path.relative_to(images).as_posix(), str(error)))
+            skipped.append((name, str(error)))
+            continue
+        first = seen.setdefault(sha256(planes.tobytes()).digest(), path)
+        if first != path:
+            # In another set it would make the test too easy.
+            skipped.append((name, f"same picture as {first.name}"))
             continue
         yield path, planes[0] if grey else np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
