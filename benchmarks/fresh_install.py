@@ -8,6 +8,7 @@ the first commands of a newcomer there. Then it adds each extra alone. --cpu tak
 wheels. Needs gigabytes of disk and the package index. Writes docs/results/fresh-install.md.
 """
 
+import csv
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from a2bgan.files.markdown import table_head, table_row
 from result_page import script_parser, write_page
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("dicom", "export", "fid", "listen", "pdf", "scale", "serve", "tensorboard")
+EXTRAS = ("dicom", "dicomweb", "export", "fid", "listen", "pdf", "scale", "serve", "tensorboard")
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 TRAIN = ("train", "--data", "DATA", "--out", "RUN", "--set", "train.steps=10")
 
@@ -93,7 +94,8 @@ def measured(python: str, wheel: Path, home: Path, *, cpu: bool) -> list[str]:
     a2bgan(home, "data", "phantom", "--out", data, "--healthy", 40, "--mixed-normal", 10,
            "--mixed-abnormal", 10, "--test-normal", 2, "--test-abnormal", 2)  # fmt: skip
     a2bgan(home, "--help")  # compiles the modules
-    image = next((data / "test").rglob("*.png"))
+    with (data / "manifest.csv").open(encoding="utf-8") as file:
+        image = next(data / row["path"] for row in csv.DictReader(file) if row["split"] == "test")
     places = {"DATA": data, "RUN": run}
     seconds = [
         a2bgan(home, *command)

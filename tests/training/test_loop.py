@@ -107,6 +107,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     assert weights(runs[0])["translator.safetensors"] != weights(runs[2])["translator.safetensors"]
 
 
+def test_more_processes_than_cores_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"devices.*: 99 devices, but this machine has no GPU"):
+        run_training(tmp_path, "train.devices=99", "train.accelerator=cpu")
+
+
 def run_command(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     app(arguments)

@@ -1,6 +1,7 @@
 """The training loop, for every method."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -289,12 +290,16 @@ def _launch(settings: TrainConfig) -> Fabric:
 
 
 def _fabric(settings: TrainConfig) -> Fabric:
-    return Fabric(
+    fabric = Fabric(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
         precision=_precision(settings),  # type: ignore[arg-type]
     )
+    processes, cores = fabric.world_size // settings.nodes, os.cpu_count() or 1
+    if fabric.device.type == "cpu" and processes > cores:
+        raise ValueError(f"{processes} devices, but this machine has no GPU and {cores} cores")
+    return fabric
 
 
 @contextmanager
