@@ -7,6 +7,7 @@ import pytest
 
 from a2bgan.cli.train import _join_run
 from a2bgan.data.manifest import read_manifest
+from a2bgan.training import loop
 from a2bgan.training.config import load_config, write_config
 from a2bgan.training.run_folder import RunFolder
 
@@ -81,6 +82,14 @@ def test_a_profile_says_where_the_time_of_steps_goes(phantoms, a2bgan, small, tm
     result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *options)
     assert "| aten::" in result.output
     assert (tmp_path / "run" / "profile" / "trace.json").exists()
+
+
+def test_float32_is_noted_where_bfloat16_is_faster(phantoms, a2bgan, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "has_native_bfloat16", lambda device_type: True)
+    train = ("train", "--data", phantoms, *small)
+    for precision, noted in (("32-true", True), ("auto", False)):
+        out = ("--out", tmp_path / precision, "--set", f"train.precision={precision}")
+        assert ("--set train.precision=auto is faster" in a2bgan(*train, *out).output) == noted
 
 
 def test_resume_keeps_settings_and_data(run, tiny_set, a2bgan, says):

@@ -187,6 +187,7 @@ def _train(run: "RunFolder", resume: bool, profile: bool) -> None:
 def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     from a2bgan.detection.decisions.fitting import finish_run, patience_warning, train_run
     from a2bgan.detection.image_sets import RunImages
+    from a2bgan.training.loop import wastes_bfloat16
     from a2bgan.training.progress import show_progress
     from a2bgan.training.step_profile import StepProfile
 
@@ -194,6 +195,8 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     _report_images(run, images)
     if _leads() and (sentence := patience_warning(config, images)):
         warn(sentence)
+    if _leads() and not resume and wastes_bfloat16(config.train):
+        note("float32, as the settings say; here --set train.precision=auto is faster (bfloat16)")
     profiling = StepProfile(run.profile) if profile and _leads() else nullcontext()
     # Only the leading process's loop reports.
     bar = stderr.is_terminal and _leads()

@@ -312,12 +312,21 @@ def _machine_in_words() -> Iterator[None]:
         raise InputError(f"train.accelerator, devices, nodes or precision: {reason}") from None
 
 
+def wastes_bfloat16(settings: TrainConfig) -> bool:
+    """True where the settings ask for float32 and the hardware computes faster in bfloat16."""
+    return settings.precision == "32-true" and _computes_in_bfloat16(settings)
+
+
 def _precision(settings: TrainConfig) -> str:
     """Bfloat16 where ``auto`` finds hardware for it: elsewhere it is emulated, slowly."""
     if settings.precision != "auto":
         return settings.precision
+    return "bf16-mixed" if _computes_in_bfloat16(settings) else "32-true"
+
+
+def _computes_in_bfloat16(settings: TrainConfig) -> bool:
     on_gpu = settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    return "bf16-mixed" if has_native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    return has_native_bfloat16("cuda" if on_gpu else "cpu")
 
 
 def _fraction(settings: TrainConfig, step: int, seconds: float, fabric: Fabric) -> float:
