@@ -279,6 +279,15 @@ def refuse_impossible(config: Config) -> None:
     config.build_method().require()
 
 
+def processes_here(settings: TrainConfig) -> int:
+    """Number of processes that a training has on this machine, before they are started.
+
+    Raises InputError where there are no such devices.
+    """
+    with _machine_in_words():
+        return int(_fabric(settings).world_size) // settings.nodes
+
+
 def _launch(settings: TrainConfig) -> Fabric:
     with _machine_in_words():
         fabric = _fabric(settings)
