@@ -104,10 +104,10 @@ def divide_by_lists(
             ) from None
         known: dict[str, Case] = {}
         doubles: dict[str, Case] = {}  # two files of a name
-        for case in among:
-            name = posixpath.basename(case.file)
-            if known.setdefault(name, case).file != case.file:
-                doubles[name] = case
+        for one in among:
+            name = posixpath.basename(one.file)
+            if known.setdefault(name, one).file != one.file:
+                doubles[name] = one
         parts[part] = []
         absent = 0
         wanted = [posixpath.basename(name) for name in names if name]
