@@ -36,7 +36,7 @@ def main() -> None:
         "| what | setting | promised | counted |",
         "| --- | --- | --- | --- |",
     ]
-    for study in (intervals(), tests(), false_alarms(), shares()):
+    for study in (intervals(), tests(), false_alarms(), shares(), unequal_shares()):
         for what, setting, promised, hits, repeats in study:
             low, high = binomtest(hits, repeats).proportion_ci()
             counted = f"{hits / repeats:.3f} ({low:.3f}-{high:.3f})"
@@ -123,6 +123,31 @@ def shares() -> Iterator[Row]:
                     f"share {share}, AUROC {auroc:.2f}, {healthy} + {mixed}; off by {off:+.3f}"
                 )
                 yield "interval contains the share of diseased", setting, "0.95", hits, REPEATS
+
+
+def unequal_shares() -> Iterator[Row]:
+    """The same where patients have 1 to 8 images, which correlate by one half."""
+    for share in (0.0, 0.1, 0.3, 0.5):
+        rng = np.random.default_rng(4)
+        hits, off = 0, 0.0
+        for _ in range(REPEATS):
+            healthy, _, healthy_patients = draw_unequal(rng, 100, 0)
+            mixed, truth, mixed_patients = draw_unequal(rng, 100, share)
+            found = estimate_diseased_share(healthy, mixed, healthy_patients, mixed_patients)
+            hits += found.interval[0] <= truth <= found.interval[1]
+            off += (found.share - truth) / REPEATS
+        setting = f"share {share}, AUROC 0.98, 100 + 100, 1 to 8 images each; off by {off:+.3f}"
+        yield "interval contains the share of diseased", setting, "0.95", hits, REPEATS
+
+
+def draw_unequal(
+    rng: np.random.Generator, patients: int, share: float
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Scores of images, the share of them that is diseased, and their patients."""
+    who = np.repeat(np.arange(patients), rng.integers(1, 9, patients))
+    diseased = (rng.random(patients) < share)[who]
+    noise = np.sqrt(0.5) * (rng.normal(size=patients)[who] + rng.normal(size=len(who)))
+    return np.where(diseased, 3.3 + 1.3 * noise, noise), diseased.mean(), who
 
 
 if __name__ == "__main__":

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from a2bgan.files.building_folder import building_folder, remove_abandoned, remove_in_one_step
+from a2bgan.files.building_folder import (
+    building_folder,
+    remove_abandoned,
+    remove_in_one_step,
+    replace_folder,
+)
 
 NOTES = "notes"
 
@@ -88,3 +93,30 @@ def test_a_folder_or_a_file_in_its_place_is_removed(tmp_path: Path) -> None:
     for name in ("folder", "file", "absent"):
         remove_in_one_step(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_replaced_only_by_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, folder, rename = tmp_path / "built", tmp_path / "folder", os.rename
+
+    def build(text: str) -> None:
+        built.mkdir()
+        (built / "file").write_text(text)
+
+    for text in ("old", "older"):
+        build(text)
+        replace_folder(built, folder)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    build("new")
+
+    def refuse(source: Path, target: Path) -> None:
+        if source == built:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        replace_folder(built, folder)
+    assert (folder / "file").read_text() == "older"
+    assert sorted(tmp_path.iterdir()) == [built, folder]

@@ -69,7 +69,9 @@ def test_a_regularisation_that_rounding_swallows_is_named():
     assert "\n" not in str(error.value)
 
 
-def test_nearest_are_exact_even_where_squares_cancel():
+@pytest.mark.parametrize("at_once", [2**15, 299, 7])
+def test_nearest_are_exact_even_where_squares_cancel(at_once, monkeypatch):
+    monkeypatch.setattr(fitted, "PATCHES_AT_ONCE", at_once)
     bank = MemoryBank()
     patches = torch.rand(300, 16, generator=torch.Generator().manual_seed(0)) + 100
     bank.fill(patches)

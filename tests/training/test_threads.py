@@ -1,5 +1,6 @@
 """How many threads a training has, beside other programs and where it goes on."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from a2bgan.training import threads
+from a2bgan.training.config import load_config
+from a2bgan.training.loop import processes_here
 from a2bgan.training.threads import idle_cores, threads_for_training
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks for affinity and quota")
@@ -49,6 +52,22 @@ def test_there_are_no_more_threads_than_idle_cores(machine, idle, expected):
     with threads_for_training(None) as chosen:
         assert chosen == torch.get_num_threads() == expected
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(("idle", "expected"), [(4, 2), (3, 1), (1, 1)])
+def test_processes_share_the_idle_cores(machine, idle, expected):
+    machine(idle)
+    with threads_for_training(None, processes=2) as chosen:
+        assert chosen == torch.get_num_threads() == expected
+        assert os.environ["OMP_NUM_THREADS"] == str(expected)  # for those started here
+    assert torch.get_num_threads() == 4
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(("devices", "expected"), [(1, 1), ("auto", 1), (2, 2)])
+def test_processes_are_counted_before_they_are_started(devices, expected):
+    settings = ["train.accelerator=cpu", f"train.devices={devices}"]
+    assert processes_here(load_config("fast", None, settings).train) == expected
 
 
 def test_a_training_goes_on_with_as_many_as_it_began_with(machine):

@@ -2,13 +2,18 @@
 
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from a2bgan.report.written_names import printable
+
+_PACKAGE = Path(__file__).parents[1]
 
 _SETTING = re.compile(
     r"(?<![\w./\\'\"-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
@@ -41,6 +46,24 @@ def warn(text: str, label: str = "warning") -> None:
     """Print a warning to standard error, after a coloured label."""
     shown = escape(printable(with_options(text)))
     stderr.print(f"[yellow]{label}:[/] {shown}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def own_warnings_in_a_line() -> Iterator[None]:
+    """Show the warnings that this package gives to Python as `warn` does, inside the block."""
+    with warnings.catch_warnings():
+        as_before = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], filename: str, *more: Any
+        ) -> None:
+            if Path(filename).is_relative_to(_PACKAGE):
+                warn(" ".join(str(message).split()))
+            else:
+                as_before(message, category, filename, *more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -101,6 +101,24 @@ def move_into_place(
     raise InputError(f"{folder}: what is stored is damaged again and again; check the disk")
 
 
+def replace_folder(built: Path, folder: Path) -> None:
+    """Move a built folder to where an older one may stand, which is then removed.
+
+    Raises OSError where it cannot be moved; the older one is then where it was.
+    """
+    away = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder.parent))
+    with suppress(FileNotFoundError):
+        os.rename(folder, away / "old")
+    try:
+        os.rename(built, folder)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.rename(away / "old", folder)
+        away.rmdir()
+        raise
+    shutil.rmtree(away, ignore_errors=True)
+
+
 def remove_in_one_step(folder: Path) -> None:
     """Remove a complete folder, or a file in its place, so that nobody meets a part of it."""
     away = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder.parent))

@@ -64,7 +64,7 @@ def greedy_k_centre(points: Tensor, count: int, start: int) -> Tensor:
     is count * n * D, memory a few n.
     """
     points = points - points.mean(0)  # short vectors: the squares below cancel less
-    norms = points.square().sum(1)
+    norms = torch.linalg.vector_norm(points, dim=1).square()  # takes no copy of all
     nearest = torch.full_like(norms, torch.inf)
     chosen = []
     index = start

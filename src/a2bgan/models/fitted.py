@@ -12,8 +12,8 @@ CHUNK = 2**22
 """Elements of covariances that are computed with at a time (16 MB)."""
 
 QUERIES_AT_ONCE = 1024
-DISTANCES_AT_ONCE = 2**26
-"""Patches that are compared with the bank, and their distances (256 MB), at a time at most."""
+PATCHES_AT_ONCE = 2**15
+"""Patches that are compared with each other at a time, so that distances take 128 MB at most."""
 
 
 class Fitted(nn.Module):
@@ -158,18 +158,27 @@ class MemoryBank(Fitted):
         ``count`` is cut to the size of the bank. Nearest first.
         """
         count = min(count, len(self.patches))
-        # `cdist` has distances as differences of squares, which cancel where they are large.
-        centre = self.patches.mean(0)
-        bank = self.patches - centre
-        at_once = min(QUERIES_AT_ONCE, max(1, DISTANCES_AT_ONCE // len(bank)))
-        numbers = torch.cat(
-            [
-                torch.cdist(part - centre, bank).topk(count, dim=1, largest=False).indices
-                for part in torch.split(queries, at_once)
-            ]
-        )
+        parts = torch.split(queries, QUERIES_AT_ONCE)
+        numbers = torch.cat([self._numbers(part, count) for part in parts])
         gaps = queries[:, None] - self.patches[numbers]
         return torch.linalg.vector_norm(gaps, dim=2), numbers
+
+    def _numbers(self, queries: Tensor, count: int) -> Tensor:
+        """Numbers (n, count) in the bank of patches nearest to (n, D), nearest first."""
+        # `cdist` has distances as differences of squares, which cancel where they are large. The
+        # bank is centred a part at a time: a copy of all of it may be gigabytes.
+        centre = self.patches.mean(0)
+        distances, numbers = [], []
+        for start in range(0, len(self.patches), PATCHES_AT_ONCE):
+            part = self.patches[start : start + PATCHES_AT_ONCE] - centre
+            gaps = torch.cdist(queries - centre, part)
+            nearest = gaps.topk(min(count, len(part)), dim=1, largest=False)
+            distances.append(nearest.values)
+            numbers.append(nearest.indices + start)
+        if len(numbers) == 1:
+            return numbers[0]
+        best = torch.cat(distances, 1).topk(count, dim=1, largest=False).indices
+        return torch.cat(numbers, 1).gather(1, best)
 
 
 def _lower(d: int, device: torch.device | None = None) -> Tensor:

@@ -34,7 +34,7 @@ from a2bgan.detection.patient_scores import DEFAULT_PATIENT_SCORE
 from a2bgan.detection.predict import Model, Prediction, predict
 from a2bgan.errors import InputError, not_installed
 from a2bgan.files.atomic import atomic_file, write_atomically
-from a2bgan.files.building_folder import building_folder, move_into_place
+from a2bgan.files.building_folder import building_folder, replace_folder
 from a2bgan.report.archive_list import ArchiveList, root_of, write_list
 from a2bgan.report.score_tables import is_unfamiliar
 from a2bgan.report.written_names import escaped
@@ -286,7 +286,7 @@ def finish(archive: Archive, calibration: Calibration | None, rate: float) -> Re
                     keys[unnamed] = _hashes(table.filter(pa.array(unnamed))["path"])
                     compared.add(table, keys, good, share)
                 pq.write_table(table, partial / file.name)
-            move_into_place(partial, scores, lambda: True, lambda: None)
+            replace_folder(partial, scores)
     except OSError as error:
         raise InputError(f"{scores}: cannot be written ({error.strerror or error})") from None
     if len(best.keys):

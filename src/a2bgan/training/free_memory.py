@@ -1,8 +1,11 @@
 """How much memory this process can still take."""
 
+import math
 import os
 import sys
 from pathlib import Path
+
+import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -31,3 +34,10 @@ def free_memory() -> int:
     except (OSError, ValueError):
         pass  # not in a container, or of the older kind
     return max(free, 0)
+
+
+def free_memory_of_gpu(device: torch.device) -> float:
+    """Bytes that can be allocated on a GPU; infinitely many on a device without its own memory."""
+    if device.type != "cuda":
+        return math.inf
+    return float(torch.cuda.mem_get_info(device)[0])

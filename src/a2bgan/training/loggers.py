@@ -50,7 +50,7 @@ class _Remote:
         except Exception as error:  # each package raises its own
             self._lost = True
             warnings.warn(
-                f"train.logger={self._name} no longer answers ({error}); metrics.jsonl goes on",
+                f"{self._name} no longer answers ({error}); metrics.jsonl goes on",
                 stacklevel=2,
             )
 

@@ -94,8 +94,8 @@ def train(
 
     Everything random is a function of the seed and the step, so a run that was killed and resumed
     ends, with ``train.steps`` on a CPU, with bit for bit the weights it would have had. SIGINT and
-    SIGTERM end it after the current step, with a checkpoint; a pass, which has none before its end,
-    they end without one, as KeyboardInterrupt, unless all images have been looked at. Raises
+    SIGTERM end it after the current step, with a checkpoint; a method without steps, which has none
+    before it has learned everything, they end at once and without one, as KeyboardInterrupt. Raises
     InputError when the run folder cannot be written, a checkpoint cannot be read, or losses or
     weights are no longer finite: no such weights are ever written.
     """
@@ -236,7 +236,8 @@ def _whole_sets(
 ) -> tuple[Position, bool]:
     """Train a method that takes no steps, and write the one checkpoint it leaves.
 
-    Also returns whether it was interrupted when only the end of it was left to do.
+    Also returns whether it was interrupted while that was written. Before, there is nothing to
+    keep, and a signal raises KeyboardInterrupt wherever it comes.
     """
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: train.devices=1")
@@ -248,20 +249,17 @@ def _whole_sets(
 
     with _interruption() as interrupted, _full_disk_in_words(run):
         steps = 1
-        if isinstance(method, FitMethod):
-            method.fit(sets)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-        elif isinstance(method, PassMethod):
-            starts = range(0, len(sets.healthy), batch_size)
-            steps = len(starts)
-            for done, start in enumerate(starts, start=1):
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
-                batch = to_unit_range(sets.healthy[start : start + batch_size])
-                method.absorb(batch.to(fabric.device))
-                report(done, steps)
-            method.finish()
+        with _interruption(at_once=True):
+            if isinstance(method, FitMethod):
+                method.fit(sets)
+            elif isinstance(method, PassMethod):
+                starts = range(0, len(sets.healthy), batch_size)
+                steps = len(starts)
+                for done, start in enumerate(starts, start=1):
+                    batch = to_unit_range(sets.healthy[start : start + batch_size])
+                    method.absorb(batch.to(fabric.device))
+                    report(done, steps)
+                method.finish()
         position = Position(steps, time.monotonic() - started)
         _stop_if_weights_are_not_finite(method, steps, fabric)
         run.append_metrics({"step": steps, "seconds": round(position.seconds, 3)})
@@ -280,6 +278,15 @@ def refuse_impossible(config: Config) -> None:
     with _machine_in_words():
         _fabric(config.train)
     config.build_method().require()
+
+
+def processes_here(settings: TrainConfig) -> int:
+    """Number of processes that a training has on this machine, before they are started.
+
+    Raises InputError where there are no such devices.
+    """
+    with _machine_in_words():
+        return int(_fabric(settings).world_size) // settings.nodes
 
 
 def _launch(settings: TrainConfig) -> Fabric:
@@ -419,9 +426,12 @@ def _full_disk_in_words(run: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _interruption() -> Iterator[threading.Event]:
+def _interruption(*, at_once: bool = False) -> Iterator[threading.Event]:
     """An event that SIGINT, SIGTERM and SIGHUP set inside the block, where otherwise they would
-    end the process."""
+    end the process.
+
+    at_once: they raise KeyboardInterrupt, too.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals belong to the main thread; only it may catch them
@@ -429,6 +439,8 @@ def _interruption() -> Iterator[threading.Event]:
 
     def catch(number: int, frame: FrameType | None) -> None:
         event.set()
+        if at_once:
+            raise KeyboardInterrupt
 
     asked = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32":

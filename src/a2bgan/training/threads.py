@@ -19,26 +19,37 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 @contextmanager
-def threads_for_training(recorded: Any) -> Iterator[int]:
+def threads_for_training(recorded: Any, processes: int = 1) -> Iterator[int]:
     """Have PyTorch use as many threads as pay in the block; yields their number.
+
+    processes: that share the cores. The others, which the first one starts in the block, take its
+    number of threads from OMP_NUM_THREADS.
 
     recorded: number of threads that a training began with, which is kept where it goes on: on a CPU
     others add up in another order, and give other last digits.
 
     What the user has set by OMP_NUM_THREADS holds.
     """
-    most = torch.get_num_threads()
-    if os.environ.get("OMP_NUM_THREADS") or most == 1:
-        chosen = most
+    before = torch.get_num_threads()
+    most = max(1, before // processes)
+    set_by_user = bool(os.environ.get("OMP_NUM_THREADS"))
+    if set_by_user:
+        chosen = before
+    elif most == 1:
+        chosen = 1
     elif isinstance(recorded, int) and 1 <= recorded <= most:
         chosen = recorded
     else:
-        chosen = max(1, min(most, idle_cores()))
+        chosen = max(1, min(most, idle_cores() // processes))
     torch.set_num_threads(chosen)
+    if processes > 1 and not set_by_user:
+        os.environ["OMP_NUM_THREADS"] = str(chosen)
     try:
         yield chosen
     finally:
-        torch.set_num_threads(most)
+        torch.set_num_threads(before)
+        if processes > 1 and not set_by_user:
+            os.environ.pop("OMP_NUM_THREADS", None)
 
 
 def idle_cores() -> int:

@@ -69,3 +69,28 @@ def test_a_file_of_a_series_that_is_replaced_by_an_older_one_of_its_size_is_seen
     (second,) = contents_of([series], tmp_path)
     assert first.size == second.size == 300
     assert first.sha256 != second.sha256
+
+
+def test_a_hash_of_a_file_that_changed_meanwhile_is_not_kept(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "untouched").mkdir()
+    first, _ = look(files, tmp_path / "untouched")
+    whole, status = files[0].read_bytes(), files[0].stat()
+    hash_file = content_index._hash_file
+
+    def hash_another(path: Path) -> tuple[str | None, str]:
+        path.write_bytes(files[1].read_bytes())
+        found = hash_file(path)
+        path.write_bytes(whole)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            content_index,
+            "_hash_file",
+            lambda path: (hash_another if path == files[0] else hash_file)(path),
+        )
+        contents_of(files, tmp_path)
+    assert look(files, tmp_path) == (first, 1)

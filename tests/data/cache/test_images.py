@@ -384,49 +384,43 @@ def test_processes_at_once(files: list[Path], cache_dir: Path) -> None:
 def test_an_original_replaced_while_it_is_read(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = cache._build_entry
+    copied: list[Path] = []
 
-    def build_while_copying(*arguments: object) -> dict[str, list[int] | None]:
-        shutil.copy(files[1], files[0])
-        return build(*arguments)  # type: ignore[arg-type]
+    def read_while_copying(path: Path, options: ReadOptions) -> Picture:
+        if not copied:
+            copied.append(shutil.copy(files[1], files[0]))
+        return read_picture(path, options)
 
-    monkeypatch.setattr(cache, "_build_entry", build_while_copying)
+    monkeypatch.setattr(cache, "read_picture", read_while_copying)
     result = load(files, cache_dir)
     assert result.content[0] == result.content[1]
     assert np.array_equal(result.images, decoded(files))
     assert len(entries(cache_dir)) == 1
 
 
-def test_a_file_that_is_being_copied_again_is_not_damaged_for_good(
-    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("meanwhile", ["empty", "another"])
+def test_an_original_that_is_replaced_and_restored_while_it_is_read(
+    files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    whole = files[0].read_bytes()
+    whole, status = files[0].read_bytes(), files[0].stat()
+    others: list[bytes] = [b"" if meanwhile == "empty" else files[1].read_bytes()]
 
-    def read_while_copying(path: Path, options: ReadOptions) -> Picture:
-        if path != files[0]:
+    def read_while_replaced(path: Path, options: ReadOptions) -> Picture:
+        if path != files[0] or not others:
             return read_picture(path, options)
-        path.write_bytes(b"")
+        path.write_bytes(others.pop())
         try:
             return read_picture(path, options)
         finally:
-            copied.append(path)
+            path.write_bytes(whole)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    copied: list[Path] = []
-    build = cache._build_entry
-
-    def build_and_end_the_copy(*arguments: object) -> dict[str, list[int] | None]:
-        built = build(*arguments)  # type: ignore[arg-type]
-        files[0].write_bytes(whole)
-        return built
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "read_picture", read_while_copying)
-        patch.setattr(cache, "_build_entry", build_and_end_the_copy)
-        assert load(files, cache_dir).failures == [Failure("000.png", "empty file")]
-    assert copied == files[:1]
-    result = load(files, cache_dir)
-    assert result.failures == []
-    assert np.array_equal(result.images, decoded(files))
+    monkeypatch.setattr(cache, "read_picture", read_while_replaced)
+    for _ in range(2):
+        result = load(files, cache_dir)
+        assert not others
+        assert result.failures == []
+        assert np.array_equal(result.images, decoded(files))
 
 
 def test_memory_that_is_short_in_preprocessing_may_not_be_another_time(
@@ -447,14 +441,12 @@ def test_memory_that_is_short_in_preprocessing_may_not_be_another_time(
 def test_originals_that_never_rest(
     files: list[Path], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = cache._build_entry
-
-    def build_and_change(*arguments: object) -> dict[str, list[int] | None]:
-        built = build(*arguments)  # type: ignore[arg-type]
+    def read_and_change(path: Path, options: ReadOptions) -> Picture:
+        picture = read_picture(path, options)
         files[0].write_bytes(files[0].read_bytes() + b"x")
-        return built
+        return picture
 
-    monkeypatch.setattr(cache, "_build_entry", build_and_change)
+    monkeypatch.setattr(cache, "read_picture", read_and_change)
     with pytest.raises(InputError, match="change while they are read"):
         load(files, cache_dir)
     assert entries(cache_dir) == []

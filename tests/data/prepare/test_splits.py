@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from a2bgan.data.prepare.splits import Case, borrow_mixed, divide
+from a2bgan.data.prepare.splits import Case, borrow_mixed, divide, divide_by_lists
 from a2bgan.data.set_counts import SetCounts
 
 ROOT = Path("ROOT")
@@ -106,3 +106,20 @@ def test_a_borrowed_mixed_set_has_some_of_each_kind_and_as_many_normal_images():
     assert len(parts["healthy"]) == 44
     assert borrow_mixed(normal, kinds, 0.5, seed=0) == (parts, left)
     assert borrow_mixed(normal, kinds, 0.5, seed=1) != (parts, left)
+
+
+def test_a_listed_name_that_two_files_have_is_refused(tmp_path, message):
+    files = ("one/1.png", "one/2.png", "other/2.png", "one/3.png")
+    cases = [Case(file, file, 0) for file in files]
+    for part, name in (("healthy", "1.png"), ("mixed", "3.png"), ("test", "2.png")):
+        (tmp_path / f"{part}.txt").write_text(name)
+    sides = {"healthy": cases, "mixed": cases}
+    parts, _ = divide_by_lists(sides, tmp_path, "images")
+    assert {part: [case.file for case in found] for part, found in parts.items()} == {
+        "healthy": ["one/1.png"],
+        "mixed": ["one/3.png"],
+    }
+    assert message(divide_by_lists, {**sides, "test": cases}, tmp_path, "images") == (
+        f"{tmp_path}/test.txt: 2.png may be one/2.png or other/2.png; rename one of them, or "
+        "leave the name out"
+    )

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from a2bgan.detection.detect import all_scores, detect
 from a2bgan.detection.trained_model import load_trained
 from a2bgan.errors import InputError
+from a2bgan.training import loop
 from a2bgan.training.checkpoint import find_checkpoint, list_checkpoints
 from a2bgan.training.config import load_config
 from a2bgan.training.free_memory import free_memory
 from a2bgan.training.loop import train
+from a2bgan.training.methods import patchcore
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneMethod, moved
 from a2bgan.training.methods.padim import PaDiM
 from a2bgan.training.methods.patchcore import PatchCore, reweighting
@@ -266,10 +268,13 @@ def test_patchcore_of_the_paper_keeps_a_tenth_of_all_patches(recwarn):
     assert not [w for w in recwarn if "PatchCore" in str(w.message)]
 
 
-def test_patches_that_do_not_fit_are_sampled_with_a_warning(monkeypatch):
-    bytes_each = 4 * (152 + 2 * 128 + 3 + 0.1 * 2 * 152)
-    free = 500 * bytes_each / 0.8 + 1
-    monkeypatch.setattr("a2bgan.training.methods.patchcore.free_memory", lambda: free)
+@pytest.mark.parametrize(
+    ("where", "numbers_each"),
+    [("free_memory", 152 + 2 * 128 + 3 + 0.1 * 2 * 152), ("free_memory_of_gpu", 2 * 128 + 3)],
+)
+def test_patches_that_do_not_fit_are_sampled_with_a_warning(where, numbers_each, monkeypatch):
+    free = 500 * 4 * numbers_each / 0.8 + 1
+    monkeypatch.setattr(patchcore, where, lambda *_: free)
     words = "1,088 patches of 152 .* coreset of 109 was chosen from a sample of 500"
     with pytest.warns(UserWarning, match=words):
         method = fitted("patchcore", *SHARE)
@@ -358,28 +363,42 @@ def test_results_say_that_features_were_random(tmp_path, phantoms, a2bgan):
     shutil.rmtree(run)
 
 
-@pytest.mark.parametrize("when", ["absorb", "finish"])
+INTERRUPTED = {
+    "the pass": (FrozenBackboneMethod, "absorb"),
+    "the choice of the coreset": (patchcore, "greedy_k_centre"),
+    "the checkpoint": (loop, "save_checkpoint"),
+}
+
+
+@pytest.mark.parametrize("when", INTERRUPTED)
 def test_an_interrupted_pass_leaves_what_is_whole_and_nothing_else(when, tmp_path, monkeypatch):
-    config = small_config("padim")
+    config = small_config("patchcore")
     run = RunFolder.create(tmp_path / "run", config)
-    original = getattr(FrozenBackboneMethod, when)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    holder, name = INTERRUPTED[when]
+    original, ended = getattr(holder, name), []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        original(self, *arguments)
+        result = original(*arguments)
+        ended.append(name)
+        return result
 
-    monkeypatch.setattr(FrozenBackboneMethod, when, interrupted)
+    monkeypatch.setattr(holder, name, interrupted)
     validated = []
     sets = squares(0, 12), squares(1, 9)
-    if when == "absorb":
+    if when != "the checkpoint":
         with pytest.raises(KeyboardInterrupt):
             train(config, *sets, run)
+        assert ended == []
         assert list_checkpoints(run.checkpoints) == []
+        assert list(run.metrics()) == []
     else:
         outcome = train(config, *sets, run, validate=lambda *of: validated.append(of) or False)
         assert outcome.interrupted
         assert validated == []
         assert len(list_checkpoints(run.checkpoints)) == 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     monkeypatch.undo()
     assert not train(config, *sets, run, resume=True).interrupted
     assert len(list_checkpoints(run.checkpoints)) == 1

@@ -54,14 +54,21 @@ def contents_of(paths: Sequence[Path], folder: Path) -> list[Content]:
     found: dict[str, tuple[str | None, str]] = {
         file: (entry[1], "")
         for file, entry in zip(files, _read_index(index_file, len(paths)), strict=True)
-        if entry is not None and entry[0] == states[file]
+        if entry is not None and (state := states[file]) is not None and entry[0] == state[:2]
     }
     changed = [file for file in states if file not in found]
     sizes = [state[0] if (state := states[file]) else 0 for file in changed]
     hashed = read_in_order(lambda file: _hash_file(Path(file)), changed, sizes)
     found |= dict(zip(changed, hashed, strict=True))
     if any(states[file] is not None for file in changed):
-        rows = [[states[file], found[file][0]] if found[file][0] else None for file in files]
+        # Of a file that changed meanwhile it is not known what was hashed.
+        unsteady = {file for file in changed if file_state(file) != states[file]}
+        rows = [
+            [state[:2], found[file][0]]
+            if found[file][0] and file not in unsteady and (state := states[file]) is not None
+            else None
+            for file in files
+        ]
         write_atomically(index_file, json.dumps(rows))
     suffixes = [image_suffix(Path(file)) for file in files]
     readers = {suffix: _added_reader(suffix) for suffix in set(suffixes)}
@@ -81,21 +88,23 @@ def _added_reader(suffix: str) -> str:
 
 
 def file_state(path: str) -> list[int] | None:
-    """Size in bytes of a file, or of all in a folder, and a number that changes with it; None where
-    it is unknown."""
+    """Size in bytes of a file, or of all in a folder, a number that changes with what is in it, and
+    the time of the last change to it, even one that set the first two back; None where unknown.
+
+    The time also changes where permissions or links do, so that only the first two are stored.
+    """
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):  # a DICOM series
-            entries = sorted(
-                (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)  # which it keeps
-                for entry in os.scandir(path)
-                if entry.is_file()
-            )
+            found = [(e.name, e.stat()) for e in os.scandir(path) if e.is_file()]
+            entries = sorted((name, of.st_size, of.st_mtime_ns) for name, of in found)
             digest = hashlib.sha256(repr(entries).encode(errors="backslashreplace")).digest()
-            return [sum(size for _, size, _ in entries), int.from_bytes(digest[:8])]
+            size = sum(of.st_size for _, of in found)
+            latest = max((of.st_ctime_ns for _, of in found), default=0)
+            return [size, int.from_bytes(digest[:8]), latest]
     except (OSError, ValueError):
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _hash_file(path: Path) -> tuple[str | None, str]:

@@ -19,7 +19,7 @@ import os
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,10 @@ class Failure(NamedTuple):
 
 class _Passing(str):
     """The reason of a failure that may not be there another time."""
+
+
+class _FileChangedError(Exception):
+    """A file changed between its hash and the end of its decoding."""
 
 
 class StoredForm(NamedTuple):
@@ -162,12 +166,11 @@ def _load_or_build(
             stored = _usable_entry(entries / key, paths, config)
             if stored is not None:
                 return contents, stored
-            decoded = _build_entry(paths, contents, config, building, watch)
-            # A file replaced after it was hashed must not be stored under the old content's key.
-            if any(file_state(file) != state for file, state in decoded.items()):
+            try:
+                _build_entry(paths, contents, config, building, watch)
+            except _FileChangedError:
                 contents = contents_of(paths, index_folder)
-                if _entry_key(contents, config) != key:
-                    continue
+                continue
             installed = _install_entry(building, entries / key, paths, config)
             _remove_contained(entries / key, installed[1]["contents"])
             prune(root, limit, [entries / key])
@@ -227,9 +230,12 @@ def _build_entry(
     config: DataConfig,
     building: Path,
     watch: Callable[[int], object] | None,
-) -> dict[str, list[int] | None]:
-    """Decode everything that is not yet decoded into a folder beside the entries; returns the
-    files that were read, each with its state when it was hashed."""
+) -> None:
+    """Decode everything that is not yet decoded into a folder beside the entries.
+
+    Raises _FileChangedError where a file is not as it was before it was hashed: what was decoded
+    may then be another content, even if the old one is back.
+    """
     shape = (len(paths), config.channels, config.size, config.size)
     dtype = np.dtype(np.uint8 if config.depth == 8 else np.uint16)
     there = building / "images.npy"  # of a process that was killed
@@ -255,11 +261,14 @@ def _build_entry(
         except PassingImageError as error:
             return _Passing(error)
         except ImageError as error:
-            # A file that is being written anew is not damaged for good.
-            state = file_state(volume_of(paths[row]))
-            whole = state is None or state[0] == contents[row].size
-            return str(error) if whole else _Passing(error)
+            return str(error)
         return _stored_form(picture.values)
+
+    def require_unchanged(rows: Iterable[int]) -> None:
+        states = {volume_of(paths[row]): contents[row].state for row in rows}
+        if any(file_state(file) != state for file, state in states.items()):
+            _forget_volumes(paths)
+            raise _FileChangedError
 
     rows = [row for row in first_row.values() if row not in decoded]
     sizes = [contents[row].size for row in rows]
@@ -272,10 +281,12 @@ def _build_entry(
             if watch is not None:
                 watch(len(decoded) + len(unnoted))
             if len(unnoted) == NOTED_TOGETHER:
+                require_unchanged(unnoted)
                 images.flush()  # first, so that what is noted is there even if the machine stops
                 _note_decoded(building, unnoted)
                 decoded |= unnoted
                 unnoted.clear()
+    require_unchanged(unnoted)
     decoded |= unnoted
     _forget_volumes(paths)
 
@@ -288,7 +299,6 @@ def _build_entry(
     entry["crc32"] = _checksum(images)
     (building / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
     (building / NOTES).unlink(missing_ok=True)
-    return {volume_of(paths[row]): contents[row].state for row in rows}
 
 
 def _copy_decoded(

@@ -87,8 +87,8 @@ def divide_by_lists(
     cases: for each part, those that it may have. lists: a folder with healthy.txt, mixed.txt and
         test.txt, a file name a line. what: the cases are, for the note on names that are none.
 
-    Returns the parts and notes. Raises InputError where a list is missing or empty, or a name is
-    listed twice.
+    Returns the parts and notes. Raises InputError where a list is missing or empty, a name is
+    listed twice, or several files have it.
     """
     parts: dict[str, list[Case]] = {}
     notes: list[str] = []
@@ -102,7 +102,12 @@ def divide_by_lists(
                 f"{file}: cannot be read; --lists is a folder with healthy.txt, mixed.txt and "
                 "test.txt, text with a file name a line"
             ) from None
-        known = {posixpath.basename(case.file): case for case in among}
+        known: dict[str, Case] = {}
+        doubles: dict[str, Case] = {}  # two files of a name
+        for one in among:
+            name = posixpath.basename(one.file)
+            if known.setdefault(name, one).file != one.file:
+                doubles[name] = one
         parts[part] = []
         absent = 0
         wanted = [posixpath.basename(name) for name in names if name]
@@ -111,6 +116,11 @@ def divide_by_lists(
             if case is None:
                 absent += 1
                 continue
+            if name in doubles:
+                raise InputError(
+                    f"{file}: {name} may be {case.file} or {doubles[name].file}; rename one of "
+                    "them, or leave the name out"
+                )
             # The same name may be in two folders of a download; the same file is listed once.
             if (earlier := listed.get((name, case.file))) is not None:
                 raise InputError(f"{file}: {name} is in {earlier}.txt already; list it once")

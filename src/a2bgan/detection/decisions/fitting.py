@@ -31,7 +31,7 @@ from a2bgan.detection.trained_model import (
 from a2bgan.errors import InputError
 from a2bgan.training.checkpoint import list_checkpoints
 from a2bgan.training.config import Config
-from a2bgan.training.loop import Outcome, Report, train
+from a2bgan.training.loop import Outcome, Report, processes_here, train
 from a2bgan.training.run_folder import RunFolder
 from a2bgan.training.step_profile import StepProfile
 from a2bgan.training.threads import threads_for_training
@@ -89,11 +89,10 @@ def train_run(
     if resume and list_checkpoints(run.checkpoints):
         # Older runs, which note nothing, had as many as PyTorch takes.
         recorded = run.environment().get("threads", torch.get_num_threads())
-    # Of several processes each one's share of the cores is set by what starts them.
-    alone = config.train.nodes == 1 and str(config.train.devices) in ("1", "auto")
     with ExitStack() as stack:
-        if alone:
-            run.note_threads(stack.enter_context(threads_for_training(recorded)))
+        if config.train.nodes == 1:  # of several, each one's share is set by what starts them
+            threads = threads_for_training(recorded, processes_here(config.train))
+            run.note_threads(stack.enter_context(threads))
         return train(
             config,
             healthy.images,

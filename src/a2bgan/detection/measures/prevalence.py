@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _CELLS = 20  # of the histogram of places among the healthy; few enough to be filled
-_SHARES = np.linspace(0, 0.999, 334)
+_SHARES = np.append(np.linspace(0, 0.999, 334), 1)
 # Where diseased images lie, in units of the healthy: separation of the means and ratio of spreads,
 # with the middle and width of what is expected of them. Without that, a large share that is hardly
 # separated explains any scores as well as a small one that is.
@@ -116,4 +116,5 @@ def _grid() -> tuple[NDArray[Any], NDArray[Any]]:
     prior = norm.logpdf(separation, *_EXPECTED_SEPARATION) + norm.logpdf(
         log_spread, *_EXPECTED_LOG_SPREAD
     )
-    return np.log(cells), prior
+    # Curves that separate wholly leave cells empty: less likely than any other, and yet finite.
+    return np.log(np.maximum(cells, np.finfo(np.float64).tiny)), prior

@@ -32,12 +32,12 @@ from a2bgan.data import bounds
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
 from a2bgan.models.fitted import MemoryBank
-from a2bgan.training.free_memory import free_memory
+from a2bgan.training.free_memory import free_memory, free_memory_of_gpu
 from a2bgan.training.methods.frozen_backbone import FrozenBackboneConfig, FrozenBackboneMethod
 from a2bgan.training.methods.method import Facts
 
 USABLE = 0.8
-"""The part of free memory that patches may take while the coreset is chosen."""
+"""The part of free memory, of the machine and of its GPU, that choosing a coreset may take."""
 
 
 class PatchCoreConfig(FrozenBackboneConfig):
@@ -120,10 +120,13 @@ class PatchCore(FrozenBackboneMethod):
     def _patches_that_fit(self, dimensions: int) -> int:
         """Patches of so many numbers that free memory takes while the coreset is chosen."""
         projected = min(self.config.projection, dimensions)
-        # Patches, their projections, these centred, three numbers each; the coreset and its file.
-        kept = 2 * dimensions * (self.config.coreset_share or 0)
-        bytes_each = 4 * (dimensions + 2 * projected + 3 + kept)
-        return min(max(1, int(USABLE * free_memory() / bytes_each)), bounds.PATCHES)
+        coreset = dimensions * (self.config.coreset_share or 0)
+        # Their projections, these centred, three numbers each; later the coreset alone.
+        on_gpu = max(2 * projected + 3, coreset)
+        # The patches and, where there is no GPU, the same; the coreset and its file.
+        here = dimensions + 2 * projected + 3 + 2 * coreset
+        fitting = min(free_memory() / here, free_memory_of_gpu(self.device) / on_gpu)
+        return min(max(1, int(USABLE * fitting / 4)), bounds.PATCHES)  # 4 bytes a number
 
     def _compare(self, features: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         distances, scores = [], []
