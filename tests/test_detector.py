@@ -13,6 +13,7 @@ import tiny_detector
 from a2bgan import Detector
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import write_selection
+from a2bgan.detector import OWN_PARAMETERS
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 from tiny_detector import pictures
@@ -140,14 +141,30 @@ def test_what_cannot_be_used_is_said_in_one_line(healthy, message):
         ({"settings": {"data.size": 64}}, "settings: data.size is the parameter size"),
         ({"settings": {"data.equalize": object()}}, "data.equalize: cannot be <object"),
         ({"settings": {"data.sise": 64}}, "data.sise: unknown setting"),
-        ({"size": 63}, "data.size"),
+        ({"size": 63}, "^size=63: .* needs a multiple"),
+        ({"size": "small"}, "configuration: size: "),
+        ({"steps": 0}, "configuration: steps: "),
+        ({"steps": None, "minutes": -1}, "configuration: minutes: "),
+        ({"seed": -1}, "configuration: seed: "),
+        ({"settings": {"method.translator.width": 4096}}, "weights; lower its widths or size$"),
+        (
+            {"settings": {"train.accelerator": "tpu"}},
+            "train.accelerator, devices, nodes or precision",
+        ),
         ({"preset": "fastest"}, "fastest"),
+        ({"preset": "ganomaly", "size": 48, "settings": None}, "^size=48: this method halves"),
+        ({"preset": "autoencoder", "size": 34, "settings": None}, "^size=34: an autoencoder"),
+        ({"preset": "padim-paper", "settings": None}, "method.backbone_weights=PATH; or method.b"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_said_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         make(**changes).fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
-    assert "\n" not in str(caught.value)
+    said = str(caught.value)
+    assert "\n" not in said
+    # In the words of Python: no option of the command, no setting that is a parameter.
+    assert "--" not in said
+    assert "'data.size' is" in said or not any(name in said for name in OWN_PARAMETERS)
 
 
 def test_parameters_may_be_numbers_of_numpy(fitted):
@@ -205,8 +222,9 @@ def test_a_calibration_for_another_score_is_left_out(fitted, tmp_path):
     run = RunFolder(tmp_path / "run")
     picked = fitted.trained_.pick
     write_selection(run, replace(picked, score="top-k" if picked.score != "top-k" else "mean"))
-    with pytest.warns(UserWarning, match="calibrated for another checkpoint or score"):
+    with pytest.warns(UserWarning, match="calibrated for another checkpoint or score") as told:
         loaded = Detector.load(run.path)
+    assert told[0].filename == __file__
     assert loaded.calibration_ is None
     with pytest.raises(InputError, match="no p-values"):
         loaded.p_value(pictures(2, 2))
@@ -220,9 +238,29 @@ def test_few_images_are_not_selected_by_and_still_calibrate(fitted):
         few = small.fit(pictures(10, 0), pictures(8, 1))
     assert (few.trained_.pick.rule, fitted.trained_.pick.rule) == ("last", "aucp")
     assert few.p_value(pictures(5, 2)).shape == (5,)
-    # What can be done is said in parameters and settings, not in options of the command.
+    # What can be done is said in the words of Python, at the line that can be changed.
     said = [str(warning.message) for warning in told]
     assert not [sentence for sentence in said if "--" in sentence or "train.minutes" in sentence]
+    assert any("train longer: minutes=N" in sentence for sentence in said)
+    assert any(sentence.endswith("or with holdout.at_most=None") for sentence in said)
+    assert {warning.filename for warning in told} == {__file__}
+
+
+def test_progress_is_told_in_the_words_of_python(capfd):
+    slow = make(steps=None, minutes=0.02, settings={**SETTINGS, "train.least_steps": 10**6})
+    slow.fit(pictures(10, 0), pictures(8, 1), progress=True)
+    said = "".join(capfd.readouterr())
+    assert "begin anew with minutes=" in said.replace("\n", " ")
+    assert "--" not in said.replace("-" * 3, "") and "train.minutes" not in said
+
+
+def test_a_calibration_without_patients_is_a_warning_that_says_what_to_do():
+    settings = {**SETTINGS, "holdout.fraction": 0.0, "selection.patience": 2}
+    with pytest.warns(ConvergenceWarning, match="no p-values") as told:
+        make(settings=settings).fit(pictures(10, 0), pictures(8, 1))
+    said = [str(warning.message) for warning in told if "nothing held out" in str(warning.message)]
+    assert len(said) == 3  # neither patience, nor selection, nor calibration
+    assert all(sentence.endswith("; train with holdout.fraction=0.1") for sentence in said)
 
 
 def test_images_of_a_patient_are_held_out_together():

@@ -22,7 +22,7 @@ def test_the_first_steps_say_how_far_a_training_comes(length, step, fraction, ra
     found = outlook(settings, Report(step, fraction, rate, {}, None))
     assert said in re.sub(r"\[/?\w*\]", "", found)
     # 60 seconds gave 20 steps; the other 60 take two minutes, and a quarter is to spare.
-    assert ("train.minutes=4" in found) == (length == "minutes=2.5")
+    assert found.endswith("begin anew with train.minutes=4") == (length == "minutes=2.5")
 
 
 def lines(*reports: Report) -> list[str]:

@@ -10,9 +10,21 @@ from rich.markup import escape
 
 from a2bgan.report.written_names import printable
 
-_SETTING = re.compile(
-    r"(?<![\w./\\'\"-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
-)
+_ALONE = r"(?<![\w./\\'\"-])(?<!--set )"
+"""Not in a path or in quotes, and not said as an option already."""
+
+_SETTING = re.compile(rf"{_ALONE}((?:data|holdout|method|selection|train)\.[a-z_.]+=)")
+
+_OPTIONS = {
+    "allow_leaks=True": "--allow-leaks",
+    "overwrite=True": "--overwrite",
+    "resume=True": "--resume",
+    "method.backbone_weights=PATH": "--set method.backbone_weights=PATH, of `a2bgan benchmark` "
+    "--backbone-weights PATH",
+}
+"""Options of the command, by the parameters and settings that messages name."""
+
+_OPTION = re.compile(rf"{_ALONE}({'|'.join(map(re.escape, _OPTIONS))})\b")
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -32,9 +44,12 @@ def note(text: str) -> None:
 
 
 def with_options(text: str) -> str:
-    """A message as the command says it: messages name settings, such as ``train.minutes=60``, which
-    are given to the command by ``--set``."""
-    return _SETTING.sub(r"--set \1", text)
+    """A message as the command says it.
+
+    Messages name settings, such as ``train.minutes=60``, and parameters of Python, such as
+    ``resume=True``; the command takes the ones by ``--set``, the others as options.
+    """
+    return _SETTING.sub(r"--set \1", _OPTION.sub(lambda found: _OPTIONS[found[1]], text))
 
 
 def warn(text: str, label: str = "warning") -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import list_failures, note, say, say_next, stderr, warn
+from a2bgan.cli.console import list_failures, note, say, say_next, stderr, warn, with_options
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -197,7 +197,10 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     profiling = StepProfile(run.profile) if profile and _leads() else nullcontext()
     # Only the leading process's loop reports.
     bar = stderr.is_terminal and _leads()
-    with profiling as profiled, show_progress(config, stderr, bar=bar) as watch:
+    with (
+        profiling as profiled,
+        show_progress(config, stderr, bar=bar, worded=with_options) as watch,
+    ):
         outcome = train_run(run, images, resume=resume, watch=watch, profile=profiled)
     if not _leads():
         return
