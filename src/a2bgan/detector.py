@@ -149,8 +149,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         Args:
             healthy, mixed: the two sets; or all images, and a mark for each, 0 healthy, 1 mixed.
             healthy_patients, mixed_patients: whose the cases of each set are.
-            out: run folder to keep, which `a2bgan evaluate`, `predict`, `report` and `serve` read.
-                Its ``samples`` show images of training.
+            out: run folder to keep, which `a2bgan predict` reads, and `evaluate` and `serve` with
+                their ``--data``: it does not say where images are. Its ``samples`` show some.
             resume: go on with the stopped run in ``out``, with the same parameters and images.
             callbacks: each is called with a `Report` every ``train.log_every`` steps and, without
                 ``averages``, every few seconds between them.
@@ -487,7 +487,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if detector.calibration_ is None and run.calibration_file.exists():
             warnings.warn(
                 f"{folder}: calibrated for another checkpoint or score, so there are no p-values; "
-                "run `a2bgan calibrate` on it, or fit anew",
+                "run `a2bgan calibrate` if `a2bgan train` made it, otherwise fit anew",
                 stacklevel=2,
             )
         return detector
