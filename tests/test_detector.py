@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import tiny_detector
 from a2bgan import Detector
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import write_selection
-from a2bgan.detector import OWN_PARAMETERS
+from a2bgan.detector import OWN_PARAMETERS, _with_parameters
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 from tiny_detector import pictures
@@ -146,24 +147,42 @@ def test_what_cannot_be_used_is_said_in_one_line(healthy, message):
         ({"steps": 0}, "configuration: steps: "),
         ({"steps": None, "minutes": -1}, "configuration: minutes: "),
         ({"seed": -1}, "configuration: seed: "),
-        ({"settings": {"method.translator.width": 4096}}, "weights; lower its widths or size$"),
-        (
-            {"settings": {"train.accelerator": "tpu"}},
-            "train.accelerator, devices, nodes or precision",
-        ),
+        ({"settings": {"train.accelerator": "abacus"}}, "^train.accelerator, devices, nodes or"),
         ({"preset": "fastest"}, "fastest"),
-        ({"preset": "ganomaly", "size": 48, "settings": None}, "^size=48: this method halves"),
-        ({"preset": "autoencoder", "size": 34, "settings": None}, "^size=34: an autoencoder"),
-        ({"preset": "padim-paper", "settings": None}, "method.backbone_weights=PATH; or method.b"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_said_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         make(**changes).fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
-    said = str(caught.value)
-    assert "\n" not in said
-    # In the words of Python: no option of the command, no setting that is a parameter.
-    assert "--" not in said
+    assert_in_words_of_python(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "settings", "message"),
+    [
+        ("ganomaly", 48, {}, "^size=48: this method halves images"),
+        ("autoencoder", 34, {}, "^size=34: an autoencoder with"),
+        (
+            "padim",
+            32,
+            {"method.backbone": "resnet18.tv_in1k"},
+            "give its path: method.backbone_weights=PATH; or method.backbone=",
+        ),
+    ],
+)
+def test_what_a_method_does_not_take_is_said_in_one_line(
+    preset, size, settings, message, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    detector = Detector(preset, size=size, steps=2, settings=settings)
+    with pytest.raises(InputError, match=message) as caught:
+        detector.fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
+    assert_in_words_of_python(str(caught.value))
+
+
+def assert_in_words_of_python(said: str) -> None:
+    """One line without options of the command, and without settings that are parameters."""
+    assert "\n" not in said and "--" not in said
     assert "'data.size' is" in said or not any(name in said for name in OWN_PARAMETERS)
 
 
@@ -246,12 +265,39 @@ def test_few_images_are_not_selected_by_and_still_calibrate(fitted):
     assert {warning.filename for warning in told} == {__file__}
 
 
-def test_progress_is_told_in_the_words_of_python(capfd):
-    slow = make(steps=None, minutes=0.02, settings={**SETTINGS, "train.least_steps": 10**6})
-    slow.fit(pictures(10, 0), pictures(8, 1), progress=True)
-    said = "".join(capfd.readouterr())
-    assert "begin anew with minutes=" in said.replace("\n", " ")
-    assert "--" not in said.replace("-" * 3, "") and "train.minutes" not in said
+def test_progress_is_told_in_the_words_of_python(monkeypatch):
+    told = []
+
+    @contextmanager
+    def bar(config, *, worded):
+        told.append(worded("begin anew with train.minutes=4"))
+        yield lambda report: None
+
+    monkeypatch.setattr("a2bgan.detector.show_progress", bar)
+    make(steps=2).fit(pictures(10, 0), pictures(8, 1), progress=True)
+    assert told == ["begin anew with minutes=4"]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("method: lower its widths or data.size", "method: lower its widths or size"),
+        ("train longer: train.steps=N or train.minutes=N", "train longer: steps=N or minutes=N"),
+        (
+            "try data.equalize=true; holdout.at_most=null",
+            "try data.equalize=True; holdout.at_most=None",
+        ),
+    ],
+)
+def test_settings_of_messages_become_what_python_takes(message, said):
+    assert _with_parameters(message) == _with_parameters(said) == said
+    for other in (
+        "/data/train.steps=3",
+        "'data.size' is",
+        "data.size_by_images",
+        "train.steps.csv",
+    ):
+        assert _with_parameters(other) == other
 
 
 def test_a_calibration_without_patients_is_a_warning_that_says_what_to_do():

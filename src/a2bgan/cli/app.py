@@ -81,7 +81,7 @@ app.command("cache")(cache.cache)
 
 def main() -> None:
     """Run the command. An InputError becomes one line and exit code 1; a warning, one line."""
-    warnings.showwarning = lambda message, *_: warn(str(message))
+    warnings.showwarning = lambda message, *_, **__: warn(str(message))
     try:
         app()
     except InputError as error:
