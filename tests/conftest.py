@@ -18,6 +18,7 @@ from pydicom.uid import (
 from typer.testing import CliRunner, Result
 
 from a2bgan.cli.app import app
+from a2bgan.cli.console import with_options
 from a2bgan.data.generate.phantoms import write_phantoms
 from a2bgan.errors import InputError
 
@@ -195,12 +196,12 @@ def a2bgan() -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def says() -> Callable[[Result], str]:
-    """The one line of an InputError."""
+    """The one line that the command shows of an InputError."""
 
     def line(result: Result) -> str:
         assert isinstance(result.exception, InputError), result.exception
         assert "\n" not in str(result.exception)
-        return str(result.exception)
+        return with_options(str(result.exception))
 
     return line
 

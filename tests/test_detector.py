@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import tiny_detector
 from a2bgan import Detector
 from a2bgan.detection.decisions.contours import find_regions
 from a2bgan.detection.trained_model import write_selection
+from a2bgan.detector import OWN_PARAMETERS, _with_parameters
 from a2bgan.errors import InputError
 from a2bgan.training.run_folder import RunFolder
 from tiny_detector import pictures
@@ -137,17 +139,51 @@ def test_what_cannot_be_used_is_said_in_one_line(healthy, message):
         ({"minutes": 1}, "give either steps or minutes"),
         ({"score_name": "best"}, "unknown score 'best': A2B-GAN has mean"),
         ({"settings": ["data.equalize"]}, "settings: expected a dictionary"),
-        ({"settings": {"data.size": 64}}, "settings: data.size is the parameter size"),
+        ({"settings": {"data.size": 64}}, "settings: .data.size. is the parameter size"),
         ({"settings": {"data.equalize": object()}}, "data.equalize: cannot be <object"),
         ({"settings": {"data.sise": 64}}, "data.sise: unknown setting"),
-        ({"size": 63}, "data.size"),
+        ({"size": 63}, "configuration: size: size must be a multiple of 4"),
+        ({"size": "small"}, "configuration: size: "),
+        ({"steps": 0}, "configuration: steps: "),
+        ({"steps": None, "minutes": -1}, "configuration: minutes: "),
+        ({"seed": -1}, "configuration: seed: "),
+        ({"settings": {"train.accelerator": "abacus"}}, "^train.accelerator, devices, nodes or"),
         ({"preset": "fastest"}, "fastest"),
     ],
 )
 def test_parameters_that_cannot_be_used_are_said_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         make(**changes).fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
-    assert "\n" not in str(caught.value)
+    assert_in_words_of_python(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "settings", "message"),
+    [
+        ("ganomaly", 48, {}, "^size=48: this method halves images"),
+        ("autoencoder", 36, {}, "^size=36: an autoencoder with"),
+        (
+            "padim",
+            32,
+            {"method.backbone": "resnet18.tv_in1k"},
+            "give its path: method.backbone_weights=PATH; or method.backbone=",
+        ),
+    ],
+)
+def test_what_a_method_does_not_take_is_said_in_one_line(
+    preset, size, settings, message, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    detector = Detector(preset, size=size, steps=2, settings=settings)
+    with pytest.raises(InputError, match=message) as caught:
+        detector.fit(healthy=pictures(3, 0), mixed=pictures(3, 1))
+    assert_in_words_of_python(str(caught.value))
+
+
+def assert_in_words_of_python(said: str) -> None:
+    """One line without options of the command, and without settings that are parameters."""
+    assert "\n" not in said and "--" not in said
+    assert "'data.size' is" in said or not any(name in said for name in OWN_PARAMETERS)
 
 
 def test_parameters_may_be_numbers_of_numpy(fitted):
@@ -205,8 +241,9 @@ def test_a_calibration_for_another_score_is_left_out(fitted, tmp_path):
     run = RunFolder(tmp_path / "run")
     picked = fitted.trained_.pick
     write_selection(run, replace(picked, score="top-k" if picked.score != "top-k" else "mean"))
-    with pytest.warns(UserWarning, match="calibrated for another checkpoint or score"):
+    with pytest.warns(UserWarning, match="calibrated for another checkpoint or score") as told:
         loaded = Detector.load(run.path)
+    assert told[0].filename == __file__
     assert loaded.calibration_ is None
     with pytest.raises(InputError, match="no p-values"):
         loaded.p_value(pictures(2, 2))
@@ -220,9 +257,56 @@ def test_few_images_are_not_selected_by_and_still_calibrate(fitted):
         few = small.fit(pictures(10, 0), pictures(8, 1))
     assert (few.trained_.pick.rule, fitted.trained_.pick.rule) == ("last", "aucp")
     assert few.p_value(pictures(5, 2)).shape == (5,)
-    # What can be done is said in parameters and settings, not in options of the command.
+    # What can be done is said in the words of Python, at the line that can be changed.
     said = [str(warning.message) for warning in told]
     assert not [sentence for sentence in said if "--" in sentence or "train.minutes" in sentence]
+    assert any("train longer: minutes=N" in sentence for sentence in said)
+    assert any(sentence.endswith("or with holdout.at_most=None") for sentence in said)
+    assert {warning.filename for warning in told} == {__file__}
+
+
+def test_progress_is_told_in_the_words_of_python(monkeypatch):
+    told = []
+
+    @contextmanager
+    def bar(config, *, worded):
+        told.append(worded("begin anew with train.minutes=4"))
+        yield lambda report: None
+
+    monkeypatch.setattr("a2bgan.detector.show_progress", bar)
+    make(steps=2).fit(pictures(10, 0), pictures(8, 1), progress=True)
+    assert told == ["begin anew with minutes=4"]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("method: lower its widths or data.size", "method: lower its widths or size"),
+        ("train longer: train.steps=N or train.minutes=N", "train longer: steps=N or minutes=N"),
+        (
+            "try data.equalize=true; holdout.at_most=null",
+            "try data.equalize=True; holdout.at_most=None",
+        ),
+    ],
+)
+def test_settings_of_messages_become_what_python_takes(message, said):
+    assert _with_parameters(message) == _with_parameters(said) == said
+    for other in (
+        "/data/train.steps=3",
+        "'data.size' is",
+        "data.size_by_images",
+        "train.steps.csv",
+    ):
+        assert _with_parameters(other) == other
+
+
+def test_a_calibration_without_patients_is_a_warning_that_says_what_to_do():
+    settings = {**SETTINGS, "holdout.fraction": 0.0, "selection.patience": 2}
+    with pytest.warns(ConvergenceWarning, match="no p-values") as told:
+        make(settings=settings).fit(pictures(10, 0), pictures(8, 1))
+    said = [str(warning.message) for warning in told if "nothing held out" in str(warning.message)]
+    assert len(said) == 3  # neither patience, nor selection, nor calibration
+    assert all(sentence.endswith("; train with holdout.fraction=0.1") for sentence in said)
 
 
 def test_images_of_a_patient_are_held_out_together():

@@ -248,8 +248,8 @@ def test_works_as_scikit_learns_estimators_do(run):
     copy = pickle.loads(pickle.dumps(by_set))
     np.testing.assert_array_equal(copy.score(x), by_set.score(x))
     for marks, message in (
-        (y[:-1], "labels: expected 24, one for each case"),
-        (y + 1, "labels: expected 0 and 1 only"),
+        (y[:-1], "mixed: expected 24, one for each case"),
+        (y + 1, "mixed: expected 0 and 1 only"),
         (np.zeros(24, int), "mixed: no image is marked so"),
     ):
         with pytest.raises(InputError, match=message):

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -148,8 +149,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         Args:
             healthy, mixed: the two sets; or all images, and a mark for each, 0 healthy, 1 mixed.
             healthy_patients, mixed_patients: whose the cases of each set are.
-            out: run folder to keep, which `a2bgan evaluate`, `predict`, `report` and `serve` read.
-                Its ``samples`` show images of training.
+            out: run folder to keep, which `a2bgan predict` reads, and `evaluate` and `serve` with
+                their ``--data``: it does not say where images are. Its ``samples`` show some.
             resume: go on with the stopped run in ``out``, with the same parameters and images.
             callbacks: each is called with a `Report` every ``train.log_every`` steps and, without
                 ``averages``, every few seconds between them.
@@ -161,39 +162,44 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         patients or images in common; a file that cannot be read is named. Raises KeyboardInterrupt
         when interrupted; a run in ``out`` can then be resumed.
         """
-        config = self._config()
-        if resume and out is None:
-            raise InputError("resume needs out, the run to go on with")
-        if out is not None and not resume:
-            _refuse_run(Path(out), "resume=True goes on with it, or ")
-            RunFolder.refuse_occupied(Path(out), overwrite=False)
-        series = config.data.series == "volume"
-        marks = _marks(mixed)
-        if marks is not None:
-            inputs = _by_mark(list_images(healthy, "images", series=series), marks)
-        else:
+        with _in_parameters():
+            config = self._config()
+            if resume and out is None:
+                raise InputError("resume needs out, the run to go on with")
+            if out is not None and not resume:
+                _refuse_run(Path(out), "resume=True goes on with it, or ")
+                RunFolder.refuse_occupied(Path(out), overwrite=False)
+            series = config.data.series == "volume"
+            marks = _marks(mixed)
+            if marks is not None:
+                inputs = _by_mark(list_images(healthy, "images", series=series), marks)
+            else:
+                inputs = {
+                    "healthy": list_images(healthy, "healthy", series=series),
+                    "mixed": list_images(mixed, "mixed", series=series),
+                }
+            given = {"healthy": healthy_patients, "mixed": mixed_patients}
             inputs = {
-                "healthy": list_images(healthy, "healthy", series=series),
-                "mixed": list_images(mixed, "mixed", series=series),
+                name: _with_patients(some, given[name], name) for name, some in inputs.items()
             }
-        given = {"healthy": healthy_patients, "mixed": mixed_patients}
-        inputs = {name: _with_patients(some, given[name], name) for name, some in inputs.items()}
-        inputs = {name: as_slices(some, config.data, name) for name, some in inputs.items()}
-        data = settled_by(config.data, [*inputs["healthy"], *inputs["mixed"]])
-        config = config.model_copy(update={"data": data})
-        pixels = {name: load_images(some, config.data, name)[0] for name, some in inputs.items()}
-        if not self.allow_leaks:
-            _refuse_leaks(pixels, inputs)
-        images = _run_images(pixels, inputs, config)
-        if progress is None:
-            progress = in_a_notebook_or_terminal()
-        # Sample grids show training images: they do not outlive the fit unless they are asked for.
-        with (
-            tempfile.TemporaryDirectory(prefix="a2bgan-") if out is None else nullcontext(out)
-        ) as folder:
-            run = _open_run(Path(folder), config, _digest(pixels, inputs), resume)
-            with run_lock(run.path, "train"):
-                self._fit_run(run, images, resume, callbacks, progress)
+            inputs = {name: as_slices(some, config.data, name) for name, some in inputs.items()}
+            data = settled_by(config.data, [*inputs["healthy"], *inputs["mixed"]])
+            config = config.model_copy(update={"data": data})
+            pixels = {
+                name: load_images(some, config.data, name)[0] for name, some in inputs.items()
+            }
+            if not self.allow_leaks:
+                _refuse_leaks(pixels, inputs)
+            images = _run_images(pixels, inputs, config)
+            if progress is None:
+                progress = in_a_notebook_or_terminal()
+            # Sample grids show training images: they outlive the fit where they are asked for.
+            with (
+                tempfile.TemporaryDirectory(prefix="a2bgan-") if out is None else nullcontext(out)
+            ) as folder:
+                run = _open_run(Path(folder), config, _digest(pixels, inputs), resume)
+                with run_lock(run.path, "train"):
+                    self._fit_run(run, images, resume, callbacks, progress)
         return self
 
     def _fit_run(
@@ -209,7 +215,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         warned = [patience_warning(config, images)]
         reported = [""]
 
-        with show_progress(config, command=False) if progress else nullcontext() as bar:
+        bars = show_progress(config, worded=_with_parameters) if progress else nullcontext()
+        with bars as bar:
 
             def watch(report: Report) -> None:
                 for callback in (*callbacks, *([] if bar is None else [bar])):
@@ -480,7 +487,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if detector.calibration_ is None and run.calibration_file.exists():
             warnings.warn(
                 f"{folder}: calibrated for another checkpoint or score, so there are no p-values; "
-                "fit anew, or calibrate its folder with the command",
+                "run `a2bgan calibrate` if `a2bgan train` made it, otherwise fit anew",
                 stacklevel=2,
             )
         return detector
@@ -493,7 +500,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         chosen = dict(self.settings or {})
         for key, name in OWN_PARAMETERS.items():
             if key in chosen:
-                raise InputError(f"settings: {key} is the parameter {name}; give it there")
+                raise InputError(f"settings: {key!r} is the parameter {name}; give it there")
             if getattr(self, name) is not None:
                 chosen[key] = getattr(self, name)
         settings = [f"{k}={_as_yaml(k, v)}" for k, v in chosen.items()]
@@ -503,11 +510,31 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return config
 
 
-def _with_parameters(sentence: str) -> str:
-    """The sentence with the Detector's parameters in place of the settings that they stand for."""
-    for setting, parameter in OWN_PARAMETERS.items():
-        sentence = sentence.replace(f"{setting}=", f"{parameter}=")
-    return sentence
+_OWN_SETTING = re.compile(
+    rf"(?<![\w./\\'\"-])({'|'.join(map(re.escape, OWN_PARAMETERS))})(?![\w/]|\.\w)"
+)
+"""One of `OWN_PARAMETERS` in a message, not in a path or in quotes."""
+
+
+_YAML = {"null": "None", "true": "True", "false": "False"}
+_YAML_VALUE = re.compile(rf"(?<=[a-z]=)({'|'.join(_YAML)})\b")
+
+
+def _with_parameters(message: str) -> str:
+    """A message with the Detector's parameters in place of the settings that they stand for, and
+    Python's values in place of YAML's."""
+    message = _OWN_SETTING.sub(lambda found: OWN_PARAMETERS[found[1]], message)
+    return _YAML_VALUE.sub(lambda found: _YAML[found[1]], message)
+
+
+@contextmanager
+def _in_parameters() -> Iterator[None]:
+    """Have InputError speak of the Detector's parameters."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (_with_parameters(str(error)),)
+        raise
 
 
 def _refuse_run(folder: Path, instead: str = "") -> None:
@@ -528,7 +555,7 @@ def _marks(mixed: Any) -> np.ndarray | None:
 
 def _by_mark(inputs: Sequence[Input], marks: np.ndarray) -> dict[str, list[Input]]:
     """Inputs by set. Raises InputError unless there is a mark of 0 or 1 for each."""
-    marks = _checked_labels(marks, len(inputs))
+    marks = _checked_labels(marks, len(inputs), "mixed")
     found = {
         name: [item for item, mark in zip(inputs, marks, strict=True) if mark == value]
         for name, value in (("healthy", 0), ("mixed", 1))
@@ -584,12 +611,13 @@ def _labelled(
     return LabelledImages(images, rows, stored, of_patients)
 
 
-def _checked_labels(labels: Any, count: int) -> np.ndarray:
+def _checked_labels(labels: Any, count: int, name: str = "labels") -> np.ndarray:
+    """Labels as an array of int64. Raises InputError that starts with ``name``."""
     found = np.asarray(labels)
     if found.shape != (count,):
-        raise InputError(f"labels: expected {count}, one for each case, got {found.shape}")
+        raise InputError(f"{name}: expected {count}, one for each case, got {found.shape}")
     if not np.isin(found, (0, 1)).all():
-        raise InputError("labels: expected 0 and 1 only")
+        raise InputError(f"{name}: expected 0 and 1 only")
     return found.astype(np.int64)
 
 
@@ -623,7 +651,7 @@ def _refuse_leaks(pixels: Mapping[str, np.ndarray], inputs: Mapping[str, Sequenc
         for names, one, many in kinds
         if names
     ]
-    refuse_leaks(leaks, "give allow_leaks=True")
+    refuse_leaks(leaks)
 
 
 def _run_images(

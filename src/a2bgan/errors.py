@@ -1,5 +1,7 @@
-"""The one error the command line turns into a single line of text."""
+"""What the user is told in one line: the error of this package, and its warnings."""
 
+import sys
+import warnings
 from collections.abc import Sequence
 
 LONGEST = 4000
@@ -20,6 +22,17 @@ class InputError(ValueError):
         # It may quote a stranger's file: no second line, no control of the terminal, no flood.
         line = "".join(c if c.isprintable() else " " for c in message)
         super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}...")
+
+
+def warn_caller(sentence: str) -> None:
+    """Warn at the line that called into this package, however deep inside it that ends here."""
+    frame, level = sys._getframe(), 1
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] == "a2bgan"
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, stacklevel=level)
 
 
 def not_installed(package: str, extra: str) -> InputError:

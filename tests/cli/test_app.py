@@ -1,12 +1,15 @@
+import re
 import resource
 import subprocess
 import sys
+import warnings
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from a2bgan import __version__
+from a2bgan.cli import app
 from a2bgan.cli.console import with_options
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "a2bgan"
@@ -68,17 +71,34 @@ def test_the_version_is_that_of_the_package(a2bgan):
     assert a2bgan("--version").output.strip() == metadata.version("a2bgan") == __version__
 
 
-def test_settings_that_messages_name_are_options_of_the_command():
+def test_warnings_are_lines_that_name_options(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(app, "app", lambda: warnings.warn("lost: train.logger=x", stacklevel=1))
+    app.main()
+    assert capsys.readouterr().err == "warning: lost: --set train.logger=x\n"
+
+
+def test_what_messages_name_are_options_of_the_command():
     said = "6 steps are too few; train longer: train.minutes=N, or data.size=auto"
     shown = "6 steps are too few; train longer: --set train.minutes=N, or --set data.size=auto"
     assert with_options(said) == with_options(shown) == shown
+    for said, shown in (
+        ("give allow_leaks=True, and", "give --allow-leaks, and"),
+        ("resume=True or overwrite=True", "--resume or --overwrite"),
+        (
+            "give method.backbone_weights=PATH; or",
+            "give --set method.backbone_weights=PATH, of `a2bgan benchmark` --backbone-weights "
+            "PATH; or",
+        ),
+    ):
+        assert with_options(said) == with_options(shown) == shown
     for other in ("/data/train.steps=3", "setting 'data.size=[': not readable", "holdout.at_most"):
         assert with_options(other) == other
 
 
-def test_messages_that_reach_the_detector_name_no_option_for_settings():
-    # Its users have a dictionary of settings. What differs for them is said twice in `outlook`.
+def test_messages_that_reach_the_detector_name_no_option():
+    # Its users have a dictionary of settings; the command adds what it takes them by.
     folders = (SOURCE / name for name in ("data", "detection", "models", "training"))
     files = [file for folder in folders for file in folder.rglob("*.py")]
-    naming = {file.name for file in files if "--set " in file.read_text()}
-    assert naming == {"progress.py"}
+    options = re.compile(r"--(?:set|overwrite|allow-leaks|backbone-weights)\b")
+    assert not {file.name for file in files if options.search(file.read_text())}

@@ -9,7 +9,6 @@ from a2bgan.cli.train import _join_run
 from a2bgan.data.manifest import read_manifest
 from a2bgan.training import loop
 from a2bgan.training.config import load_config, write_config
-from a2bgan.training.methods import patchcore
 from a2bgan.training.run_folder import RunFolder
 
 PU = ("train.steps=2", "data.size=32", "method.input_size=32", "train.accelerator=cpu")
@@ -259,15 +258,3 @@ def test_the_size_follows_the_images_and_stays(phantoms, a2bgan, small, tmp_path
         "trained at"
         not in a2bgan("train", "--data", phantoms, "--out", tmp_path / "b", *small).output
     )
-
-
-def test_a_warning_of_a_method_is_one_line(phantoms, a2bgan, tmp_path, monkeypatch):
-    monkeypatch.setattr(patchcore, "free_memory", lambda: 10**5)
-    settings = ("data.size=32", "method.input_size=32", "train.accelerator=cpu")
-    settings += ("method.reservoir=null", "method.coreset=null", "method.coreset_share=0.1")
-    command = ("train", "--data", phantoms, "--out", tmp_path / "run", "--preset", "patchcore")
-    result = a2bgan(*command, *(part for setting in settings for part in ("--set", setting)))
-    assert result.exit_code == 0, result.output
-    (line,) = (line for line in result.output.splitlines() if "do not fit into memory" in line)
-    assert line.startswith("warning: PatchCore: ")
-    assert "UserWarning" not in result.output

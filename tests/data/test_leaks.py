@@ -80,9 +80,9 @@ def test_what_is_said_of_a_manifest_and_how_it_is_refused(files: list[Path]) -> 
         "one set",
         "1 identical file is both in healthy and in test (0.png = 3.png); remove one of each",
     ]
-    with pytest.raises(InputError, match=r"\(P1\).*; or give --allow-leaks"):
-        refuse_leaks(said, "give --allow-leaks")
-    refuse_leaks([], "give --allow-leaks")
+    with pytest.raises(InputError, match=r"\(P1\).*; or give allow_leaks=True"):
+        refuse_leaks(said)
+    refuse_leaks([])
 
 
 def test_three_are_named_and_the_others_counted(files: list[Path]) -> None:

@@ -147,8 +147,8 @@ def test_no_weights_say_what_to_fetch(monkeypatch):
     line = str(error.value)
     assert "\n" not in line
     for part in (
-        "model.safetensors of timm/resnet18.tv_in1k", "method.backbone_weights=PATH",
-        "`a2bgan benchmark` --backbone-weights PATH", "method.backbone=tf_efficientnet_lite0",
+        "model.safetensors of timm/resnet18.tv_in1k",
+        "method.backbone_weights=PATH", "method.backbone=tf_efficientnet_lite0",
     ):  # fmt: skip
         assert part in line
     monkeypatch.setattr("a2bgan.models.pretrained.find_spec", lambda _: None)

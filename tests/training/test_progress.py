@@ -4,6 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
+from a2bgan.cli.console import with_options
 from a2bgan.training.config import load_config
 from a2bgan.training.loop import Report
 from a2bgan.training.progress import outlook, show_progress
@@ -22,13 +23,13 @@ def test_the_first_steps_say_how_far_a_training_comes(length, step, fraction, ra
     found = outlook(settings, Report(step, fraction, rate, {}, None))
     assert said in re.sub(r"\[/?\w*\]", "", found)
     # 60 seconds gave 20 steps; the other 60 take two minutes, and a quarter is to spare.
-    assert ("train.minutes=4" in found) == (length == "minutes=2.5")
+    assert found.endswith("begin anew with train.minutes=4") == (length == "minutes=2.5")
 
 
-def lines(*reports: Report) -> list[str]:
+def lines(*reports: Report, worded=str) -> list[str]:
     """What is printed where there is no terminal."""
     console = Console(file=io.StringIO(), width=200)
-    with show_progress(load_config("fast"), console, bar=False) as watch:
+    with show_progress(load_config("fast"), console, bar=False, worded=worded) as watch:
         for report in reports:
             watch(report)
     return console.file.getvalue().splitlines()
@@ -49,3 +50,10 @@ def test_losses_have_plain_names_and_warnings_come_once():
     assert shown[2].endswith("mask open 3%")
     assert [line for line in shown if "closed" in line] == [f"warning: {warning}"]
     assert len(shown) == 5  # a line for each tenth
+
+
+def test_what_is_said_has_the_words_of_its_reader():
+    report = Report(10, 0.1, 0.001, {"loss": 0.5}, "try train.augment=x")
+    shown = lines(report, worded=with_options)
+    assert any("begin anew with --set train.minutes=" in line for line in shown)
+    assert "warning: try --set train.augment=x" in shown

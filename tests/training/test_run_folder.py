@@ -13,7 +13,7 @@ CONFIG = load_config("fast")
 def test_a_run_is_refused_resumed_or_replaced_but_never_overwritten_by_chance(tmp_path):
     run = RunFolder.create(tmp_path / "run", CONFIG)
     (run.samples / "old.png").write_text("x")
-    with pytest.raises(InputError, match="--resume goes on with it, --overwrite replaces it"):
+    with pytest.raises(InputError, match="resume=True goes on with it, overwrite=True replaces it"):
         RunFolder.create(run.path, CONFIG)
     RunFolder.create(run.path, CONFIG, overwrite=True)
     assert not (run.samples / "old.png").exists()

@@ -1,6 +1,7 @@
 """The command `a2bgan` and its entry point."""
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ from a2bgan.cli import (
     train,
     translate,
 )
-from a2bgan.cli.console import say, stderr, with_options
+from a2bgan.cli.console import say, stderr, warn, with_options
 from a2bgan.errors import InputError
 from a2bgan.report.written_names import printable
 
@@ -79,7 +80,8 @@ app.command("cache")(cache.cache)
 
 
 def main() -> None:
-    """Run the command. An InputError becomes one line and exit code 1."""
+    """Run the command. An InputError becomes one line and exit code 1; a warning, one line."""
+    warnings.showwarning = lambda message, *_, **__: warn(" ".join(str(message).split()))
     try:
         app()
     except InputError as error:

@@ -2,22 +2,29 @@
 
 import re
 import shlex
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from a2bgan.report.written_names import printable
 
-_PACKAGE = Path(__file__).parents[1]
+_ALONE = r"(?<![\w./\\'\"-])(?<!--set )"
+"""Not in a path or in quotes, and not said as an option already."""
 
-_SETTING = re.compile(
-    r"(?<![\w./\\'\"-])(?<!--set )((?:data|holdout|method|selection|train)\.[a-z_.]+=)"
-)
+_SETTING = re.compile(rf"{_ALONE}((?:data|holdout|method|selection|train)\.[a-z_.]+=)")
+
+_OPTIONS = {
+    "allow_leaks=True": "--allow-leaks",
+    "overwrite=True": "--overwrite",
+    "resume=True": "--resume",
+    "method.backbone_weights=PATH": "--set method.backbone_weights=PATH, of `a2bgan benchmark` "
+    "--backbone-weights PATH",
+}
+"""Options of the command, by the parameters and settings that messages name."""
+
+_OPTION = re.compile(rf"{_ALONE}({'|'.join(map(re.escape, _OPTIONS))})\b")
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -37,33 +44,18 @@ def note(text: str) -> None:
 
 
 def with_options(text: str) -> str:
-    """A message as the command says it: messages name settings, such as ``train.minutes=60``, which
-    are given to the command by ``--set``."""
-    return _SETTING.sub(r"--set \1", text)
+    """A message as the command says it.
+
+    Messages name settings, such as ``train.minutes=60``, and parameters of Python, such as
+    ``resume=True``; the command takes the ones by ``--set``, the others as options.
+    """
+    return _SETTING.sub(r"--set \1", _OPTION.sub(lambda found: _OPTIONS[found[1]], text))
 
 
 def warn(text: str, label: str = "warning") -> None:
     """Print a warning to standard error, after a coloured label."""
     shown = escape(printable(with_options(text)))
     stderr.print(f"[yellow]{label}:[/] {shown}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def own_warnings_in_a_line() -> Iterator[None]:
-    """Show the warnings that this package gives to Python as `warn` does, inside the block."""
-    with warnings.catch_warnings():
-        as_before = warnings.showwarning
-
-        def show(
-            message: Warning | str, category: type[Warning], filename: str, *more: Any
-        ) -> None:
-            if Path(filename).is_relative_to(_PACKAGE):
-                warn(" ".join(str(message).split()))
-            else:
-                as_before(message, category, filename, *more)
-
-        warnings.showwarning = show
-        yield
 
 
 @contextmanager

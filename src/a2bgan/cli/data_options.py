@@ -53,7 +53,7 @@ def report_leaks(leaks: Sequence[str], *, allowed: bool) -> None:
     from a2bgan.data.leaks import refuse_leaks
 
     if not allowed:
-        refuse_leaks(leaks, "give --allow-leaks, and what is measured is too good")
+        refuse_leaks(leaks)
     for sentence in leaks:
         warn(f"{sentence}; allowed, and what is measured is too good")
 

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from a2bgan.cli.console import (
-    list_failures,
-    note,
-    own_warnings_in_a_line,
-    say,
-    say_next,
-    stderr,
-    warn,
-)
+from a2bgan.cli.console import list_failures, note, say, say_next, stderr, warn, with_options
 from a2bgan.cli.data_options import (
     AllowLeaksOption,
     KeepIdentifiersOption,
@@ -210,8 +202,7 @@ def _train_locked(run: "RunFolder", resume: bool, profile: bool) -> None:
     bar = stderr.is_terminal and _leads()
     with (
         profiling as profiled,
-        show_progress(config, stderr, bar=bar) as watch,
-        own_warnings_in_a_line(),
+        show_progress(config, stderr, bar=bar, worded=with_options) as watch,
     ):
         outcome = train_run(run, images, resume=resume, watch=watch, profile=profiled)
     if not _leads():

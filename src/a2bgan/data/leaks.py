@@ -108,10 +108,11 @@ def _patient_of(row: Row) -> str:
     return pseudonym(row.named_patient) if row.named_patient else ""
 
 
-def refuse_leaks(sentences: Sequence[str], remedy: str) -> None:
+def refuse_leaks(sentences: Sequence[str]) -> None:
     """InputError with what was found, if anything was, and how to go on all the same."""
     if sentences:
-        raise InputError(f"{'; '.join(sentences)}; or {remedy}")
+        found = "; ".join(sentences)
+        raise InputError(f"{found}; or give allow_leaks=True, and what is measured is too good")
 
 
 def _keys() -> Keys:

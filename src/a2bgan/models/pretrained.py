@@ -118,8 +118,8 @@ def _what_to_fetch(backbone: Backbone) -> str:
     )
     return (
         f"{backbone.name}: no pretrained weights on this machine; {install}{fetch}: "
-        "method.backbone_weights=PATH, of `a2bgan benchmark` --backbone-weights PATH; or "
-        f"method.backbone={DEFAULT_BACKBONE}, whose weights are installed"
+        f"method.backbone_weights=PATH; or method.backbone={DEFAULT_BACKBONE}, whose weights are "
+        "installed"
     )
 
 

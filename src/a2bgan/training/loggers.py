@@ -1,10 +1,9 @@
 """Where losses go besides ``metrics.jsonl``: TensorBoard, MLflow or Weights & Biases."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from a2bgan.errors import InputError
+from a2bgan.errors import InputError, warn_caller
 from a2bgan.training.config import LoggerName
 from a2bgan.training.run_folder import RunFolder
 
@@ -49,9 +48,9 @@ class _Remote:
             call()
         except Exception as error:  # each package raises its own
             self._lost = True
-            warnings.warn(
-                f"{self._name} no longer answers ({error}); metrics.jsonl goes on",
-                stacklevel=2,
+            warn_caller(
+                f"train.logger={self._name} no longer answers ({error}): look at its server; "
+                "metrics.jsonl of the run goes on"
             )
 
 

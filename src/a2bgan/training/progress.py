@@ -36,14 +36,18 @@ def in_a_notebook_or_terminal() -> bool:
 
 @contextmanager
 def show_progress(
-    config: Config, console: Console | None = None, *, bar: bool = True, command: bool = True
+    config: Config,
+    console: Console | None = None,
+    *,
+    bar: bool = True,
+    worded: Callable[[str], str] = str,
 ) -> Iterator[Callable[[Report], None]]:
     """Yield a function that shows each report: how much is over, time, speed, losses.
 
     After the first steps it says how far the training will come. Warnings are shown once each.
 
     bar: False prints a line for every tenth of the training instead.
-    command: advice is for the command, otherwise for Python.
+    worded: puts what is said in the words of who reads it, such as options of the command.
     """
     if console is None:
         # A notebook shows what goes to standard output as a widget.
@@ -68,9 +72,8 @@ def show_progress(
             nonlocal tenths, foretold, explained, numbers
             known = report.step >= FIRST_STEPS or bool(report.averages)
             if not foretold and known and report.fraction < 1:
-                console.print(
-                    outlook(config.train, report, command=command), soft_wrap=True, highlight=False
-                )
+                said = worded(outlook(config.train, report))
+                console.print(said, soft_wrap=True, highlight=False)
                 foretold = True
             if not explained and A2BGAN_NUMBERS["mask open"] in report.averages:
                 console.print(WHAT_IS_GOOD, soft_wrap=True, highlight=False, style="dim")
@@ -86,7 +89,7 @@ def show_progress(
                 )
             if report.warning is not None and (kind := report.warning.split("(")[0]) not in warned:
                 warned.add(kind)
-                console.print(f"[yellow]warning:[/] {report.warning}", soft_wrap=True)
+                console.print(f"[yellow]warning:[/] {worded(report.warning)}", soft_wrap=True)
 
         yield watch
 
@@ -100,7 +103,7 @@ def _words(averages: Mapping[str, float]) -> list[str]:
     ]
 
 
-def outlook(settings: TrainConfig, report: Report, *, command: bool = True) -> str:
+def outlook(settings: TrainConfig, report: Report) -> str:
     """Say how long the rest of a training takes, or how many steps its minutes allow.
 
     By the steps so far, which are often a quarter off; no time of checkpoints is counted.
@@ -118,8 +121,7 @@ def outlook(settings: TrainConfig, report: Report, *, command: bool = True) -> s
         return said
     needed = (seconds * report.fraction + (least - report.step) / rate) / 60
     minutes = math.ceil(1.25 * needed)
-    use = f"use --overwrite --set train.minutes={minutes}" if command else f"fit with {minutes=}"
     return (
         f"[yellow]{said}[/] by the first ones, which are slow; fewer than {least} are too few. To "
-        f"be safe, stop and {use}"
+        f"be safe, stop and begin anew with train.minutes={minutes}"
     )

@@ -65,7 +65,7 @@ class RunFolder:
             raise InputError(f"{path}: exists and is not a run; choose another folder")
         if not overwrite:
             raise InputError(
-                f"{path}: a run is there; --resume goes on with it, --overwrite replaces it"
+                f"{path}: a run is there; resume=True goes on with it, overwrite=True replaces it"
             )
 
     @classmethod

@@ -18,7 +18,7 @@ SAFETY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its name as `--set` takes it, value, what is allowed, meaning."""
+    """One setting: its dotted name, value, what is allowed, meaning."""
 
     name: str
     value: object

@@ -50,7 +50,7 @@ def find_weaknesses(
     if method.no_better_than_chance:
         found.append(
             "models of frozen features do not tell mixed from healthy images of left-out patients: "
-            "there may be next to nothing to learn"
+            "there may be next to nothing to learn; look whether the mixed set has disease"
         )
     return found
 

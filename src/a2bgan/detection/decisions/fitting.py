@@ -139,7 +139,7 @@ def finish_run(
             # Only what FID needs can be missing here: twins, or two images of each set.
             warnings.append(
                 f"nothing selected: {error}; the last checkpoint is used until another rule "
-                "selects one"
+                "selects one, such as selection.by=aucp"
             )
     trained = load_trained(run) if decision is None else decision.trained
     if score is not None:
@@ -205,9 +205,14 @@ def calibrate_run(run: RunFolder, trained: Trained, images: RunImages) -> Calibr
 
 def _nothing_held_out(config: Config, images: RunImages, purpose: str, consequence: str) -> str:
     smallest = min(sum(len(images.rows(name, part)) for part in get_args(Part)) for name in SETS)
-    why = ""
+    if config.holdout.fraction == 0:
+        return f"nothing held out {purpose}: {consequence}; train with holdout.fraction=0.1"
     if purpose == "to select by" and not config.holdout.selects(smallest):
-        return f"too few images to hold any out {purpose} (holdout.at_most): {consequence}"
-    if config.holdout.fraction > 0:
-        why = " (too few patients, or each with too many of the images)"
-    return f"nothing held out {purpose}{why}: {consequence}"
+        return (
+            f"too few images to hold any out {purpose}: {consequence}; train with more, or with "
+            "holdout.at_most=null"
+        )
+    return (
+        f"nothing held out {purpose} (too few patients, or each with too many of the images): "
+        f"{consequence}; train with more patients"
+    )

@@ -231,7 +231,7 @@ def diagnosis(
     if abs(gap) < 1e-3:
         return (
             "the discriminator no longer tells healthy from translated images; try a larger "
-            "method.discriminator.learning_rate or more warmup_steps"
+            "method.discriminator.learning_rate or method.discriminator.warmup_steps"
         )
     if adversarial == "logistic" and averages["d_adversarial"] < 1e-3:
         return (

@@ -20,7 +20,6 @@ Differences:
 - Images and random features: see `a2bgan.training.methods.frozen_backbone`.
 """
 
-import warnings
 from typing import Literal, Self
 
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from a2bgan.data import bounds
+from a2bgan.errors import warn_caller
 from a2bgan.models.backbone import on_the_first_grid
 from a2bgan.models.coreset import Reservoir, greedy_k_centre, random_projection
 from a2bgan.models.fitted import MemoryBank
@@ -103,11 +103,10 @@ class PatchCore(FrozenBackboneMethod):
         if count is None:
             count = max(1, round(self.config.coreset_share * seen))
         if self.config.reservoir is None and len(points) < seen:
-            warnings.warn(
-                f"PatchCore: {seen:,} patches of {points.shape[1]} numbers do not fit into memory; "
-                f"the coreset of {min(count, len(points)):,} was chosen from a sample of "
-                f"{len(points):,}",
-                stacklevel=2,
+            warn_caller(
+                f"{seen:,} patches of {points.shape[1]} numbers do not fit into memory: the "
+                f"coreset of {min(count, len(points)):,} was chosen from a sample of "
+                f"{len(points):,}; train with more memory, or with a smaller method.input_size"
             )
         generator = torch.Generator().manual_seed(self._seed)
         start = int(torch.randint(len(points), (), generator=generator))
