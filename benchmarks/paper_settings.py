@@ -44,12 +44,13 @@ def main() -> None:
         lines.append(table_row((name, method, ours, paper, difference, f"{p_value:.2g}")))
         print(lines[-1], flush=True)
     shown = " ".join(f"--set {spec.partition('=')[0]}=..." for spec in args.set)
+    trainings = f"mean of {args.seeds} trainings" if args.seeds > 1 else "one training each"
     question = "Does each method get settings that serve it, in the time that all get?"
     options = f"--minutes {args.minutes:g} --seeds {args.seeds} --methods {args.methods} {shown}"
     page = [
         *head("Presets against their papers' settings", question, "paper_settings.py", options),
-        f"AUROC on test images of development sets, mean of {args.seeds} trainings; p by DeLong's "
-        "test, corrected by Holm's method.",
+        f"AUROC on test images of development sets, {trainings}; p by DeLong's test, corrected by "
+        "Holm's method.",
         "",
         *table_head(("set", "method", "preset", "paper's settings", "difference (95 %)", "p")),
     ]
