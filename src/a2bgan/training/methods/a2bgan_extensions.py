@@ -17,7 +17,7 @@ from a2bgan.models.feature_discriminator import FeatureCritics, RelativeFeatures
 from a2bgan.models.map_filters import close_gaps, gaussian_smooth
 from a2bgan.models.pretrained import load_pretrained
 from a2bgan.training import losses
-from a2bgan.training.evidence_fit import at_most, fit_evidence
+from a2bgan.training.evidence_fit import MOST_IMAGES, at_most, fit_evidence
 from a2bgan.training.feature_cache import cached_features
 from a2bgan.training.methods.method import EVIDENCE, Moment, StepMethod, WhenAsked
 from a2bgan.training.methods.sections import Section
@@ -37,9 +37,6 @@ EVIDENCE_SHARE = 0.5
 
 LEAST_CHANGE = 1e-6
 """Map values are raised to this before their logarithm is taken."""
-
-MOST_CACHED = 1500
-"""Most images of a set that warm D up with their features."""
 
 SPREAD_IMAGES = 128
 """Images of each set that the spreads of features are measured on."""
@@ -88,11 +85,11 @@ def combined_score(anomaly_map: Tensor, score: Tensor, evidence: Evidence) -> Te
 
 
 class StoredFeatures:
-    """A backbone's cached features of `MOST_CACHED` of images (N, C, H, W) uint8 or uint16."""
+    """A backbone's cached features of `MOST_IMAGES` of images (N, C, H, W) uint8 or uint16."""
 
     def __init__(self, images: np.ndarray, backbone: Backbone, device: torch.device) -> None:
         self.device = device
-        self.maps = cached_features(at_most(images, MOST_CACHED), backbone, device=device)
+        self.maps = cached_features(at_most(images, MOST_IMAGES), backbone, device=device)
 
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Features (count, channels, h, w) of each stride of images drawn at random.
