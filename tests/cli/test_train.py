@@ -202,7 +202,7 @@ def test_patience_without_anything_held_out_is_said_before_training(
     result = a2bgan("train", "--data", phantoms, "--out", tmp_path / "run", *small, *settings)
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    words = "(holdout.at_most): selection.patience will not end the training"
+    words = "to select by: selection.patience will not end the training"
     assert words in said
     assert said.index(words) < said.index("6 steps in")
 
