@@ -19,7 +19,7 @@ import torch
 
 from a2bgan.files.markdown import table_head, table_row
 from a2bgan.training.methods.a2bgan import A2BGAN
-from a2bgan.training.threads import idle_cores
+from a2bgan.training.threads import threads_for_training
 from result_page import head, script_parser, write_page
 from training_step import batches, build, moment
 
@@ -76,7 +76,9 @@ def measured(method: A2BGAN, programs: int, cores: int, size: int, steps: int, r
     seconds: dict[str, list[float]] = {"one": [], "all": [], "own": []}
     chosen = []
     for _ in range(rounds):
-        chosen.append(max(1, min(cores, idle_cores())))
+        torch.set_num_threads(cores)
+        with threads_for_training(None) as own_number:
+            chosen.append(own_number)
         for name, threads in (("one", 1), ("all", cores), ("own", chosen[-1])):
             torch.set_num_threads(threads)
             seconds[name].append(timed(method, size, steps))

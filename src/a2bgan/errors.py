@@ -1,4 +1,4 @@
-"""What the user is told in one line: the error of this package, and its warnings."""
+"""The error of this package and its warnings, each a line for the user."""
 
 import sys
 import warnings

@@ -70,8 +70,7 @@ def paint_map(
     """Paint an anomaly map over the image it belongs to.
 
     The colours go from purple over orange to pale yellow, as in matplotlib's inferno, without its
-    darkest quarter.
-    They are transparent where the map is 0 and opaque from half of `vmax`.
+    darkest quarter. They are transparent where the map is 0 and opaque from half of `vmax`.
 
     Args:
         image: (C, H, W) in [0, 1], C is 1 or 3.

@@ -236,8 +236,8 @@ def _whole_sets(
 ) -> tuple[Position, bool]:
     """Train a method that takes no steps, and write the one checkpoint it leaves.
 
-    Also returns whether it was interrupted while that was written. Before, there is nothing to
-    keep, and a signal raises KeyboardInterrupt wherever it comes.
+    Also returns whether a signal came while that was written. An earlier one raises
+    KeyboardInterrupt at once, as there is nothing to keep.
     """
     if fabric.world_size > 1:
         raise InputError("this method looks at the images on one device: train.devices=1")
